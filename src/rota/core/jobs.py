@@ -1,0 +1,299 @@
+"""The data that moves between floors. Times are microseconds since 1970 (UTC); durations are seconds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Raw, Struct
+
+from rota.core.retry import DEFAULT_BACKOFF, Backoff
+from rota.core.states import Outcome, Reason, State
+
+Kind = Literal["handler", "script"]
+
+NULL = Raw(b"null")
+NO_ARGS = Raw(b"[]")
+CRASH_BUDGET = 5
+DEFAULT_GRACE_S = 5.0
+
+
+class Failure(Struct, frozen=True, omit_defaults=True):
+    """An error as a program or a person reads it; `type` is the exception's class name, or `exit` for scripts."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class Proof(Struct, frozen=True, omit_defaults=True):
+    """What a worker saw and did when it ended a process tree.
+
+    `signals` are (name, seconds after the start of the abort); `processes` is how many were ended; `survivors` are
+    pids that outlived SIGKILL (never seen in practice but with stuck file systems); `took_s` ends with the last process.
+    """
+
+    signals: list[tuple[str, float]] = []
+    processes: int = 0
+    survivors: list[int] = []
+    took_s: float = 0.0
+
+
+class Progress(Struct, frozen=True, omit_defaults=True):
+    """How far an attempt is: `fraction` in [0, 1] or None, and a text."""
+
+    fraction: float | None = None
+    message: str = ""
+
+
+class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job as somebody submits it: the body of `POST /v1/jobs`. What is None takes the handler's or Rota's default."""
+
+    handler: str | None = None
+    script: str | None = None
+    data: Raw = NULL
+    args: Raw = NO_ARGS
+    variables: dict[str, str] | None = None
+    owner: str = "default"
+    queue: str = "default"
+    priority: int = 0
+    run_at: str | None = None
+    delay: str | float | None = None
+    timeout: str | float | None = None
+    grace: str | float | None = None
+    retries: int | None = None
+    backoff: Backoff | None = None
+    after: list[str] = []
+    hook: str | None = None
+    labels: dict[str, str] | None = None
+    ref: str | None = None
+
+
+class Job(Struct, kw_only=True):
+    """A job as the store keeps it."""
+
+    id: str
+    state: State
+    kind: Kind
+    handler: str | None = None
+    script: str | None = None
+    data: Raw = NULL
+    args: Raw = NO_ARGS
+    variables: dict[str, str] | None = None
+    owner: str = "default"
+    queue: str = "default"
+    priority: int = 0
+    labels: dict[str, str] | None = None
+    after: list[str] = []
+    waiting_for: int = 0  # how many of `after` have not succeeded yet
+    run_at: int = 0
+    submitted_at: int = 0
+    started_at: int | None = None
+    finished_at: int | None = None
+    attempt: int = 0  # only grows: the fencing token
+    failures: int = 0  # what `max_failures` is counted against
+    crashes: int = 0  # attempts that took their process or their worker along
+    max_failures: int | None = None  # None until a claim: the handler's own
+    timeout_s: float | None = None
+    grace_s: float = DEFAULT_GRACE_S
+    backoff: Backoff | None = None
+    worker: str | None = None
+    deadline_at: int | None = None
+    progress: Progress | None = None
+    result: Raw | None = None
+    error: Failure | None = None
+    reason: Reason | None = None
+    abort_requested_at: int | None = None
+    confirmed: bool | None = None
+    hook: str | None = None
+    retry_of: str | None = None
+
+    @property
+    def lane(self) -> str:
+        """Return the name of what a worker must offer to run this job."""
+        return lane_of(self.kind, self.handler)
+
+    @property
+    def policy(self) -> Backoff:
+        """Return the job's back-off, or the default one."""
+        return self.backoff or DEFAULT_BACKOFF
+
+
+SCRIPT_LANE = "script:"  # no handler can be called so: names have no colon
+
+
+def lane_of(kind: Kind, handler: str | None) -> str:
+    """Return the lane of a handler's jobs, or of scripts."""
+    return handler or "" if kind == "handler" else SCRIPT_LANE
+
+
+class HandlerSpec(Struct, frozen=True, omit_defaults=True):
+    """A handler as a worker offers it. `mode`: `process` (a process of its own) or `async` (shares an event loop)."""
+
+    name: str
+    mode: Literal["process", "async"] = "process"
+    timeout: float | None = None
+    retries: int = 0
+    doc: str = ""
+    parameters: list[str] = []
+
+
+class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt, handed to a worker. `timeout_s` and `grace_s` are durations: a worker's clock is never asked."""
+
+    job: str
+    attempt: int
+    kind: Kind = "handler"
+    handler: str | None = None
+    script: str | None = None  # placeholders already filled in
+    data: Raw = NULL
+    args: Raw = NO_ARGS
+    owner: str = "default"
+    timeout_s: float | None = None
+    grace_s: float = DEFAULT_GRACE_S
+    hook: str | None = None
+
+
+class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an attempt ended, as its worker saw it.
+
+    `retry_in_s`: a snooze's length, or the pause that the handler asked for after an error. `refused`: the handler said
+    that trying again is useless. `charged` is False for a lost attempt that no process ever saw.
+    """
+
+    job: str
+    attempt: int
+    outcome: Outcome
+    result: Raw | None = None
+    error: Failure | None = None
+    exit_code: int | None = None
+    retry_in_s: float | None = None
+    refused: bool = False
+    charged: bool = True
+    proof: Proof | None = None
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """A try that is over (or the running one, with no outcome yet)."""
+
+    attempt: int
+    worker: str
+    started_at: int
+    finished_at: int | None = None
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    error: Failure | None = None
+    proof: Proof | None = None
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One recorded change of a job. `seq` grows in the order of commits; `kind` says what happened, `by` who did it."""
+
+    seq: int
+    at: int
+    job: str
+    owner: str
+    kind: str
+    state: State
+    attempt: int = 0
+    by: str | None = None
+    why: str | None = None
+
+
+class LogChunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A piece of an attempt's output; `n` counts the attempt's chunks from 0, so that a repeated call adds nothing."""
+
+    job: str
+    attempt: int
+    n: int
+    stream: Literal["stdout", "stderr", "log"]
+    text: str
+    at: int = 0
+
+
+class ProgressNote(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The newest progress of an attempt."""
+
+    job: str
+    attempt: int
+    progress: Progress
+
+
+class HookCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A handler's own call of its job's hook; `n` makes it idempotent, as with LogChunk."""
+
+    job: str
+    attempt: int
+    n: int
+    data: Raw = NULL
+
+
+class WorkerHello(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a worker says of itself when it registers.
+
+    `slots` is how many jobs it runs at once in processes of their own, `async_slots` how many async ones beside them;
+    `max_jobs`, when given, bounds the sum. An empty `queues` means every queue.
+    """
+
+    name: str
+    handlers: list[HandlerSpec] = []
+    scripts: bool = False
+    queues: list[str] = []
+    slots: int = 1
+    async_slots: int = 0
+    max_jobs: int | None = None
+    pid: int | None = None
+    host: str | None = None
+    owned: bool = False  # started by the server that owns the embedded store, and dies with it
+
+
+class Welcome(Struct, frozen=True, kw_only=True):
+    """The answer to a registration: the worker's id (new for every boot), and the terms of its leases, in seconds."""
+
+    worker: str
+    lease_s: float
+    heartbeat_s: float
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """An attempt that a worker holds, as its heartbeat names it."""
+
+    job: str
+    attempt: int
+
+
+class AbortOrder(Struct, frozen=True, kw_only=True):
+    """The service tells a worker to end an attempt now; `why` is `requested` or `timed_out`."""
+
+    job: str
+    attempt: int
+    grace_s: float
+    why: Literal["requested", "timed_out"] = "requested"
+
+
+class Orders(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker is told by a heartbeat, or by a watch that ended.
+
+    `abort`: end these. `lost`: these leases are no longer yours: kill what runs, report nothing. `drain`: claim no more,
+    finish what runs, leave.
+    """
+
+    abort: list[AbortOrder] = []
+    lost: list[Held] = []
+    drain: bool = False
+
+
+class Settled(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a report: `accepted` False means that the attempt was over or not this worker's; nothing changed."""
+
+    job: str
+    attempt: int
+    accepted: bool
+    state: State | None = None
+
+
+class Free(Struct, frozen=True, kw_only=True):
+    """How many more jobs a worker can take now: in processes of their own, async ones, and together."""
+
+    process: int
+    asynchronous: int
+    total: int

@@ -1,0 +1,222 @@
+"""From what somebody submits to jobs: every limit and every check of a submission, and no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import tzinfo
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from rota.core import templates
+from rota.core.errors import Invalid, TooLarge
+from rota.core.ids import Ids
+from rota.core.jobs import DEFAULT_GRACE_S, Failure, Job, Submission
+from rota.core.states import Reason, State
+from rota.core.times import SECOND, parse_duration, parse_time
+from rota.store.protocol import Tx
+
+MAX_DATA = 1 << 20
+MAX_SCRIPT = 1 << 20
+MAX_BULK = 10_000
+MAX_AFTER = 1_000
+MAX_NAME = 200
+MAX_LABELS = 64
+MAX_PRIORITY = 1_000_000
+MAX_RETRIES = 100_000
+MAX_TIMEOUT_S = 366 * 86400.0
+_PAST_SLACK = 60 * SECOND  # a clock that is a little wrong is no error; a date in the past is
+_NAME = re.compile(r"[^\x00-\x1f\x7f]+")
+_TEXT = re.compile(r"[^\x00]*")
+
+
+Maker = Callable[[Tx], Awaitable[list[Job]]]
+
+
+class Draft(Struct):
+    """A checked submission: a job that lacks only its state, and whom it waits for (ids, or refs of its bulk)."""
+
+    job: Job
+    after: list[str]
+    ref: str | None
+
+
+def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo) -> Draft:
+    """Check a submission. Raises Invalid or TooLarge; `where` comes before the field's name (``[3].``)."""
+    s = submission
+
+    def checked(field: str, function: Callable[[Any], Any], value: Any) -> Any:
+        try:
+            return function(value)
+        except ValueError as error:
+            raise Invalid(where + field, str(error)) from None
+
+    if (s.handler is None) == (s.script is None):
+        raise Invalid(where + "handler", "exactly one of handler and script is required")
+    for field, name in (("handler", s.handler), ("owner", s.owner), ("queue", s.queue), ("ref", s.ref)):
+        if name is not None:
+            check_name(field, name, where)
+    if not -MAX_PRIORITY <= s.priority <= MAX_PRIORITY:
+        raise Invalid(where + "priority", f"is between -{MAX_PRIORITY} and {MAX_PRIORITY}")
+    if s.retries is not None and not 0 <= s.retries <= MAX_RETRIES:
+        raise Invalid(where + "retries", f"is between 0 and {MAX_RETRIES}")
+    _check_payload(s, where)
+    _check_labels(s.labels, where)
+    if s.hook is not None:
+        _check_hook(s.hook, where)
+    if len(s.after) > MAX_AFTER:
+        raise TooLarge("after", MAX_AFTER, f"{where}after: a job waits for at most {MAX_AFTER} others")
+    timeout = None if s.timeout is None else checked("timeout", parse_duration, s.timeout)
+    if timeout is not None and not 0.001 <= timeout <= MAX_TIMEOUT_S:
+        raise Invalid(where + "timeout", "is more than 0 and at most 366 days")
+    grace = DEFAULT_GRACE_S if s.grace is None else checked("grace", parse_duration, s.grace)
+    if grace > 3600:
+        raise Invalid(where + "grace", "is at most an hour")
+    job = Job(
+        id=ids.new(now),
+        state=State.QUEUED,
+        kind="handler" if s.handler is not None else "script",
+        handler=s.handler,
+        script=s.script,
+        data=s.data,
+        args=s.args,
+        variables=s.variables,
+        owner=s.owner,
+        queue=s.queue,
+        priority=s.priority,
+        labels=s.labels or None,
+        run_at=run_at(s.run_at, s.delay, where, now, zone),
+        submitted_at=now,
+        max_failures=None if s.retries is None else s.retries + 1,
+        timeout_s=timeout,
+        grace_s=grace,
+        backoff=s.backoff,
+        hook=s.hook,
+    )
+    return Draft(job=job, after=list(dict.fromkeys(s.after)), ref=s.ref)
+
+
+def check_name(field: str, name: str, where: str) -> None:
+    """Raise Invalid unless this can name a handler, an owner or a queue."""
+    if not (len(name) <= MAX_NAME and _NAME.fullmatch(name)) or (field == "handler" and ":" in name):
+        raise Invalid(where + field, f"is 1 to {MAX_NAME} characters, no control characters; a handler's has no colon")
+
+
+def run_at(at: str | None, delay: str | float | None, where: str, now: int, zone: tzinfo) -> int:
+    """Return when a job is to run. Raises Invalid for both, for nonsense, and for a date in the past."""
+    if at is not None and delay is not None:
+        raise Invalid(where + "delay", "give run_at or delay, not both")
+    try:
+        if delay is not None:
+            return now + round(parse_duration(delay) * SECOND)
+        if at is None:
+            return now
+        moment = parse_time(at, zone)
+    except ValueError as error:
+        raise Invalid(where + ("delay" if at is None else "run_at"), str(error)) from None
+    if moment < now - _PAST_SLACK:
+        raise Invalid(where + "run_at", f"{at} is in the past")
+    return moment
+
+
+def resolve(drafts: Sequence[Draft]) -> set[str]:
+    """Replace refs by ids, and return the ids that must exist in the store. Raises Invalid for a ref that comes twice."""
+    by_ref: dict[str, Draft] = {}
+    for at, entry in enumerate(drafts):
+        if entry.ref is not None and by_ref.setdefault(entry.ref, entry) is not entry:
+            raise Invalid(f"[{at}].ref", f"{entry.ref!r} is used twice")
+    local = {entry.job.id for entry in by_ref.values()}
+    outside: set[str] = set()
+    for entry in drafts:
+        entry.after = [by_ref[name].job.id if name in by_ref else name for name in entry.after]
+        entry.job.after = entry.after
+        outside.update(name for name in entry.after if name not in local)
+    return outside
+
+
+def in_order(drafts: Sequence[Draft]) -> list[Draft]:
+    """Return the drafts so that each comes after those it waits for. Raises Invalid, naming the cycle, when none does."""
+    local = {entry.job.id: at for at, entry in enumerate(drafts)}
+    waits = [[local[after] for after in entry.after if after in local] for entry in drafts]
+    dependents: list[list[int]] = [[] for _ in drafts]
+    open_ = [len(w) for w in waits]
+    for at, afters in enumerate(waits):
+        for after in afters:
+            dependents[after].append(at)
+    ready = [at for at, n in enumerate(open_) if n == 0]
+    for at in ready:  # grows while it is walked
+        for dependent in dependents[at]:
+            open_[dependent] -= 1
+            if open_[dependent] == 0:
+                ready.append(dependent)
+    if len(ready) < len(drafts):
+        at = next(i for i, n in enumerate(open_) if n > 0)
+        seen: list[int] = []
+        while at not in seen:
+            seen.append(at)
+            at = next(i for i in waits[at] if open_[i] > 0)
+        cycle = [drafts[i].ref or drafts[i].job.id for i in [*seen[seen.index(at) :], at]]
+        raise Invalid(f"[{at}].after", "the jobs wait for each other: " + " after ".join(cycle))
+    return [drafts[at] for at in ready]
+
+
+def place(job: Job, states: dict[str, State], now: int) -> None:
+    """Set the state a new job begins in, from the states of those it waits for."""
+    bad = [after for after in job.after if states[after] in (State.FAILED, State.ABORTED, State.CANCELED)]
+    job.waiting_for = sum(states[after] is not State.SUCCEEDED for after in job.after)
+    if bad:
+        job.state, job.finished_at, job.reason = State.CANCELED, now, Reason.DEPENDENCY
+        job.error = Failure(type="dependency", message=f"job {bad[0]}, which this one waits for, is {states[bad[0]]}")
+    elif job.waiting_for:
+        job.state = State.BLOCKED
+    else:
+        job.state = State.SCHEDULED if job.run_at > now else State.QUEUED
+
+
+def _check_payload(s: Submission, where: str) -> None:
+    if len(bytes(s.data)) > MAX_DATA:
+        raise TooLarge("data", MAX_DATA, f"{where}data: at most {MAX_DATA} bytes of JSON")
+    args = bytes(s.args)
+    if len(args) > MAX_DATA:
+        raise TooLarge("args", MAX_DATA, f"{where}args: at most {MAX_DATA} bytes of JSON")
+    if not args.lstrip().startswith(b"["):
+        raise Invalid(where + "args", "is a list")
+    if s.script is None:
+        if s.variables is not None:
+            raise Invalid(where + "variables", "go with a script")
+        return
+    if len(s.script.encode()) > MAX_SCRIPT:
+        raise TooLarge("script", MAX_SCRIPT, f"{where}script: at most {MAX_SCRIPT} bytes")
+    if not s.script.strip() or not _TEXT.fullmatch(s.script):
+        raise Invalid(where + "script", "is empty, or has a NUL character")
+    variables = s.variables or {}
+    if sum(len(k) + len(v) for k, v in variables.items()) > MAX_DATA:
+        raise TooLarge("variables", MAX_DATA, f"{where}variables: at most {MAX_DATA} characters in all")
+    for name, value in variables.items():
+        if "\0" in name or "\0" in value:
+            raise Invalid(where + "variables", "have no NUL characters")
+    missing = [name for name in templates.names(s.script) if name not in variables]
+    if missing:
+        raise Invalid(where + "variables", f"the script's placeholder {{{{{missing[0]}}}}} has no variable")
+
+
+def _check_labels(labels: dict[str, str] | None, where: str) -> None:
+    if not labels:
+        return
+    if len(labels) > MAX_LABELS:
+        raise TooLarge("labels", MAX_LABELS, f"{where}labels: at most {MAX_LABELS}")
+    for name, value in labels.items():
+        if not (0 < len(name) <= MAX_NAME and len(value) <= MAX_NAME and "=" not in name) or "\0" in name + value:
+            raise Invalid(where + "labels", f"names have no '=', names and values at most {MAX_NAME} characters")
+
+
+def _check_hook(url: str, where: str) -> None:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
+    except ValueError:
+        fine = False
+    if not fine or len(url) > 2000 or re.search(r"[\x00-\x20\x7f]", url):
+        raise Invalid(where + "hook", "is an http or https URL of at most 2,000 characters")

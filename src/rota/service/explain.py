@@ -1,0 +1,212 @@
+"""Why a job does not run, or where it stands: ordered reasons with facts and the way out."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from msgspec import Struct
+
+from rota.core.jobs import SCRIPT_LANE, Job
+from rota.core.states import FINAL, State
+from rota.core.times import SECOND, rfc3339
+from rota.store.protocol import Tx, WorkerRow
+
+_MOST_COUNTED = 10_000
+
+
+class Why(Struct, frozen=True, kw_only=True):
+    """One reason: a stable `code`, a sentence, its facts, and what would change it."""
+
+    code: str
+    text: str
+    facts: dict[str, Any] = {}
+    way_out: str | None = None
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why a job stands where it stands. `summary` is the first reason's sentence."""
+
+    job: str
+    state: State
+    summary: str
+    reasons: list[Why]
+
+
+async def explain(tx: Tx, job: Job) -> Explanation:
+    """Explain a job."""
+    match job.state:
+        case State.BLOCKED:
+            reasons = await _blocked(tx, job)
+        case State.SCHEDULED:
+            reasons = [_scheduled(tx, job), *await _no_worker(tx, job)]
+        case State.QUEUED:
+            reasons = await _queued(tx, job)
+        case State.RUNNING:
+            reasons = await _running(tx, job)
+        case _:
+            assert job.state in FINAL
+            reasons = [_over(job)]
+    return Explanation(job=job.id, state=job.state, summary=reasons[0].text, reasons=reasons)
+
+
+async def _blocked(tx: Tx, job: Job) -> list[Why]:
+    reasons = []
+    for after in await tx.unmet_of(job.id, 10):
+        other = await tx.get_job(after)
+        stands = f"which is {other.state}" if other else "which is gone"
+        since = (
+            f" since {rfc3339(other.started_at)}" if other and other.state is State.RUNNING and other.started_at else ""
+        )
+        reasons.append(
+            Why(
+                code="waits-for-job",
+                text=f"waits for job {after}, {stands}{since}",
+                facts={"job": after, "state": other.state if other else None, "waiting_for": job.waiting_for},
+                way_out=f"see what that job waits for: rota explain {after}",
+            )
+        )
+    return reasons or [Why(code="waits-for-job", text=f"waits for {job.waiting_for} other jobs")]
+
+
+def _scheduled(tx: Tx, job: Job) -> Why:
+    in_s = max(0.0, (job.run_at - tx.now) / SECOND)
+    facts: dict[str, Any] = {"run_at": rfc3339(job.run_at), "in_s": round(in_s, 3)}
+    way_out = f'run it now: PATCH /v1/jobs/{job.id} with {{"delay": 0}}'
+    if job.failures + job.crashes:
+        facts |= {"failures": job.failures, "max_failures": job.max_failures, "crashes": job.crashes}
+        why = f"; the last attempt: {job.error.type}: {job.error.message}" if job.error else ""
+        text = f"backs off after a failed attempt, and is tried again at {rfc3339(job.run_at)}{why}"
+        return Why(code="backs-off", text=text, facts=facts, way_out=way_out)
+    return Why(code="waits-for-time", text=f"is to run at {rfc3339(job.run_at)}", facts=facts, way_out=way_out)
+
+
+async def _queued(tx: Tx, job: Job) -> list[Why]:
+    if missing := await _no_worker(tx, job):
+        return missing
+    able = [w for w in await tx.list_workers() if _serves(w, job)]
+    busy = {w.id: len(await tx.running_of(w.id)) for w in able}
+    slots = {w.id: _slots(w, job) for w in able}
+    ahead = await tx.ahead_of(job, _MOST_COUNTED)
+    reasons = []
+    if all(busy[w] >= slots[w] for w in busy):
+        reasons.append(
+            Why(
+                code="workers-busy",
+                text=f"all {sum(slots.values())} slots of the {len(able)} workers that can run it are in use",
+                facts={"workers": len(able), "slots": sum(slots.values()), "in_use": sum(busy.values())},
+                way_out="start another worker (rota worker), or give workers more --slots",
+            )
+        )
+    if ahead:
+        more = "more than " if ahead >= _MOST_COUNTED else ""
+        reasons.append(
+            Why(
+                code="jobs-ahead",
+                text=f"{more}{ahead} jobs with a higher priority, or older, are claimed before it",
+                facts={"ahead": ahead, "priority": job.priority},
+                way_out=f'raise its priority: PATCH /v1/jobs/{job.id} with {{"priority": {job.priority + 1}}}',
+            )
+        )
+    return reasons or [Why(code="about-to-start", text="is next, and a worker is about to claim it")]
+
+
+async def _no_worker(tx: Tx, job: Job) -> list[Why]:
+    workers = [w for w in await tx.list_workers() if w.gone_at is None]
+    what = f"handler {job.handler!r}" if job.kind == "handler" else "scripts"
+    offering = [w for w in workers if _offers(w, job)]
+    if not offering:
+        offered = sorted({spec.name for w in workers for spec in w.hello.handlers})
+        near = get_close_matches(job.handler or "", offered, 1)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        facts: dict[str, Any] = {
+            "offered": offered[:100],
+            "workers": len(workers),
+            "nearest": near[0] if near else None,
+        }
+        seen = next((at for spec, at in await tx.handlers() if spec.name == job.handler), None)
+        if seen is not None:
+            facts["last_offered_at"] = rfc3339(seen)
+        way_out = "start a worker that has it: rota worker --app MODULE:NAME"
+        return [Why(code="no-worker", text=f"no live worker offers {what}{hint}", facts=facts, way_out=way_out)]
+    serving = [w for w in offering if not w.hello.queues or job.queue in w.hello.queues]
+    if not serving:
+        queues = sorted({q for w in offering for q in w.hello.queues})
+        return [
+            Why(
+                code="queue-not-served",
+                text=f"no live worker that offers {what} takes jobs from queue {job.queue!r}",
+                facts={"queue": job.queue, "served": queues},
+                way_out=f"start a worker for it: rota worker --queue {job.queue}",
+            )
+        ]
+    if all(w.draining for w in serving):
+        return [
+            Why(
+                code="workers-draining",
+                text=f"every worker that offers {what} is draining",
+                facts={"workers": [w.id for w in serving]},
+                way_out="start another worker",
+            )
+        ]
+    return []
+
+
+async def _running(tx: Tx, job: Job) -> list[Why]:
+    assert job.worker is not None and job.started_at is not None
+    ran_s = round((tx.now - job.started_at) / SECOND, 3)
+    facts: dict[str, Any] = {"worker": job.worker, "attempt": job.attempt, "ran_s": ran_s}
+    text = f"runs on {job.worker} since {rfc3339(job.started_at)} (attempt {job.attempt})"
+    running = Why(code="running", text=text, facts=facts, way_out=f"stop it: rota abort {job.id}")
+    if job.abort_requested_at is None:
+        return [running]
+    since_s = round((tx.now - job.abort_requested_at) / SECOND, 3)
+    row = await tx.get_worker(job.worker)
+    silent = row is None or row.gone_at is not None or row.lease_until <= tx.now
+    why = (
+        "its worker is silent; the abort is final when its lease has run out"
+        if silent
+        else "its process tree is being ended"
+    )
+    aborting = Why(
+        code="aborting",
+        text=f"an abort was requested at {rfc3339(job.abort_requested_at)}: {why}",
+        facts={"since_s": since_s, "grace_s": job.grace_s, "worker_silent": silent},
+    )
+    return [aborting, running]
+
+
+def _over(job: Job) -> Why:
+    assert job.finished_at is not None
+    facts: dict[str, Any] = {
+        "finished_at": rfc3339(job.finished_at), "reason": job.reason, "attempt": job.attempt, "failures": job.failures,
+        "crashes": job.crashes, "waited_s": round(((job.started_at or job.finished_at) - job.submitted_at) / SECOND, 3),
+    }  # fmt: skip
+    if job.started_at is not None:
+        facts["last_attempt_s"] = round((job.finished_at - job.started_at) / SECOND, 3)
+    error = f": {job.error.type}: {job.error.message}" if job.error else ""
+    because = f" ({job.reason}{error})" if job.reason else ""
+    way_out = None if job.state is State.SUCCEEDED else f"run it again, as a new job: rota retry {job.id}"
+    return Why(
+        code="over", text=f"is {job.state} since {rfc3339(job.finished_at)}{because}", facts=facts, way_out=way_out
+    )
+
+
+def _offers(worker: WorkerRow, job: Job) -> bool:
+    if job.lane == SCRIPT_LANE:
+        return worker.hello.scripts
+    return any(spec.name == job.handler for spec in worker.hello.handlers)
+
+
+def _serves(worker: WorkerRow, job: Job) -> bool:
+    queues = worker.hello.queues
+    return (
+        worker.gone_at is None and not worker.draining and _offers(worker, job) and (not queues or job.queue in queues)
+    )
+
+
+def _slots(worker: WorkerRow, job: Job) -> int:
+    hello = worker.hello
+    spec = next((s for s in hello.handlers if s.name == job.handler), None)
+    slots = hello.async_slots if spec is not None and spec.mode == "async" else hello.slots
+    return slots if hello.max_jobs is None else min(slots, hello.max_jobs)

@@ -1,0 +1,66 @@
+"""Live streams: events of all jobs, and the output of one. Both resume where a reader says it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from rota.core.jobs import Event, LogChunk
+from rota.core.states import FINAL
+from rota.service.jobs import Jobs
+from rota.service.signals import Signals
+from rota.store.protocol import Store
+
+_PAGE = 500
+TICK_S = 15.0
+
+
+class Feed:
+    """Reads the store and waits for hints; a reader that is slow costs nobody else anything."""
+
+    def __init__(self, store: Store, signals: Signals, jobs: Jobs) -> None:
+        self._store = store
+        self._signals = signals
+        self._jobs = jobs
+
+    async def events(
+        self, after: int | None = None, *, owner: str | None = None, job: str | None = None
+    ) -> AsyncIterator[list[Event]]:
+        """Yield events from after number `after` on (None: from now on) as they are committed.
+
+        An empty list says that nothing happened for 15 s. Ends when the server stops.
+        """
+        seq = after if after is not None else await self._store.read(lambda tx: tx.last_event())
+        with self._signals.on("events") as waiter:
+            while not self._signals.closed:
+                if job is None:
+                    page = await self._store.read(lambda tx: tx.events_after(seq, _PAGE))
+                else:
+                    page = await self._store.read(lambda tx: tx.events_of(job, seq, _PAGE))
+                if page:
+                    seq = page[-1].seq
+                    chosen = [event for event in page if owner in (None, event.owner)]
+                    if chosen:
+                        yield chosen
+                elif not await waiter.wait(TICK_S):
+                    yield []
+
+    async def logs(
+        self, job: str, after: tuple[int, int] | None = None, attempt: int | None = None
+    ) -> AsyncIterator[list[LogChunk]]:
+        """Yield output from after (attempt, n) on as it comes; ends when the job is over and all of it was sent.
+
+        An empty list says that nothing came for 15 s. Raises NotFound.
+        """
+        with self._signals.on("logs", job) as waiter:
+            while not self._signals.closed:
+                over = (
+                    await self._jobs.get(job)
+                ).state in FINAL  # before the look: the last piece comes before the end
+                page = await self._jobs.logs(job, attempt=attempt, after=after, limit=_PAGE)
+                if page:
+                    after = (page[-1].attempt, page[-1].n)
+                    yield page
+                elif over:
+                    return
+                elif not await waiter.wait(TICK_S):
+                    yield []

@@ -1,0 +1,265 @@
+"""What people do with jobs: submit, look, abort, run again, edit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import tzinfo
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, TooLarge
+from rota.core.ids import Ids
+from rota.core.jobs import Attempt, Event, Job, LogChunk, Submission
+from rota.core.settling import check_over
+from rota.core.states import FINAL, WAITING, Reason, State
+from rota.service import admission
+from rota.service.changes import cancel_jobs, insert_jobs
+from rota.service.observer import Observer
+from rota.service.signals import Effects, Signals
+from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
+
+_encode_submissions = msgspec.msgpack.Encoder().encode
+_answers = msgspec.json.Decoder(list[Job])
+_encode_answer = msgspec.json.Encoder().encode
+
+
+class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be changed of a job that has not started; what is unset stays."""
+
+    priority: int | UnsetType = UNSET
+    run_at: str | UnsetType = UNSET
+    delay: str | float | UnsetType = UNSET
+    queue: str | UnsetType = UNSET
+
+
+class Jobs:
+    """Every method is one transaction; `key` is an Idempotency-Key, kept for 24 hours."""
+
+    def __init__(self, store: Store, signals: Signals, observer: Observer, ids: Ids, zone: tzinfo) -> None:
+        self._store = store
+        self._signals = signals
+        self._observer = observer
+        self._ids = ids
+        self._zone = zone
+        self._in_flight: set[str] = set()
+
+    async def submit(self, submission: Submission, *, key: str | None = None) -> Job:
+        """Submit a job. Raises Invalid, TooLarge; with a key InFlight, KeyReused."""
+        return (await self._submit([submission], key, bulk=False))[0]
+
+    async def submit_many(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
+        """Submit up to 10,000 jobs, all or none; they may name each other by `ref` in `after`. Answers in their order."""
+        if len(submissions) > admission.MAX_BULK:
+            raise TooLarge("bulk", admission.MAX_BULK, f"a bulk has at most {admission.MAX_BULK} jobs")
+        return await self._submit(submissions, key, bulk=True)
+
+    async def get(self, job: str) -> Job:
+        """Return a job. Raises NotFound."""
+        found = await self._store.read(lambda tx: tx.get_job(job))
+        return _existing(found, job)
+
+    async def wait(self, job: str, wait_s: float) -> Job:
+        """Return a job when it is over, or after `wait_s` seconds as it is then."""
+        with self._signals.on("over", job) as waiter:
+            found = await self.get(job)
+            if found.state not in FINAL and await waiter.wait(wait_s):
+                found = await self.get(job)
+            return found
+
+    async def find(self, query: Query) -> tuple[list[Job], str | None]:
+        """Return a page of jobs, newest first, and the cursor of the next page."""
+        return await self._store.read(lambda tx: tx.find_jobs(query))
+
+    async def attempts(self, job: str) -> list[Attempt]:
+        """Return a job's tries; the running one has no end and no outcome."""
+
+        async def look(tx: Tx) -> list[Attempt]:
+            found = _existing(await tx.get_job(job), job)
+            tries = await tx.attempts_of(job)
+            if found.state is State.RUNNING and found.worker and found.started_at:
+                tries.append(Attempt(attempt=found.attempt, worker=found.worker, started_at=found.started_at))
+            return tries
+
+        return await self._store.read(look)
+
+    async def events(self, job: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Return a job's history."""
+
+        async def look(tx: Tx) -> list[Event]:
+            events = await tx.events_of(job, after, limit)
+            if not events:
+                _existing(await tx.get_job(job), job)
+            return events
+
+        return await self._store.read(look)
+
+    async def logs(
+        self, job: str, *, attempt: int | None = None, after: tuple[int, int] | None = None, limit: int = 1000
+    ) -> list[LogChunk]:
+        """Return output in order of (attempt, n), from after that pair on."""
+
+        async def look(tx: Tx) -> list[LogChunk]:
+            chunks = await tx.logs_of(job, attempt, after or (0, -1), limit)
+            if not chunks:
+                _existing(await tx.get_job(job), job)
+            return chunks
+
+        return await self._store.read(look)
+
+    async def deliveries(self, job: str) -> list[DeliveryRow]:
+        """Return the calls of a job's hook, with every try."""
+
+        async def look(tx: Tx) -> list[DeliveryRow]:
+            _existing(await tx.get_job(job), job)
+            return await tx.deliveries_of(job)
+
+        return await self._store.read(look)
+
+    async def abort(self, job: str, *, wait_s: float = 0.0, by: str | None = None) -> Job:
+        """Stop a job: one that waits is canceled; a running one gets the flag, its worker is told, and the end follows.
+
+        Returns the job as it stands after up to `wait_s` seconds. Raises Conflict when it was over before.
+        """
+        effects = Effects()
+
+        async def write(tx: Tx) -> None:
+            found = _existing((await tx.lock_jobs([job])).get(job), job)
+            if found.state in FINAL:
+                raise Conflict(f"job {job} is over: it is {found.state}", found.state)
+            if found.state in WAITING:
+                await cancel_jobs(tx, [found], Reason.REQUESTED, effects, by=by, why=None)
+                return
+            if found.abort_requested_at is None:
+                await tx.request_aborts([found])
+                event = NewEvent(job, found.owner, "abort_requested", State.RUNNING, found.attempt, by)
+                await tx.append_events([event])
+            assert found.worker is not None
+            effects.orders.add(found.worker)
+
+        with self._signals.on("over", job) as waiter:
+            await self._store.write(write)
+            self._signals.publish(effects)
+            found = await self.get(job)
+            if found.state not in FINAL and await waiter.wait(wait_s):
+                found = await self.get(job)
+            if found.state is State.CANCELED:
+                self._observer.ended(found.state, None)
+            return found
+
+    async def retry(self, job: str, *, key: str | None = None) -> Job:
+        """Run a job that is over again, as a new job that points to the old one. Raises Conflict unless it is over."""
+
+        async def make(tx: Tx) -> list[Job]:
+            old = _existing(await tx.get_job(job), job)
+            check_over(old)
+            return [
+                Job(
+                    id=self._ids.new(tx.now), state=State.QUEUED, kind=old.kind, handler=old.handler, script=old.script,
+                    data=old.data, args=old.args, variables=old.variables, owner=old.owner, queue=old.queue,
+                    priority=old.priority, labels=old.labels, run_at=tx.now, submitted_at=tx.now,
+                    max_failures=old.max_failures, timeout_s=old.timeout_s, grace_s=old.grace_s, backoff=old.backoff,
+                    hook=old.hook, retry_of=old.id,
+                )
+            ]  # fmt: skip
+
+        return (await self._insert(f"retry {job}".encode(), key, make))[0]
+
+    async def edit(self, job: str, edit: Edit) -> Job:
+        """Change priority, time or queue of a job that has not started. Raises Conflict when it has."""
+        effects = Effects()
+
+        async def write(tx: Tx) -> None:
+            found = _existing((await tx.lock_jobs([job])).get(job), job)
+            if found.state not in WAITING:
+                raise Conflict(f"job {job} has started: it is {found.state}", found.state)
+            priority = found.priority if edit.priority is UNSET else edit.priority
+            if not -admission.MAX_PRIORITY <= priority <= admission.MAX_PRIORITY:
+                raise Invalid("priority", f"is between -{admission.MAX_PRIORITY} and {admission.MAX_PRIORITY}")
+            queue = found.queue if edit.queue is UNSET else edit.queue
+            admission.check_name("queue", queue, "")
+            at, delay = None if edit.run_at is UNSET else edit.run_at, None if edit.delay is UNSET else edit.delay
+            run_at = found.run_at
+            if at is not None or delay is not None:
+                run_at = admission.run_at(at, delay, "", tx.now, self._zone)
+            state = found.state
+            if state is not State.BLOCKED:
+                state = State.SCHEDULED if run_at > tx.now else State.QUEUED
+            await tx.edit_job(found, priority=priority, run_at=run_at, queue=queue, state=state.value)
+            await tx.append_events([NewEvent(job, found.owner, "edited", state, found.attempt)])
+            if state is State.QUEUED:
+                effects.ready[queue, found.lane] += 1
+            elif state is State.SCHEDULED:
+                effects.wake(run_at)
+
+        await self._store.write(write)
+        self._signals.publish(effects)
+        return await self.get(job)
+
+    async def _submit(self, submissions: Sequence[Submission], key: str | None, *, bulk: bool) -> list[Job]:
+        async def make(tx: Tx) -> list[Job]:
+            drafts = [
+                admission.draft(s, f"[{at}]." if bulk else "", self._ids, tx.now, self._zone)
+                for at, s in enumerate(submissions)
+            ]
+            outside = admission.resolve(drafts) if bulk else set(drafts[0].after)
+            if not bulk:
+                drafts[0].job.after = drafts[0].after
+            states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items()}
+            for at, entry in enumerate(drafts):
+                for after in entry.after:
+                    if after in outside and after not in states:
+                        raise Invalid(f"[{at}].after" if bulk else "after", f"there is no job {after!r}")
+            if outside or any(entry.after for entry in drafts):
+                for entry in admission.in_order(drafts):
+                    admission.place(entry.job, states, tx.now)
+                    states[entry.job.id] = entry.job.state
+            else:
+                for entry in drafts:
+                    admission.place(entry.job, states, tx.now)
+            return [entry.job for entry in drafts]
+
+        fingerprint = _encode_submissions(submissions) if key is not None else b""
+        return await self._insert((b"bulk" if bulk else b"one") + fingerprint, key, make)
+
+    async def _insert(self, request: bytes, key: str | None, make: admission.Maker) -> list[Job]:
+        """Insert the jobs that `make` returns, once for every key. Raises InFlight, KeyReused."""
+        effects = Effects()
+        fingerprint = hashlib.sha256(request).hexdigest() if key is not None else ""
+
+        async def write(tx: Tx) -> tuple[list[Job], bool]:
+            if key is not None and (kept := await tx.get_answer(key)) is not None:
+                if kept[0] != fingerprint:
+                    raise KeyReused(
+                        "this Idempotency-Key came before, with another body; use a new key for a new request"
+                    )
+                return _answers.decode(kept[1]), False
+            jobs = await make(tx)
+            states = {job.id: job.state for job in jobs}
+            outside = {after for job in jobs for after in job.after} - states.keys()
+            states.update({id_: job.state for id_, job in (await tx.lock_jobs(outside)).items()} if outside else {})
+            await insert_jobs(tx, jobs, states, effects)
+            if key is not None:
+                await tx.put_answer(key, fingerprint, _encode_answer(jobs))
+            return jobs, True
+
+        if key is not None:
+            if key in self._in_flight:
+                raise InFlight("a request with this Idempotency-Key is being worked on; ask again in a moment")
+            self._in_flight.add(key)
+        try:
+            jobs, new = await self._store.write(write)
+        finally:
+            if key is not None:
+                self._in_flight.discard(key)
+        if new:
+            self._signals.publish(effects)
+            self._observer.submitted(len(jobs))
+        return jobs
+
+
+def _existing(job: Job | None, id_: str) -> Job:
+    if job is None:
+        raise NotFound(f"there is no job {id_!r}")
+    return job

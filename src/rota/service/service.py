@@ -1,0 +1,164 @@
+"""The service as a whole: what the edges and the embedding program hold."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, tzinfo
+
+from msgspec import Struct
+
+from rota.core.errors import NotFound
+from rota.core.ids import Ids
+from rota.core.jobs import HandlerSpec
+from rota.core.states import State
+from rota.service import explain as explaining
+from rota.service.feed import Feed
+from rota.service.hooks import Hooks, Sender
+from rota.service.jobs import Jobs
+from rota.service.observer import Nobody, Observer
+from rota.service.signals import Effects, Signals
+from rota.service.upkeep import Upkeep
+from rota.service.work import Work
+from rota.store.protocol import Store, Tx, WorkerRow
+
+DEFAULT_LEASE_S = 15.0
+DEFAULT_RETENTION_S = 7 * 86400.0
+
+
+class WorkerInfo(Struct, frozen=True):
+    """A worker, and how many jobs it runs."""
+
+    row: WorkerRow
+    running: int
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    """Counts of jobs by state, in all and by queue; and since when the oldest ready job of each queue could run."""
+
+    now: int
+    jobs: dict[str, int]
+    queues: dict[str, dict[str, int]]
+    oldest_ready: dict[str, int]
+    workers: int
+    slots: int
+    running: int
+
+
+class Service:
+    """Jobs, the work queue, live streams and upkeep over one store.
+
+    `rng`, `monotonic` and the store's clock are the only sources of chance and time: with seeded ones everything can be
+    stepped and replayed. `sender` delivers hooks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        sender: Sender,
+        lease_s: float = DEFAULT_LEASE_S,
+        retention_s: float = DEFAULT_RETENTION_S,
+        hook_secret: str | None = None,
+        zone: tzinfo = UTC,
+        observer: Observer | None = None,
+        rng: random.Random | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        failed: Callable[[str, Exception], None] = lambda _step, _error: None,
+    ) -> None:
+        rng = rng or random.SystemRandom()
+        self.store = store
+        self.signals = Signals()
+        observer = observer or Nobody()
+        self.jobs = Jobs(store, self.signals, observer, Ids(rng.getrandbits), zone)
+        self.work = Work(store, self.signals, observer, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random)
+        self.feed = Feed(store, self.signals, self.jobs)
+        self.hooks = Hooks(store, sender, secret=hook_secret, jitter=rng.random, wake=self._wake_upkeep)
+        self.upkeep = Upkeep(
+            store, self.signals, observer, self.work, self.hooks,
+            lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
+        )  # fmt: skip
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take stock of the store, and let upkeep run."""
+        await self.upkeep.begin()
+        self._task = asyncio.create_task(self.upkeep.run(), name="upkeep")
+
+    async def stop(self) -> None:
+        """End all waits, upkeep and deliveries. The store stays open: it is its opener's to close."""
+        self.signals.close()
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.hooks.close()
+
+    async def explain(self, job: str) -> explaining.Explanation:
+        """Say why a job does not run, or where it stands. Raises NotFound."""
+
+        async def look(tx: Tx) -> explaining.Explanation:
+            found = await tx.get_job(job)
+            if found is None:
+                raise NotFound(f"there is no job {job!r}")
+            return await explaining.explain(tx, found)
+
+        return await self.store.read(look)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return all workers, those that are present first; gone ones stay for an hour."""
+
+        async def look(tx: Tx) -> list[WorkerInfo]:
+            rows = await tx.list_workers()
+            return [WorkerInfo(row, 0 if row.gone_at else len(await tx.running_of(row.id))) for row in rows]
+
+        return await self.store.read(look)
+
+    async def worker(self, worker: str) -> WorkerInfo:
+        """Return a worker. Raises NotFound."""
+
+        async def look(tx: Tx) -> WorkerInfo:
+            row = await tx.get_worker(worker)
+            if row is None:
+                raise NotFound(f"there is no worker {worker!r}")
+            return WorkerInfo(row, len(await tx.running_of(worker)))
+
+        return await self.store.read(look)
+
+    async def handlers(self) -> list[HandlerSpec]:
+        """Return every handler that a worker ever offered."""
+        return [spec for spec, _ in await self.store.read(lambda tx: tx.handlers())]
+
+    async def stats(self) -> Stats:
+        """Count, at a cost that does not grow with the number of jobs."""
+
+        async def look(tx: Tx) -> Stats:
+            counts = await tx.counts()
+            workers = [row for row in await tx.list_workers() if row.gone_at is None]
+            jobs = dict.fromkeys((state.value for state in State), 0)
+            queues: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(jobs, 0))
+            oldest: dict[str, int] = {}
+            for row in counts:
+                jobs[row.state.value] += row.n
+                queues[row.queue][row.state.value] += row.n
+                if row.state is State.QUEUED and (at := await tx.oldest_ready(row.queue, row.lane)) is not None:
+                    oldest[row.queue] = min(at, oldest.get(row.queue, at))
+            return Stats(
+                now=tx.now, jobs=jobs, queues=dict(queues), oldest_ready=oldest, workers=len(workers),
+                slots=sum(row.hello.slots for row in workers), running=jobs[State.RUNNING.value],
+            )  # fmt: skip
+
+        return await self.store.read(look)
+
+    async def ready(self) -> None:
+        """Raise Unavailable (or another error) unless the store answers."""
+        await self.store.read(lambda tx: tx.last_event())
+
+    def _wake_upkeep(self, at: int) -> None:
+        effects = Effects()
+        effects.wake(at)
+        self.signals.publish(effects)

@@ -1,0 +1,133 @@
+"""Hints inside one process: who waits for what, and who is woken. Losing one costs time, never correctness."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+
+class Effects:
+    """What a transaction changed that somebody may be waiting for; published after its commit."""
+
+    def __init__(self) -> None:
+        self.over: list[str] = []  # jobs that came to an end
+        self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
+        self.orders: set[str] = set()  # workers that have new orders
+        self.wake_at: int | None = None  # when upkeep has something to do, at the latest
+
+    def wake(self, at: int) -> None:
+        """Ask upkeep to look at `at`."""
+        self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
+
+
+class Waiter:
+    """Somebody who waits; `wait` returns True as soon as, or if already, it was woken."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        """Wake the one who waits, now or when it comes to wait."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait to be woken, `seconds` at most."""
+        if seconds <= 0:
+            return self._event.is_set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        woken = self._event.is_set()
+        self._event.clear()
+        return woken
+
+
+class _Claimant(Waiter):
+    def __init__(self, lanes: frozenset[str], queues: frozenset[str], room: int) -> None:
+        super().__init__()
+        self.lanes = lanes
+        self.queues = queues
+        self.room = room
+
+    def serves(self, queue: str, lane: str) -> bool:
+        return lane in self.lanes and (not self.queues or queue in self.queues)
+
+
+class Signals:
+    """Everybody who waits in this process."""
+
+    def __init__(self) -> None:
+        self._claimants: list[_Claimant] = []
+        self._by_key: defaultdict[tuple[str, str], set[Waiter]] = defaultdict(set)
+        self.upkeep_at: int | None = None
+        self.closed = False
+
+    @contextmanager
+    def claimant(self, lanes: frozenset[str], queues: frozenset[str], room: int) -> Iterator[Waiter]:
+        """Wait for jobs of these lanes and queues (empty: all queues)."""
+        waiter = _Claimant(lanes, queues, room)
+        self._claimants.append(waiter)
+        try:
+            yield waiter
+        finally:
+            self._claimants.remove(waiter)
+
+    @contextmanager
+    def on(self, kind: str, key: str = "") -> Iterator[Waiter]:
+        """Wait for `kind` of `key`: ("over", job), ("orders", worker), ("logs", job), ("events", ""), ("upkeep", "")."""
+        waiter = Waiter()
+        self._by_key[kind, key].add(waiter)
+        if self.closed:
+            waiter.wake()
+        try:
+            yield waiter
+        finally:
+            waiters = self._by_key[kind, key]
+            waiters.discard(waiter)
+            if not waiters:
+                del self._by_key[kind, key]
+
+    def publish(self, effects: Effects) -> None:
+        """Wake those whom a committed transaction concerns."""
+        for job in effects.over:
+            self.wake("over", job)
+            self.wake("logs", job)
+        for worker in effects.orders:
+            self.wake("orders", worker)
+        for (queue, lane), jobs in effects.ready.items():
+            self._ready(queue, lane, jobs)
+        if effects.wake_at is not None and (self.upkeep_at is None or effects.wake_at < self.upkeep_at):
+            self.upkeep_at = effects.wake_at
+            self.wake("upkeep")
+        self.wake("events")
+
+    def wake(self, kind: str, key: str = "") -> None:
+        """Wake all who wait for this."""
+        for waiter in self._by_key.get((kind, key), ()):
+            waiter.wake()
+
+    def wake_many(self, kind: str, keys: Iterable[str]) -> None:
+        """Wake all who wait for one of these."""
+        for key in keys:
+            self.wake(kind, key)
+
+    def close(self) -> None:
+        """End every wait, now and from now on: the server stops."""
+        self.closed = True
+        for waiters in list(self._by_key.values()):
+            for waiter in waiters:
+                waiter.wake()
+        for claimant in self._claimants:
+            claimant.wake()
+
+    def _ready(self, queue: str, lane: str, jobs: int) -> None:
+        """Wake as many claimants as can take the jobs, not the whole herd; the woken one goes to the end of the line."""
+        for claimant in [c for c in self._claimants if c.serves(queue, lane)]:
+            if jobs <= 0:
+                return
+            claimant.wake()
+            jobs -= claimant.room
+            self._claimants.remove(claimant)
+            self._claimants.append(claimant)

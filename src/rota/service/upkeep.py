@@ -1,0 +1,222 @@
+"""What goes on by itself: promote what is due, remind and fence what is overdue, rescue what is lost, deliver, prune.
+
+Every server does all of it; there is no leader. Each step takes its rows in a transaction that checks them again, so
+two servers that do the same step at once do it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from rota.core.jobs import Failure, Job, Report
+from rota.core.settling import release, settle
+from rota.core.states import Outcome, State
+from rota.core.times import SECOND
+from rota.service.changes import Ended, end_attempts
+from rota.service.hooks import Hooks
+from rota.service.observer import Observer
+from rota.service.signals import Effects, Signals
+from rota.service.work import TIMEOUT_SLACK, Work, end_lost
+from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups
+
+_BATCH = 500
+_LOOK_S = 1.0  # how long upkeep sleeps at most: one look a second when nothing happens
+_JUMP = 2 * SECOND  # a step of the store's clock, against the monotonic one, that is taken for a jump
+_ANSWERS_KEPT = 24 * 3600 * SECOND
+_GONE_WORKERS_KEPT = 3600 * SECOND
+
+
+class Upkeep:
+    """The steps, and the loop that runs them. `monotonic` gives seconds; `retention_s` is how long jobs that are over stay."""
+
+    def __init__(
+        self,
+        store: Store,
+        signals: Signals,
+        observer: Observer,
+        work: Work,
+        hooks: Hooks,
+        *,
+        lease_s: float,
+        retention_s: float,
+        jitter: Callable[[], float],
+        monotonic: Callable[[], float],
+        failed: Callable[[str, Exception], None] = lambda _step, _error: None,
+    ) -> None:
+        self._store = store
+        self._signals = signals
+        self._observer = observer
+        self._work = work
+        self._hooks = hooks
+        self._lease = round(lease_s * SECOND)
+        self._retention = round(retention_s * SECOND)
+        self._jitter = jitter
+        self._monotonic = monotonic
+        self._failed = failed
+        self._rescue_from = 0
+        self._clock_offset: int | None = None
+        self._prune_at = 0.0
+        self.beat_at = 0.0  # when the loop last went round, on the monotonic clock
+
+    async def begin(self) -> None:
+        """Take stock after a start: workers that died with the former owner of the store run nothing, for certain.
+
+        All others get one lease to be heard of, however old their last heartbeat is: nobody could hear it.
+        """
+        for row in await self._store.read(lambda tx: tx.list_workers()):
+            if row.hello.owned and row.gone_at is None:
+                await self._work.release(row.id, Outcome.LOST, "its server died", at_once=True)
+        self._clock_offset = None  # the first round holds the rescue back
+
+    async def run(self) -> None:
+        """Go round until canceled."""
+        with self._signals.on("upkeep") as waiter:
+            while True:
+                pause = await self.round()
+                self.beat_at = self._monotonic()
+                await waiter.wait(pause)
+
+    async def round(self) -> float:
+        """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
+        self._signals.upkeep_at = None
+        try:
+            now, next_ = await self._store.read(_look)
+            if self._jumped(now):
+                await self._hold_rescue(now)
+        except Exception as error:  # the store is away: its leases could not be renewed either
+            self._failed("look", error)
+            self._clock_offset = None
+            return _LOOK_S
+        rescuable = now >= self._rescue_from
+        steps: tuple[tuple[str, int | None, Callable[[], Awaitable[object]]], ...] = (
+            ("promote", next_.due, self.promote),
+            ("overdue", next_.deadline and next_.deadline + TIMEOUT_SLACK, self.end_overdue),
+            ("rescue", next_.lease if rescuable else None, self.rescue),
+            ("deliver", next_.delivery, self._hooks.step),
+            ("prune", now if self._monotonic() >= self._prune_at else None, self.prune),
+        )
+        pause = _LOOK_S
+        for name, at, step in steps:
+            if at is None:
+                continue
+            if at > now:
+                pause = min(pause, (at - now) / SECOND)
+                continue
+            try:
+                if await step():
+                    pause = 0.0
+            except Exception as error:  # one step that fails (a full disk) must not stop the others, nor the loop
+                self._failed(name, error)
+        return pause
+
+    async def promote(self) -> int:
+        """scheduled -> queued, for jobs whose time has come."""
+        effects = Effects()
+
+        async def write(tx: Tx) -> int:
+            jobs = list((await tx.lock_jobs(await tx.due_jobs(_BATCH))).values())
+            due = [(job, release(job, tx.now)) for job in jobs if job.state is State.SCHEDULED and job.run_at <= tx.now]
+            if due:
+                await tx.move_jobs(due)
+                await tx.append_events(
+                    [NewEvent(job.id, job.owner, "queued", State.QUEUED, job.attempt) for job, _ in due]
+                )
+            for job, _ in due:
+                effects.ready[job.queue, job.lane] += 1
+            return len(due)
+
+        promoted = await self._store.write(write)
+        if promoted:
+            self._signals.publish(effects)
+        return promoted
+
+    async def end_overdue(self) -> int:
+        """Remind workers of what is overdue; fence an attempt that its worker does not end for a grace and a lease."""
+        effects = Effects()
+        ended: list[Ended] = []
+
+        async def write(tx: Tx) -> int:
+            overdue = await tx.overdue_jobs(tx.now - TIMEOUT_SLACK, _BATCH)
+            effects.orders.update(o.worker for o in overdue)
+            late = [o for o in overdue if tx.now > self._fence_at(o)]
+            ended.clear()
+            for job in (await tx.lock_jobs(o.job for o in late)).values():
+                if job.state is State.RUNNING and job.deadline_at is not None:
+                    report = Report(job=job.id, attempt=job.attempt, outcome=Outcome.TIMED_OUT, error=_overdue(job))
+                    ended.append(Ended(job, report, settle(job, report, tx.now, self._jitter())))
+            await end_attempts(tx, ended, effects)
+            return tx.now
+
+        now = await self._store.write(write)
+        if effects.orders:
+            self._signals.publish(effects)
+            self._work.observe(ended, now)
+        return len(ended)
+
+    async def rescue(self) -> int:
+        """End the attempts of workers whose lease has run out, and leases that no heartbeat named."""
+        expired = await self._store.read(lambda tx: tx.expired_workers(_BATCH))
+        rescued = 0
+        for worker in expired:
+            rescued += await self._work.release(worker, Outcome.LOST, "its lease ran out", at_once=False)
+        effects = Effects()
+        ended: list[Ended] = []
+
+        async def write(tx: Tx) -> int:
+            jobs = await tx.lock_jobs(await tx.unnamed_leases(_BATCH))
+            ended.clear()
+            for charged in (True, False):
+                mine = [job.id for job in jobs.values() if await _is_gone(tx, job) is charged]
+                ended.extend(await end_lost(tx, mine, Outcome.LOST, self._jitter, effects, charged=charged))
+            return tx.now
+
+        now = await self._store.write(write)
+        self._signals.publish(effects)
+        self._work.observe(ended, now)
+        rescued += len(ended)
+        self._observer.leases_expired(rescued)
+        return rescued
+
+    async def prune(self) -> int:
+        """Remove what is over for longer than the retention, in small batches; at most once a minute when there is nothing."""
+        if self._monotonic() < self._prune_at:
+            return 0
+
+        async def write(tx: Tx) -> int:
+            old = await tx.over_before(tx.now - self._retention, _BATCH)
+            await tx.delete_jobs(old)
+            await tx.forget_answers(tx.now - _ANSWERS_KEPT, _BATCH)
+            await tx.forget_workers(tx.now - _GONE_WORKERS_KEPT)
+            return len(old)
+
+        pruned = await self._store.write(write)
+        self._prune_at = self._monotonic() + (0.0 if pruned == _BATCH else 60.0)
+        return pruned
+
+    def _jumped(self, now: int) -> bool:
+        """Say whether the store's clock was set, or was out of reach, since the last look."""
+        offset = now - round(self._monotonic() * SECOND)
+        before, self._clock_offset = self._clock_offset, offset
+        return before is None or abs(offset - before) > _JUMP
+
+    async def _hold_rescue(self, now: int) -> None:
+        """Give every worker one lease, from now, to be heard of: after a start, an outage, a jump of the clock."""
+        self._rescue_from = now + self._lease
+        await self._store.write(lambda tx: tx.clamp_leases(tx.now + self._lease))
+
+    def _fence_at(self, overdue: Overdue) -> int:
+        return overdue.deadline_at + round(overdue.grace_s * SECOND) + self._lease
+
+
+async def _look(tx: Tx) -> tuple[int, Wakeups]:
+    return tx.now, await tx.wakeups()
+
+
+async def _is_gone(tx: Tx, job: Job) -> bool:
+    """Say whether a job's worker is gone: then the attempt may have run, and is charged to the crash budget."""
+    row = await tx.get_worker(job.worker) if job.worker else None
+    return row is None or row.gone_at is not None
+
+
+def _overdue(job: Job) -> Failure:
+    return Failure(type="TimedOut", message=f"over {job.timeout_s:g} s, and its worker did not end it")

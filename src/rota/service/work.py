@@ -1,0 +1,347 @@
+"""Leases: workers register, claim, heartbeat, settle, tell, leave. Satisfies `rota.worker.queue.WorkQueue` directly.
+
+A lease has an end of its own from its claim until a heartbeat first names it; from then on it lasts as long as its
+worker's lease, which every heartbeat renews: one row a worker, not one a job. A lease that a heartbeat does not name
+gets an end of its own again: the end of its worker's lease before this heartbeat, so it is not renewed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Callable
+
+from rota.core.errors import Invalid, NotFound
+from rota.core.jobs import (
+    SCRIPT_LANE,
+    AbortOrder,
+    Failure,
+    Free,
+    HandlerSpec,
+    Held,
+    HookCall,
+    Lease,
+    LogChunk,
+    Orders,
+    ProgressNote,
+    Report,
+    Settled,
+    Welcome,
+    WorkerHello,
+)
+from rota.core.settling import settle
+from rota.core.states import Outcome, State
+from rota.core.times import SECOND, rfc3339
+from rota.service.admission import MAX_DATA, check_name
+from rota.service.changes import Ended, call_of, end_attempts
+from rota.service.observer import Observer
+from rota.service.signals import Effects, Signals, Waiter
+from rota.store.protocol import Claimed, NewEvent, RunningRow, Store, Tx, WorkerRow
+
+MAX_CLAIM = 1000  # leases in one claim
+MAX_CHUNK = 1 << 20  # characters in one piece of output
+MAX_CHUNKS = 100_000  # pieces of output of one attempt
+TIMEOUT_SLACK = SECOND // 2  # a worker ends what is overdue by itself; the service reminds it after this
+
+
+class _Offer:
+    """What a worker can run, made once of its registration."""
+
+    def __init__(self, hello: WorkerHello) -> None:
+        self.specs: dict[str, HandlerSpec | None] = {spec.name: spec for spec in hello.handlers}
+        if hello.scripts:
+            self.specs[SCRIPT_LANE] = None
+        self.lanes = frozenset(self.specs)
+        self.queues = frozenset(hello.queues)
+
+    def is_async(self, lane: str) -> bool:
+        spec = self.specs[lane]
+        return spec is not None and spec.mode == "async"
+
+    def serves(self, queue: str, lane: str) -> bool:
+        return lane in self.specs and (not self.queues or queue in self.queues)
+
+
+class Work:
+    """The work queue. `random_bits` names workers, `jitter` spreads retries; both come from outside, for the tests."""
+
+    def __init__(
+        self,
+        store: Store,
+        signals: Signals,
+        observer: Observer,
+        *,
+        lease_s: float,
+        random_bits: Callable[[int], int],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._signals = signals
+        self._observer = observer
+        self._lease_s = lease_s
+        self._lease = round(lease_s * SECOND)
+        self._random_bits = random_bits
+        self._jitter = jitter
+        self._offers: dict[str, _Offer] = {}
+        self._told: dict[str, set[tuple[str, int]]] = {}
+
+    async def register(self, hello: WorkerHello) -> Welcome:
+        """Make a worker known, under a new id."""
+        check_name("name", hello.name, "")
+        if not (0 <= hello.slots <= 10_000 and 0 <= hello.async_slots <= 100_000):
+            raise Invalid("slots", "are between 0 and 10,000")
+        if len(hello.handlers) > 10_000 or len(hello.queues) > 1_000:
+            raise Invalid("handlers", "are at most 10,000, queues at most 1,000")
+        for at, spec in enumerate(hello.handlers):
+            check_name("handler", spec.name, f"handlers[{at}].")
+        worker = f"{re.sub(r'[^A-Za-z0-9._-]', '-', hello.name)}.{self._random_bits(32):08x}"
+        await self._store.write(lambda tx: tx.insert_worker(worker, hello, tx.now + self._lease))
+        self._offers[worker] = _Offer(hello)
+        return Welcome(worker=worker, lease_s=self._lease_s, heartbeat_s=self._lease_s / 3)
+
+    async def claim(self, worker: str, free: Free, wait_s: float = 0.0) -> list[Lease]:
+        """Lease the first jobs in order that this worker can run, or wait for one. Raises NotFound."""
+        offer = await self._offer(worker)
+        room = min(free.total, free.process + free.asynchronous, MAX_CLAIM)
+        with self._signals.claimant(offer.lanes, offer.queues, max(room, 1)) as waiter:
+            leases = await self._claim(worker, offer, free, room)
+            if not leases and await self._patience(waiter, wait_s):
+                leases = await self._claim(worker, offer, free, room)
+            return leases
+
+    async def heartbeat(self, worker: str, held: list[Held]) -> Orders:
+        """Renew what is named; answer what to abort, what is lost, whether to drain. Raises NotFound."""
+        named = {(h.job, h.attempt) for h in held}
+
+        async def write(tx: Tx) -> Orders:
+            row = _present(await tx.get_worker(worker), worker)
+            running = await tx.running_of(worker)
+            ends: list[tuple[str, int | None]] = []
+            for lease in running:
+                if (lease.job, lease.attempt) in named:
+                    if lease.lease_until is not None:
+                        ends.append((lease.job, None))
+                elif lease.lease_until is None:
+                    ends.append((lease.job, row.lease_until))
+            await tx.unname_leases(ends)
+            await tx.renew_worker(worker, tx.now + self._lease)
+            lost = named - {(lease.job, lease.attempt) for lease in running}
+            return Orders(
+                abort=_aborts(running, tx.now),
+                lost=[Held(job=job, attempt=attempt) for job, attempt in sorted(lost)],
+                drain=row.draining,
+            )
+
+        return await self._store.write(write)
+
+    async def watch(self, worker: str, wait_s: float) -> Orders:
+        """Return orders that this watch has not told yet, at once or when they come. Raises NotFound."""
+
+        async def look(tx: Tx) -> Orders:
+            row = _present(await tx.get_worker(worker), worker)
+            return Orders(abort=_aborts(await tx.running_of(worker), tx.now), drain=row.draining)
+
+        told = self._told.setdefault(worker, set())
+        with self._signals.on("orders", worker) as waiter:
+            for last in (False, True):
+                orders = await self._store.read(look)
+                news = [order for order in orders.abort if (order.job, order.attempt) not in told]
+                told &= {(order.job, order.attempt) for order in orders.abort}
+                told |= {(order.job, order.attempt) for order in news}
+                if news or (orders.drain and ("", 0) not in told) or last or not await waiter.wait(wait_s):
+                    break
+            if orders.drain:
+                told.add(("", 0))
+            self._told[worker] = told
+            return Orders(abort=news, drain=orders.drain)
+
+    async def settle(self, worker: str, reports: list[Report]) -> list[Settled]:
+        """Record how attempts ended. What is not this worker's, or over, changes nothing and is told so."""
+        effects = Effects()
+        ended: list[Ended] = []
+        for report in reports:
+            if report.result is not None and len(bytes(report.result)) > MAX_DATA:
+                raise Invalid("result", f"is at most {MAX_DATA} bytes of JSON")
+
+        async def write(tx: Tx) -> tuple[list[Settled], int]:
+            locked = await tx.lock_jobs({report.job for report in reports})
+            ended.clear()
+            answers = []
+            for report in reports:
+                job = locked.get(report.job)
+                if (
+                    job is None
+                    or job.state is not State.RUNNING
+                    or (job.attempt, job.worker) != (report.attempt, worker)
+                ):
+                    state = job.state if job else None
+                    answers.append(Settled(job=report.job, attempt=report.attempt, accepted=False, state=state))
+                    continue
+                settlement = settle(job, report, tx.now, self._jitter())
+                ended.append(Ended(job, report, settlement))
+                answers.append(Settled(job=job.id, attempt=job.attempt, accepted=True, state=settlement.state))
+                del locked[job.id]  # a second report of it in this batch is stale
+            await end_attempts(tx, ended, effects)
+            return answers, tx.now
+
+        answers, now = await self._store.write(write)
+        self._signals.publish(effects)
+        self.observe(ended, now)
+        return answers
+
+    async def tell(
+        self, worker: str, logs: list[LogChunk], progress: list[ProgressNote], hooks: list[HookCall]
+    ) -> None:
+        """Store output, progress and calls of hooks of attempts that this worker holds; others are dropped."""
+        for chunk in logs:
+            if len(chunk.text) > MAX_CHUNK or not 0 <= chunk.n < MAX_CHUNKS:
+                raise Invalid("logs", f"a piece is at most {MAX_CHUNK} characters, an attempt has at most {MAX_CHUNKS}")
+        effects = Effects()
+
+        async def write(tx: Tx) -> set[str]:
+            names = {(chunk.job, chunk.attempt) for chunk in logs} | {(call.job, call.attempt) for call in hooks}
+            mine = {name for name in names if await tx.holds(worker, *name)}
+            await tx.append_logs([chunk for chunk in logs if (chunk.job, chunk.attempt) in mine])
+            told = await tx.set_progress(worker, [(note.job, note.attempt, note.progress) for note in progress])
+            calls = [call for call in hooks if (call.job, call.attempt) in mine]
+            jobs = await tx.lock_jobs({call.job for call in calls})
+            rows = [call_of(jobs[call.job], call, rfc3339(tx.now)) for call in calls if jobs[call.job].hook]
+            if rows:
+                await tx.insert_deliveries(rows)
+                effects.wake(tx.now)
+            return {job for job, _ in mine} | set(told)
+
+        self._signals.wake_many("logs", await self._store.write(write))
+        self._signals.publish(effects)
+
+    async def leave(self, worker: str) -> None:
+        """Forget a worker; what it holds goes back to the queue, uncharged."""
+        await self.release(worker, Outcome.INTERRUPTED, "left", at_once=True)
+
+    async def drain(self, worker: str) -> None:
+        """Ask a worker to take no more jobs, finish what runs, and leave. Raises NotFound."""
+
+        async def write(tx: Tx) -> None:
+            _present(await tx.get_worker(worker), worker)
+            await tx.drain_worker(worker)
+
+        await self._store.write(write)
+        self._signals.wake("orders", worker)
+
+    async def release(self, worker: str, outcome: Outcome, why: str, *, at_once: bool) -> int:
+        """Bury a worker and end its attempts with `outcome`; return how many.
+
+        Leases that have an end of their own last until then, unless `at_once`: the worker is known to run nothing.
+        """
+        effects = Effects()
+        ended: list[Ended] = []
+
+        async def write(tx: Tx) -> int:
+            row = await tx.get_worker(worker)
+            if row is None or row.gone_at is not None:
+                ended.clear()
+                return tx.now
+            running = await tx.running_of(worker)
+            mine = [r.job for r in running if at_once or r.lease_until is None or r.lease_until <= tx.now]
+            ended[:] = await end_lost(tx, mine, outcome, self._jitter, effects)
+            await tx.bury_worker(worker, why)
+            return tx.now
+
+        now = await self._store.write(write)
+        self._offers.pop(worker, None)
+        self._told.pop(worker, None)
+        self._signals.publish(effects)
+        self.observe(ended, now)
+        return len(ended)
+
+    def observe(self, ended: list[Ended], now: int) -> None:
+        """Tell the observer of attempts that have ended."""
+        for e in ended:
+            if e.settlement.finished_at is not None:
+                assert e.job.started_at is not None
+                self._observer.ended(e.settlement.state, (now - e.job.started_at) / SECOND)
+                if e.settlement.state is State.ABORTED and e.job.abort_requested_at is not None:
+                    self._observer.aborted((now - e.job.abort_requested_at) / SECOND)
+
+    async def _patience(self, waiter: Waiter, wait_s: float) -> bool:
+        return not self._signals.closed and await waiter.wait(wait_s)
+
+    async def _offer(self, worker: str) -> _Offer:
+        if worker not in self._offers:  # registered with another server, or before a restart
+            row = await self._store.read(lambda tx: tx.get_worker(worker))
+            self._offers[worker] = _Offer(_present(row, worker).hello)
+        return self._offers[worker]
+
+    async def _claim(self, worker: str, offer: _Offer, free: Free, room: int) -> list[Lease]:
+        async def write(tx: Tx) -> tuple[list[Claimed], int]:
+            row = _present(await tx.get_worker(worker), worker)
+            if row.draining or room <= 0:
+                return [], tx.now
+            chosen = await _in_order(tx, offer, free, room)
+            claimed = await tx.claim_jobs(worker, tx.now + self._lease, chosen)
+            await tx.append_events(
+                [
+                    NewEvent(c.lease.job, c.lease.owner, "started", State.RUNNING, c.lease.attempt, worker)
+                    for c in claimed
+                ]
+            )
+            return claimed, tx.now
+
+        claimed, now = await self._store.write(write)
+        if claimed:
+            self._observer.started([(now - c.ready_at) / SECOND for c in claimed])
+            self._signals.wake("events")
+        return [c.lease for c in claimed]
+
+
+async def _in_order(tx: Tx, offer: _Offer, free: Free, room: int) -> list[tuple[str, HandlerSpec | None]]:
+    """Merge the heads of the lanes that a worker serves: the highest priority first, then the oldest."""
+    left = {False: free.process, True: free.asynchronous}
+    walks = []
+    for queue, lane in await tx.ready_lanes():
+        if offer.serves(queue, lane) and left[offer.is_async(lane)] > 0:
+            heads = await tx.ready_heads(queue, lane, min(room, left[offer.is_async(lane)]))
+            walks.append([(*head, lane) for head in heads])
+    chosen: list[tuple[str, HandlerSpec | None]] = []
+    for _, _, job, lane in heapq.merge(*walks):
+        kind = offer.is_async(lane)
+        if left[kind] > 0 and len(chosen) < room:
+            left[kind] -= 1
+            chosen.append((job, offer.specs[lane]))
+    return chosen
+
+
+async def end_lost(
+    tx: Tx, jobs: list[str], outcome: Outcome, jitter: Callable[[], float], effects: Effects, *, charged: bool = True
+) -> list[Ended]:
+    """End running attempts that their worker will not report: it is lost, or has left."""
+    ended = []
+    for job in (await tx.lock_jobs(jobs)).values():
+        if job.state is State.RUNNING:
+            report = Report(job=job.id, attempt=job.attempt, outcome=outcome, charged=charged, error=_loss(outcome))
+            ended.append(Ended(job, report, settle(job, report, tx.now, jitter())))
+    await end_attempts(tx, ended, effects)
+    return ended
+
+
+def _loss(outcome: Outcome) -> Failure | None:
+    if outcome is Outcome.LOST:
+        return Failure(type="lost", message="the worker's lease ran out before it reported the end of this attempt")
+    return None
+
+
+def _present(row: WorkerRow | None, worker: str) -> WorkerRow:
+    if row is None or row.gone_at is not None:
+        why = f" any more ({row.gone_why})" if row else ""
+        raise NotFound(f"there is no worker {worker!r}{why}; register again")
+    return row
+
+
+def _aborts(running: list[RunningRow], now: int) -> list[AbortOrder]:
+    orders = []
+    for r in running:
+        if r.abort_requested_at is not None:
+            orders.append(AbortOrder(job=r.job, attempt=r.attempt, grace_s=r.grace_s))
+        elif r.deadline_at is not None and r.deadline_at + TIMEOUT_SLACK <= now:
+            orders.append(AbortOrder(job=r.job, attempt=r.attempt, grace_s=r.grace_s, why="timed_out"))
+    return orders

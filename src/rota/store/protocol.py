@@ -1,0 +1,288 @@
+"""What the service asks of a store. One conformance suite (tests/conformance/store) runs against every store.
+
+A *transaction function* is an `async def` that takes a `Tx` and does all that must happen together. The store runs it,
+commits (perhaps together with others: group commit), and only then returns its value; when it raises, nothing of it is
+kept. It may run again after a lost connection, so it has no effects but those on its `Tx`. On SQLite none of the
+awaits below ever suspends: the store's one writer thread drives the function to its end, with no event loop.
+
+Methods that change a job's state keep the counters; the caller appends the events, in the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from rota.core.jobs import Attempt, Event, HandlerSpec, Job, Lease, LogChunk, Progress, WorkerHello
+from rota.core.settling import Settlement
+from rota.store.rows import Claimed, CountRow, DeliveryRow, NewEvent, Overdue, Query, RunningRow, Wakeups, WorkerRow
+
+T = TypeVar("T")
+
+
+class Tx(Protocol):
+    """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
+
+    now: int
+
+    # -- jobs -----------------------------------------------------------------------------------------------------
+    async def insert_jobs(self, jobs: Sequence[Job], met: frozenset[str] | set[str]) -> None:
+        """Write new jobs with their labels and dependencies; `met` are the ids in `after` that have succeeded."""
+        ...
+
+    async def get_job(self, job: str) -> Job | None:
+        """Return a whole job."""
+        ...
+
+    async def lock_jobs(self, jobs: Iterable[str]) -> dict[str, Job]:
+        """Return what decides (all but payloads) of the jobs that exist, locked until the end of the transaction."""
+        ...
+
+    async def find_jobs(self, query: Query) -> tuple[list[Job], str | None]:
+        """Return a page of jobs, newest first, and the id after which the next page begins.
+
+        Reads a bounded number of rows: with several filters a page may be short, or empty, and yet have a next one.
+        """
+        ...
+
+    async def ready_lanes(self) -> list[tuple[str, str]]:
+        """Return the (queue, lane) pairs with queued jobs."""
+        ...
+
+    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
+        """Return (-priority, run_at, id) of the first jobs of a lane, in the order in which they are to be claimed."""
+        ...
+
+    async def claim_jobs(
+        self, worker: str, lease_until: int, jobs: Sequence[tuple[str, HandlerSpec | None]]
+    ) -> list[Claimed]:
+        """queued -> running, `attempt` + 1, in the order given; jobs that are queued no more are left out.
+
+        Each lease has an end of its own, `lease_until`, until a heartbeat names it.
+
+        What the job left open (timeout, retries) is taken from the handler that is given with it.
+        """
+        ...
+
+    async def settle_jobs(self, settled: Sequence[tuple[Job, Settlement]]) -> None:
+        """running -> as settled, compared with (id, attempt, running). The jobs come from `lock_jobs`."""
+        ...
+
+    async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
+        """blocked | scheduled | queued -> as settled. The jobs come from `lock_jobs`."""
+        ...
+
+    async def request_aborts(self, jobs: Sequence[Job]) -> None:
+        """Set the abort flag of running jobs to `now`; one that is set stays as it is."""
+        ...
+
+    async def edit_job(self, job: Job, *, priority: int, run_at: int, queue: str, state: str) -> None:
+        """Change a waiting job that comes from `lock_jobs`."""
+        ...
+
+    async def due_jobs(self, limit: int) -> list[str]:
+        """Return scheduled jobs whose time has come, the longest due first."""
+        ...
+
+    async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
+        """Return running jobs whose deadline is not after `deadline`, the longest overdue first."""
+        ...
+
+    async def dependents_of(self, job: str) -> list[str]:
+        """Return the jobs that still wait for this one."""
+        ...
+
+    async def meet_dependency(self, after: str, job: str, waiting_for: int) -> None:
+        """Note that `after` has succeeded, and for how many others `job` still waits."""
+        ...
+
+    async def unmet_of(self, job: str, limit: int) -> list[str]:
+        """Return the jobs that a job still waits for."""
+        ...
+
+    async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
+        """Return (id, queue, lane, state) of jobs that ended before `at`, the oldest first."""
+        ...
+
+    async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> None:
+        """Remove jobs that are over, with all that belongs to them."""
+        ...
+
+    async def ahead_of(self, job: Job, limit: int) -> int:
+        """Return how many queued jobs of its lane are claimed before this one, counted up to `limit`."""
+        ...
+
+    async def oldest_ready(self, queue: str, lane: str) -> int | None:
+        """Return since when the oldest queued job of a lane could run."""
+        ...
+
+    async def wakeups(self) -> Wakeups:
+        """Return when the next job is due, attempt overdue, lease over, hook to be called."""
+        ...
+
+    # -- leases ---------------------------------------------------------------------------------------------------
+    async def running_of(self, worker: str) -> list[RunningRow]:
+        """Return what a worker holds."""
+        ...
+
+    async def unname_leases(self, leases: Sequence[tuple[str, int | None]]) -> None:
+        """Give the lease of a job an end of its own (its worker did not name it), or None: it follows its worker's."""
+        ...
+
+    async def clamp_leases(self, until: int) -> None:
+        """Let no lease end after `until`: the clock was set back."""
+        ...
+
+    async def unnamed_leases(self, limit: int) -> list[str]:
+        """Return jobs whose own end of lease has passed."""
+        ...
+
+    async def set_progress(self, worker: str, notes: Sequence[tuple[str, int, Progress]]) -> list[str]:
+        """Store (job, attempt, progress) of attempts that the worker holds, and return their jobs."""
+        ...
+
+    async def holds(self, worker: str, job: str, attempt: int) -> bool:
+        """Say whether the worker holds this attempt."""
+        ...
+
+    # -- history --------------------------------------------------------------------------------------------------
+    async def insert_attempts(self, attempts: Sequence[tuple[str, Attempt]]) -> None:
+        """Write tries that are over, with their job's id."""
+        ...
+
+    async def attempts_of(self, job: str) -> list[Attempt]:
+        """Return the tries that are over, the first first."""
+        ...
+
+    async def append_events(self, events: Sequence[NewEvent]) -> None:
+        """Record changes, at `now`."""
+        ...
+
+    async def events_of(self, job: str, after: int, limit: int) -> list[Event]:
+        """Return a job's events from after `after` on."""
+        ...
+
+    async def events_after(self, seq: int, limit: int) -> list[Event]:
+        """Return everybody's events from after `seq` on."""
+        ...
+
+    async def last_event(self) -> int:
+        """Return the newest event's number, or 0."""
+        ...
+
+    async def append_logs(self, chunks: Sequence[LogChunk]) -> None:
+        """Store output; a chunk that is there already is left as it is."""
+        ...
+
+    async def logs_of(self, job: str, attempt: int | None, after: tuple[int, int], limit: int) -> list[LogChunk]:
+        """Return output of one or all attempts, in order, from after the pair (attempt, n) on."""
+        ...
+
+    async def counts(self) -> list[CountRow]:
+        """Return how many jobs of each queue and lane are in each state, without counting rows."""
+        ...
+
+    # -- workers --------------------------------------------------------------------------------------------------
+    async def insert_worker(self, worker: str, hello: WorkerHello, lease_until: int) -> None:
+        """Write a new worker, and remember its handlers."""
+        ...
+
+    async def get_worker(self, worker: str) -> WorkerRow | None:
+        """Return a worker, present or gone."""
+        ...
+
+    async def list_workers(self) -> list[WorkerRow]:
+        """Return all workers, those that are present first."""
+        ...
+
+    async def renew_worker(self, worker: str, lease_until: int) -> None:
+        """Note a heartbeat."""
+        ...
+
+    async def drain_worker(self, worker: str) -> None:
+        """Note that a worker is to take no more jobs."""
+        ...
+
+    async def bury_worker(self, worker: str, why: str) -> None:
+        """Note that a worker is gone."""
+        ...
+
+    async def expired_workers(self, limit: int) -> list[str]:
+        """Return present workers whose lease has run out."""
+        ...
+
+    async def forget_workers(self, before: int) -> None:
+        """Remove workers that are gone since before `before`."""
+        ...
+
+    async def handlers(self) -> list[tuple[HandlerSpec, int]]:
+        """Return every handler that a worker ever offered, and when last."""
+        ...
+
+    # -- hooks and answers ----------------------------------------------------------------------------------------
+    async def insert_deliveries(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
+        """Write (id, job, url, body) of calls to make; one that is there already is left as it is."""
+        ...
+
+    async def take_deliveries(self, limit: int, until: int) -> list[DeliveryRow]:
+        """Return calls that are due, and hide them until `until`."""
+        ...
+
+    async def note_delivery(self, row: DeliveryRow) -> None:
+        """Write what became of a call."""
+        ...
+
+    async def deliveries_of(self, job: str) -> list[DeliveryRow]:
+        """Return a job's calls."""
+        ...
+
+    async def get_answer(self, key: str) -> tuple[str, bytes] | None:
+        """Return the (fingerprint, body) that was answered to an Idempotency-Key."""
+        ...
+
+    async def put_answer(self, key: str, fingerprint: str, body: bytes) -> None:
+        """Keep an answer."""
+        ...
+
+    async def forget_answers(self, before: int, limit: int) -> None:
+        """Remove answers made before `before`, at most `limit` of them."""
+        ...
+
+
+class Store(Protocol):
+    """Where state lives."""
+
+    async def open(self) -> None:
+        """Take hold of the store and bring its schema up to date.
+
+        Raises StoreInUse when another process owns it, StoreTooNew when a later version wrote it.
+        """
+        ...
+
+    async def write(self, function: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run a transaction function and return its value once it is durable. Raises Unavailable when it cannot be."""
+        ...
+
+    async def read(self, function: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run a function that only reads, on one snapshot."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the store, after what was begun."""
+        ...
+
+
+__all__ = [
+    "Claimed",
+    "CountRow",
+    "DeliveryRow",
+    "Lease",
+    "NewEvent",
+    "Overdue",
+    "Query",
+    "RunningRow",
+    "Store",
+    "Tx",
+    "Wakeups",
+    "WorkerRow",
+]

@@ -1,0 +1,183 @@
+"""Rows as the service sees them, and jobs as rows. Shared by all stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from rota.core.jobs import Attempt, Failure, Job, Lease, Progress, Proof, WorkerHello
+from rota.core.retry import Backoff
+from rota.core.states import Outcome, Reason, State
+
+encode = msgspec.json.Encoder().encode
+_failure = msgspec.json.Decoder(Failure).decode
+_proof = msgspec.json.Decoder(Proof).decode
+_progress = msgspec.json.Decoder(Progress).decode
+_backoff = msgspec.json.Decoder(Backoff).decode
+_texts = msgspec.json.Decoder(dict[str, str]).decode
+_hello = msgspec.json.Decoder(WorkerHello).decode
+STATES = {state.value: state for state in State}
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """Filters of a listing, all of which must hold. `labels` are (name, value); `cursor` is the last id of the page before.
+
+    `from_id` and `below_id` bound the ids, and so the time of submission: from_id <= id < below_id.
+    """
+
+    states: list[State] = []
+    owner: str | None = None
+    queue: str | None = None
+    handler: str | None = None
+    labels: list[tuple[str, str]] = []
+    from_id: str | None = None
+    below_id: str | None = None
+    cursor: str | None = None
+    limit: int = 100
+
+
+class Claimed(Struct, frozen=True, kw_only=True):
+    """A claimed job: the lease for its worker, and since when it could have run."""
+
+    lease: Lease
+    queue: str
+    lane: str
+    ready_at: int
+
+
+class RunningRow(Struct, frozen=True):
+    """An attempt that a worker holds."""
+
+    job: str
+    attempt: int
+    lease_until: int | None
+    abort_requested_at: int | None
+    deadline_at: int | None
+    grace_s: float
+
+
+class Overdue(Struct, frozen=True):
+    """An attempt whose deadline has passed."""
+
+    job: str
+    attempt: int
+    worker: str
+    deadline_at: int
+    grace_s: float
+
+
+class Wakeups(Struct, frozen=True):
+    """When upkeep has something to do next, by kind; a time that has passed is work to do now."""
+
+    due: int | None
+    deadline: int | None
+    lease: int | None
+    delivery: int | None
+
+
+class WorkerRow(Struct, frozen=True):
+    """A worker as the store knows it. `gone_at` is None while it is present."""
+
+    id: str
+    hello: WorkerHello
+    registered_at: int
+    beat_at: int
+    lease_until: int
+    draining: bool
+    gone_at: int | None
+    gone_why: str | None
+
+
+class CountRow(Struct, frozen=True):
+    """How many jobs of a queue and a lane are in a state."""
+
+    queue: str
+    lane: str
+    state: State
+    n: int
+
+
+class NewEvent(Struct, frozen=True):
+    """A change to record."""
+
+    job: str
+    owner: str
+    kind: str
+    state: State
+    attempt: int = 0
+    by: str | None = None
+    why: str | None = None
+
+
+class Try(Struct, frozen=True, omit_defaults=True):
+    """One try to deliver a hook. `status` is the HTTP status, or None with an `error`."""
+
+    at: int
+    status: int | None = None
+    error: str | None = None
+    took_s: float = 0.0
+
+
+class DeliveryRow(Struct, kw_only=True):
+    """A call of a hook: due at `next_at`, or over at `done_at` (`gave_up`: it never worked)."""
+
+    id: str
+    job: str
+    url: str
+    body: str
+    tries: int = 0
+    next_at: int | None = None
+    done_at: int | None = None
+    gave_up: bool = False
+    log: list[Try] = []
+
+
+def text(value: Any) -> str | None:
+    """Return a struct as JSON text for a column, or None."""
+    return None if value is None else encode(value).decode()
+
+
+def raw(value: Raw) -> str:
+    """Return JSON that came from outside as text for a column."""
+    return bytes(value).decode()
+
+
+def job_of(row: tuple[Any, ...], after: list[str]) -> Job:
+    """Build a whole job from `get_job`'s columns."""
+    return Job(
+        id=row[0], state=STATES[row[1]], kind=row[2], handler=row[3], script=row[4], data=Raw(row[5]), args=Raw(row[6]),
+        variables=_texts(row[7]) if row[7] else None, owner=row[8], queue=row[9], priority=row[10],
+        labels=_texts(row[11]) if row[11] else None, after=after, waiting_for=row[12], run_at=row[13], submitted_at=row[14],
+        started_at=row[15], finished_at=row[16], attempt=row[17], failures=row[18], crashes=row[19], max_failures=row[20],
+        timeout_s=row[21], grace_s=row[22], backoff=_backoff(row[23]) if row[23] else None, worker=row[24],
+        deadline_at=row[25], progress=_progress(row[26]) if row[26] else None,
+        result=Raw(row[27]) if row[27] is not None else None, error=_failure(row[28]) if row[28] else None,
+        reason=Reason(row[29]) if row[29] else None, abort_requested_at=row[30],
+        confirmed=None if row[31] is None else bool(row[31]), hook=row[32], retry_of=row[33],
+    )  # fmt: skip
+
+
+def locked_job_of(row: tuple[Any, ...]) -> Job:
+    """Build a job without payloads from `lock_job`'s columns."""
+    return Job(
+        id=row[0], state=STATES[row[1]], kind=row[2], handler=row[3], owner=row[4], queue=row[5], priority=row[6],
+        waiting_for=row[7], run_at=row[8], submitted_at=row[9], started_at=row[10], attempt=row[11], failures=row[12],
+        crashes=row[13], max_failures=row[14], timeout_s=row[15], grace_s=row[16],
+        backoff=_backoff(row[17]) if row[17] else None, worker=row[18], deadline_at=row[19],
+        error=_failure(row[20]) if row[20] else None, abort_requested_at=row[21], hook=row[22],
+    )  # fmt: skip
+
+
+def attempt_of(row: tuple[Any, ...]) -> Attempt:
+    """Build an attempt from `attempts_of`'s columns."""
+    return Attempt(
+        attempt=row[0], worker=row[1], started_at=row[2], finished_at=row[3], outcome=Outcome(row[4]), exit_code=row[5],
+        error=_failure(row[6]) if row[6] else None, proof=_proof(row[7]) if row[7] else None,
+    )  # fmt: skip
+
+
+def worker_of(row: tuple[Any, ...]) -> WorkerRow:
+    """Build a worker from `get_worker`'s columns."""
+    return WorkerRow(row[0], _hello(row[1]), row[2], row[3], row[4], bool(row[5]), row[6], row[7])

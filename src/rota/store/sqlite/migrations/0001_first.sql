@@ -1,0 +1,170 @@
+-- The first schema. CHECKs restate the state machine of core/states.py: a bug above cannot write an impossible row.
+
+CREATE TABLE jobs (
+  id                 TEXT PRIMARY KEY,
+  state              TEXT NOT NULL CHECK (state IN ('blocked','scheduled','queued','running','succeeded','failed','aborted','canceled')),
+  kind               TEXT NOT NULL CHECK (kind IN ('handler','script')),
+  lane               TEXT NOT NULL,
+  handler            TEXT,
+  script             TEXT,
+  data               TEXT NOT NULL,
+  args               TEXT NOT NULL,
+  variables          TEXT,
+  owner              TEXT NOT NULL,
+  queue              TEXT NOT NULL,
+  priority           INTEGER NOT NULL,
+  labels             TEXT,
+  waiting_for        INTEGER NOT NULL DEFAULT 0 CHECK (waiting_for >= 0),
+  run_at             INTEGER NOT NULL,
+  submitted_at       INTEGER NOT NULL,
+  started_at         INTEGER,
+  finished_at        INTEGER,
+  attempt            INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+  failures           INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+  crashes            INTEGER NOT NULL DEFAULT 0 CHECK (crashes >= 0),
+  max_failures       INTEGER CHECK (max_failures >= 1),
+  timeout_s          REAL CHECK (timeout_s > 0),
+  grace_s            REAL NOT NULL CHECK (grace_s >= 0),
+  backoff            TEXT,
+  worker             TEXT,
+  deadline_at        INTEGER,
+  lease_until        INTEGER,
+  progress           TEXT,
+  result             TEXT,
+  error              TEXT,
+  reason             TEXT,
+  abort_requested_at INTEGER,
+  confirmed          INTEGER,
+  hook               TEXT,
+  retry_of           TEXT,
+  CHECK ((finished_at IS NULL) = (state NOT IN ('succeeded','failed','aborted','canceled'))),
+  CHECK (state <> 'running' OR (worker IS NOT NULL AND started_at IS NOT NULL AND attempt > 0)),
+  CHECK (state = 'running' OR lease_until IS NULL),
+  CHECK (abort_requested_at IS NULL OR state IN ('running','aborted')),
+  CHECK ((state = 'blocked') <= (waiting_for > 0)),
+  CHECK (state NOT IN ('queued','running','scheduled') OR waiting_for = 0),
+  CHECK (state <> 'aborted' OR confirmed IS NOT NULL),
+  CHECK ((kind = 'handler') = (handler IS NOT NULL)),
+  CHECK ((kind = 'script') = (script IS NOT NULL))
+) STRICT;
+
+-- What may be claimed, lane by lane, in the order in which it is claimed.
+CREATE INDEX jobs_ready ON jobs (queue, lane, priority DESC, run_at, id) WHERE state = 'queued';
+CREATE INDEX jobs_due ON jobs (run_at, id) WHERE state = 'scheduled';
+CREATE INDEX jobs_running ON jobs (worker, id) WHERE state = 'running';
+CREATE INDEX jobs_deadline ON jobs (deadline_at) WHERE state = 'running' AND deadline_at IS NOT NULL;
+-- Leases with an end of their own: claimed since their worker's last heartbeat, or not named by it.
+CREATE INDEX jobs_unnamed ON jobs (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX jobs_over ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_state ON jobs (state, id);
+CREATE INDEX jobs_owner ON jobs (owner, id);
+CREATE INDEX jobs_queue ON jobs (queue, id);
+CREATE INDEX jobs_handler ON jobs (handler, id) WHERE handler IS NOT NULL;
+
+CREATE TABLE labels (
+  name   TEXT NOT NULL,
+  value  TEXT NOT NULL,
+  job    TEXT NOT NULL,
+  PRIMARY KEY (name, value, job)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX labels_job ON labels (job);
+
+-- `job` waits for `after`. `met` says that `after` has succeeded.
+CREATE TABLE dependencies (
+  after  TEXT NOT NULL,
+  job    TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  met    INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (after, job)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dependencies_job ON dependencies (job);
+
+-- Tries that are over. The running one is in its job's row.
+CREATE TABLE attempts (
+  job          TEXT NOT NULL,
+  attempt      INTEGER NOT NULL,
+  worker       TEXT NOT NULL,
+  started_at   INTEGER NOT NULL,
+  finished_at  INTEGER NOT NULL,
+  outcome      TEXT NOT NULL,
+  exit_code    INTEGER,
+  error        TEXT,
+  proof        TEXT,
+  PRIMARY KEY (job, attempt)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+  seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+  at       INTEGER NOT NULL,
+  job      TEXT NOT NULL,
+  owner    TEXT NOT NULL,
+  kind     TEXT NOT NULL,
+  state    TEXT NOT NULL,
+  attempt  INTEGER NOT NULL,
+  by       TEXT,
+  why      TEXT
+) STRICT;
+CREATE INDEX events_job ON events (job, seq);
+
+-- How many jobs of each queue and lane are in each state: kept by the transactions that change states.
+CREATE TABLE counts (
+  queue  TEXT NOT NULL,
+  lane   TEXT NOT NULL,
+  state  TEXT NOT NULL,
+  n      INTEGER NOT NULL CHECK (n >= 0),
+  PRIMARY KEY (state, queue, lane)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workers (
+  id             TEXT PRIMARY KEY,
+  hello          TEXT NOT NULL,
+  registered_at  INTEGER NOT NULL,
+  beat_at        INTEGER NOT NULL,
+  lease_until    INTEGER NOT NULL,
+  draining       INTEGER NOT NULL DEFAULT 0,
+  gone_at        INTEGER,
+  gone_why       TEXT
+) STRICT;
+CREATE INDEX workers_lease ON workers (lease_until) WHERE gone_at IS NULL;
+CREATE INDEX workers_gone ON workers (gone_at) WHERE gone_at IS NOT NULL;
+
+-- Every handler that a worker ever offered.
+CREATE TABLE handlers (
+  name     TEXT PRIMARY KEY,
+  spec     TEXT NOT NULL,
+  seen_at  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE logs (
+  job      TEXT NOT NULL,
+  attempt  INTEGER NOT NULL,
+  n        INTEGER NOT NULL,
+  stream   TEXT NOT NULL,
+  at       INTEGER NOT NULL,
+  text     TEXT NOT NULL,
+  PRIMARY KEY (job, attempt, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deliveries (
+  id        TEXT PRIMARY KEY,
+  job       TEXT NOT NULL,
+  url       TEXT NOT NULL,
+  body      TEXT NOT NULL,
+  tries     INTEGER NOT NULL DEFAULT 0,
+  next_at   INTEGER,
+  done_at   INTEGER,
+  gave_up   INTEGER NOT NULL DEFAULT 0,
+  log       TEXT NOT NULL DEFAULT '[]',
+  CHECK ((next_at IS NULL) = (done_at IS NOT NULL))
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX deliveries_job ON deliveries (job);
+
+-- Answers to submissions with an Idempotency-Key.
+CREATE TABLE answers (
+  key          TEXT PRIMARY KEY,
+  fingerprint  TEXT NOT NULL,
+  body         BLOB NOT NULL,
+  made_at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_made ON answers (made_at);

@@ -1,0 +1,414 @@
+"""One transaction on SQLite: the named statements of sql/*.sql, with rows turned into structs and back."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from rota.core.jobs import Attempt, Event, HandlerSpec, Job, Lease, LogChunk, Progress, WorkerHello
+from rota.core.settling import Settlement
+from rota.core.states import FINAL, State
+from rota.core.templates import render
+from rota.store.rows import (
+    STATES,
+    Claimed,
+    CountRow,
+    DeliveryRow,
+    NewEvent,
+    Overdue,
+    Query,
+    RunningRow,
+    Try,
+    Wakeups,
+    WorkerRow,
+    attempt_of,
+    job_of,
+    locked_job_of,
+    raw,
+    text,
+    worker_of,
+)
+
+_MOST_SCANNED = 20_000  # rows that one page of a listing may read
+_texts = msgspec.json.Decoder(dict[str, str]).decode
+_spec = msgspec.json.Decoder(HandlerSpec).decode
+_tries = msgspec.json.Decoder(list[Try]).decode
+
+
+class SqliteTx:
+    """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
+
+    def __init__(self, connection: sqlite3.Connection, now: int, statements: dict[str, str]) -> None:
+        self.now = now
+        self._con = connection
+        self._sql = statements
+        self._deltas: Counter[tuple[str, str, str]] = Counter()
+
+    def _one(self, name: str, *values: Any) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._con.execute(self._sql[name], values).fetchone()
+        return row
+
+    def _all(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self._con.execute(self._sql[name], values).fetchall()
+
+    def _run(self, name: str, *values: Any) -> None:
+        self._con.execute(self._sql[name], values)
+
+    def _many(self, name: str, rows: Iterable[Sequence[Any] | dict[str, Any]]) -> None:
+        self._con.executemany(self._sql[name], rows)
+
+    def _moved(self, queue: str, lane: str, old: str | None, new: str | None) -> None:
+        if old is not None:
+            self._deltas[queue, lane, old] -= 1
+        if new is not None:
+            self._deltas[queue, lane, new] += 1
+
+    def flush_counts(self) -> None:
+        """Write what has become of the counters; the runner calls it at the end of a function."""
+        rows = [{"queue": q, "lane": lane, "state": s, "n": n} for (q, lane, s), n in self._deltas.items() if n]
+        self._deltas.clear()
+        if rows:
+            self._many("add_count", rows)
+
+    # -- jobs
+
+    async def insert_jobs(self, jobs: Sequence[Job], met: frozenset[str] | set[str]) -> None:
+        rows, labels, dependencies = [], [], []
+        for job in jobs:
+            rows.append((
+                job.id, job.state.value, job.kind, job.lane, job.handler, job.script, raw(job.data), raw(job.args),
+                text(job.variables), job.owner, job.queue, job.priority, text(job.labels), job.waiting_for, job.run_at,
+                job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
+                job.finished_at, text(job.error), job.reason,
+            ))  # fmt: skip
+            self._moved(job.queue, job.lane, None, job.state.value)
+            if job.labels:
+                labels += [(name, value, job.id) for name, value in job.labels.items()]
+            if job.after:
+                dependencies += [(after, job.id, at, after in met) for at, after in enumerate(job.after)]
+        self._many("insert_jobs", rows)
+        if labels:
+            self._many("insert_labels", labels)
+        if dependencies:
+            self._many("insert_dependencies", dependencies)
+
+    async def get_job(self, job: str) -> Job | None:
+        row = self._one("get_job", job)
+        return None if row is None else job_of(row, [after for (after,) in self._all("after_of", job)])
+
+    async def lock_jobs(self, jobs: Iterable[str]) -> dict[str, Job]:
+        found = {}
+        execute, sql = self._con.execute, self._sql["lock_job"]
+        for job in jobs:
+            row = execute(sql, (job,)).fetchone()
+            if row is not None:
+                found[job] = locked_job_of(row)
+        return found
+
+    async def find_jobs(self, query: Query) -> tuple[list[Job], str | None]:
+        found: list[str] = []
+        last = None
+        for scanned, (job, state, owner, queue, handler) in enumerate(self._candidates(query)):
+            if len(found) == query.limit or scanned == _MOST_SCANNED:
+                break
+            last = job
+            if (
+                (not query.states or STATES[state] in query.states)
+                and query.owner in (None, owner)
+                and query.queue in (None, queue)
+                and query.handler in (None, handler)
+                and all(self._one("has_label", name, value, job) for name, value in query.labels[1:])
+            ):
+                found.append(job)
+        else:
+            last = None
+        jobs = [whole for id_ in found if (whole := await self.get_job(id_)) is not None]
+        return jobs, last
+
+    def _candidates(self, query: Query) -> Iterator[tuple[str, str, str, str, str | None]]:
+        """Walk the most selective index there is for the query, newest first."""
+        below = min(filter(None, (query.cursor, query.below_id)), default="~")  # "~" is above every id
+        bounds = (query.from_id or "", below)
+        if query.labels:
+            return self._con.execute(self._sql["find_by_label"], (*query.labels[0], *bounds))
+        if query.owner is not None:
+            return self._con.execute(self._sql["find_by_owner"], (query.owner, *bounds))
+        if query.states:
+            walks = [self._con.execute(self._sql["find_by_state"], (s.value, *bounds)) for s in set(query.states)]
+            return heapq.merge(*walks, key=lambda row: row[0], reverse=True)
+        if query.handler is not None:
+            return self._con.execute(self._sql["find_by_handler"], (query.handler, *bounds))
+        if query.queue is not None:
+            return self._con.execute(self._sql["find_by_queue"], (query.queue, *bounds))
+        return self._con.execute(self._sql["find_all"], bounds)
+
+    async def ready_lanes(self) -> list[tuple[str, str]]:
+        self.flush_counts()
+        return [(queue, lane) for queue, lane in self._all("ready_lanes")]
+
+    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
+        return [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", queue, lane, limit)]
+
+    async def claim_jobs(
+        self, worker: str, lease_until: int, jobs: Sequence[tuple[str, HandlerSpec | None]]
+    ) -> list[Claimed]:
+        claimed = []
+        execute, sql, now = self._con.execute, self._sql["claim_job"], self.now
+        for job, spec in jobs:
+            timeout, retries = (spec.timeout, spec.retries) if spec else (None, 0)
+            values = {
+                "worker": worker, "now": now, "lease_until": lease_until, "timeout_s": timeout,
+                "max_failures": retries + 1, "id": job,
+            }  # fmt: skip
+            row = execute(sql, values).fetchone()
+            if row is None:
+                continue
+            attempt, kind, handler, script, data, args, variables, owner, timeout, grace, hook, queue, lane, ready = row
+            if script is not None:
+                script = render(script, _texts(variables) if variables else {})
+            lease = Lease(
+                job=job, attempt=attempt, kind=kind, handler=handler, script=script, data=msgspec.Raw(data),
+                args=msgspec.Raw(args), owner=owner, timeout_s=timeout, grace_s=grace, hook=hook,
+            )  # fmt: skip
+            claimed.append(Claimed(lease=lease, queue=queue, lane=lane, ready_at=ready))
+            self._moved(queue, lane, State.QUEUED, State.RUNNING)
+        return claimed
+
+    async def settle_jobs(self, settled: Sequence[tuple[Job, Settlement]]) -> None:
+        rows = []
+        for job, s in settled:
+            rows.append((
+                s.state.value, s.run_at, s.failures, s.crashes, s.finished_at, None if s.result is None else raw(s.result),
+                text(s.error), s.reason, s.confirmed, s.state in FINAL, job.id, job.attempt,
+            ))  # fmt: skip
+            self._moved(job.queue, job.lane, job.state, s.state.value)
+        self._many("settle_job", rows)
+
+    async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
+        rows = []
+        for job, s in moved:
+            waiting_for = 0 if s.state in (State.QUEUED, State.SCHEDULED) else job.waiting_for
+            rows.append(
+                (s.state.value, s.run_at, waiting_for, s.finished_at, text(s.error), s.reason, job.id, job.state.value)
+            )
+            self._moved(job.queue, job.lane, job.state, s.state.value)
+        self._many("move_job", rows)
+
+    async def request_aborts(self, jobs: Sequence[Job]) -> None:
+        self._many("request_abort", [(self.now, job.id) for job in jobs])
+
+    async def edit_job(self, job: Job, *, priority: int, run_at: int, queue: str, state: str) -> None:
+        self._run("edit_job", priority, run_at, queue, state, job.id, job.state.value)
+        self._moved(job.queue, job.lane, job.state, None)
+        self._moved(queue, job.lane, None, state)
+
+    async def due_jobs(self, limit: int) -> list[str]:
+        return [job for (job,) in self._all("due_jobs", self.now, limit)]
+
+    async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
+        return [Overdue(*row) for row in self._all("overdue_jobs", deadline, limit)]
+
+    async def dependents_of(self, job: str) -> list[str]:
+        return [dependent for (dependent,) in self._all("dependents_of", job)]
+
+    async def meet_dependency(self, after: str, job: str, waiting_for: int) -> None:
+        self._run("meet_dependency", after, job)
+        if waiting_for:  # the last one met: `move_jobs` releases the job and writes 0
+            self._run("set_waiting_for", waiting_for, job)
+
+    async def unmet_of(self, job: str, limit: int) -> list[str]:
+        return [after for (after,) in self._all("unmet_of", job, limit)]
+
+    async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
+        return [(job, queue, lane, state) for job, queue, lane, state in self._all("over_before", at, limit)]
+
+    async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> None:
+        ids = [(job,) for job, *_ in jobs]
+        for name in _DELETIONS:
+            self._many(name, ids)
+        for _, queue, lane, state in jobs:
+            self._moved(queue, lane, state, None)
+
+    async def ahead_of(self, job: Job, limit: int) -> int:
+        row = self._one(
+            "ahead_of", job.queue, job.lane, job.priority, job.priority, job.run_at, job.run_at, job.id, limit
+        )
+        return row[0] if row else 0
+
+    async def oldest_ready(self, queue: str, lane: str) -> int | None:
+        row = self._one("oldest_ready", queue, lane)
+        return row[0] if row else None
+
+    async def wakeups(self) -> Wakeups:
+        names = ("next_due", "next_deadline", "next_unnamed", "next_worker_expiry", "next_delivery")
+        rows = [self._one(name) for name in names]
+        due, deadline, unnamed, worker, delivery = (row[0] if row else None for row in rows)
+        lease = min((at for at in (unnamed, worker) if at is not None), default=None)
+        return Wakeups(due, deadline, lease, delivery)
+
+    # -- leases
+
+    async def running_of(self, worker: str) -> list[RunningRow]:
+        return [RunningRow(*row) for row in self._all("running_of", worker)]
+
+    async def unname_leases(self, leases: Sequence[tuple[str, int | None]]) -> None:
+        self._many("unname_lease", [(until, job) for job, until in leases])
+
+    async def clamp_leases(self, until: int) -> None:
+        self._run("clamp_workers", until, until)
+        self._run("clamp_unnamed", until, until)
+
+    async def unnamed_leases(self, limit: int) -> list[str]:
+        return [job for (job,) in self._all("unnamed_leases", self.now, limit)]
+
+    async def set_progress(self, worker: str, notes: Sequence[tuple[str, int, Progress]]) -> list[str]:
+        done = []
+        for job, attempt, progress in notes:
+            if self._con.execute(self._sql["set_progress"], (text(progress), job, attempt, worker)).rowcount:
+                done.append(job)
+        return done
+
+    async def holds(self, worker: str, job: str, attempt: int) -> bool:
+        return self._one("holds", job, attempt, worker) is not None
+
+    # -- history
+
+    async def insert_attempts(self, attempts: Sequence[tuple[str, Attempt]]) -> None:
+        self._many(
+            "insert_attempt",
+            [
+                (
+                    job,
+                    a.attempt,
+                    a.worker,
+                    a.started_at,
+                    a.finished_at,
+                    a.outcome,
+                    a.exit_code,
+                    text(a.error),
+                    text(a.proof),
+                )
+                for job, a in attempts
+            ],
+        )
+
+    async def attempts_of(self, job: str) -> list[Attempt]:
+        return [attempt_of(row) for row in self._all("attempts_of", job)]
+
+    async def append_events(self, events: Sequence[NewEvent]) -> None:
+        now = self.now
+        self._many("append_events", [(now, e.job, e.owner, e.kind, e.state, e.attempt, e.by, e.why) for e in events])
+
+    async def events_of(self, job: str, after: int, limit: int) -> list[Event]:
+        return [_event(row) for row in self._all("events_of", job, after, limit)]
+
+    async def events_after(self, seq: int, limit: int) -> list[Event]:
+        return [_event(row) for row in self._all("events_after", seq, limit)]
+
+    async def last_event(self) -> int:
+        row = self._one("last_event")
+        return row[0] if row else 0
+
+    async def append_logs(self, chunks: Sequence[LogChunk]) -> None:
+        self._many("append_log", [(c.job, c.attempt, c.n, c.stream, self.now, c.text) for c in chunks])
+
+    async def logs_of(self, job: str, attempt: int | None, after: tuple[int, int], limit: int) -> list[LogChunk]:
+        if attempt is None:
+            rows = self._all("logs_of", job, *after, limit)
+        else:
+            rows = self._all("logs_of_attempt", job, attempt, after[1] if after[0] == attempt else -1, limit)
+        return [LogChunk(job=job, attempt=a, n=n, stream=stream, at=at, text=piece) for a, n, stream, at, piece in rows]
+
+    async def counts(self) -> list[CountRow]:
+        self.flush_counts()
+        return [CountRow(queue, lane, STATES[state], n) for queue, lane, state, n in self._all("counts")]
+
+    # -- workers
+
+    async def insert_worker(self, worker: str, hello: WorkerHello, lease_until: int) -> None:
+        self._run("insert_worker", worker, text(hello), self.now, self.now, lease_until)
+        self._many("put_handler", [(spec.name, text(spec), self.now) for spec in hello.handlers])
+
+    async def get_worker(self, worker: str) -> WorkerRow | None:
+        row = self._one("get_worker", worker)
+        return None if row is None else worker_of(row)
+
+    async def list_workers(self) -> list[WorkerRow]:
+        return [worker_of(row) for row in self._all("list_workers")]
+
+    async def renew_worker(self, worker: str, lease_until: int) -> None:
+        self._run("renew_worker", self.now, lease_until, worker)
+
+    async def drain_worker(self, worker: str) -> None:
+        self._run("drain_worker", worker)
+
+    async def bury_worker(self, worker: str, why: str) -> None:
+        self._run("bury_worker", self.now, why, worker)
+
+    async def expired_workers(self, limit: int) -> list[str]:
+        return [worker for (worker,) in self._all("expired_workers", self.now, limit)]
+
+    async def forget_workers(self, before: int) -> None:
+        self._run("forget_workers", before)
+
+    async def handlers(self) -> list[tuple[HandlerSpec, int]]:
+        return [(_spec(spec), seen_at) for _, spec, seen_at in self._all("handlers")]
+
+    # -- hooks and answers
+
+    async def insert_deliveries(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
+        self._many("insert_delivery", [(*row, self.now) for row in rows])
+
+    async def take_deliveries(self, limit: int, until: int) -> list[DeliveryRow]:
+        rows = self._all("due_deliveries", self.now, limit)
+        self._many("lease_delivery", [(until, row[0]) for row in rows])
+        return [
+            DeliveryRow(id=id_, job=job, url=url, body=body, tries=tries, next_at=until, log=_tries(log))
+            for id_, job, url, body, tries, log in rows
+        ]
+
+    async def note_delivery(self, row: DeliveryRow) -> None:
+        self._run("note_delivery", row.tries, row.next_at, row.done_at, row.gave_up, text(row.log), row.id)
+
+    async def deliveries_of(self, job: str) -> list[DeliveryRow]:
+        return [
+            DeliveryRow(
+                id=id_, job=job, url=url, body=body, tries=tries, next_at=next_at, done_at=done_at, gave_up=bool(gave_up),
+                log=_tries(log),
+            )
+            for id_, job, url, body, tries, next_at, done_at, gave_up, log in self._all("deliveries_of", job)
+        ]  # fmt: skip
+
+    async def get_answer(self, key: str) -> tuple[str, bytes] | None:
+        row = self._one("get_answer", key)
+        return None if row is None else (row[0], row[1])
+
+    async def put_answer(self, key: str, fingerprint: str, body: bytes) -> None:
+        self._run("put_answer", key, fingerprint, body, self.now)
+
+    async def forget_answers(self, before: int, limit: int) -> None:
+        self._run("forget_answers", before, limit)
+
+
+_DELETIONS = (
+    "delete_labels",
+    "delete_dependencies",
+    "delete_dependents",
+    "delete_attempts",
+    "delete_events",
+    "delete_logs",
+    "delete_deliveries",
+    "delete_job",
+)
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    return Event(
+        seq=row[0], at=row[1], job=row[2], owner=row[3], kind=row[4], state=STATES[row[5]], attempt=row[6], by=row[7],
+        why=row[8],
+    )  # fmt: skip
