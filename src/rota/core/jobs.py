@@ -163,7 +163,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str
     attempt: int
     outcome: Outcome
-    result: Raw | None = None
+    result: Raw = NULL  # not `Raw | None`: msgspec decodes that union as null only
     error: Failure | None = None
     exit_code: int | None = None
     retry_in_s: float | None = None

@@ -18,8 +18,8 @@ def parse_duration(text: str | float) -> float:
 
     Raises ValueError, with a text that says what is allowed, for anything else, for less than 0 and for over 100 years.
     """
-    if isinstance(text, bool):
-        raise ValueError("a duration is seconds, or like 30s, 2m, 1h30m, 4d")
+    if isinstance(text, bool):  # ValueError, as for all that is no duration: callers have one thing to catch
+        raise ValueError("a duration is seconds, or like 30s, 2m, 1h30m, 4d")  # noqa: TRY004
     if isinstance(text, int | float):
         seconds = float(text)
     else:

@@ -13,8 +13,8 @@ from msgspec import Raw, Struct
 from rota.core.jobs import Attempt, Failure, HookCall, Job, Report
 from rota.core.settling import Settlement, cancel, release
 from rota.core.states import FINAL, Outcome, Reason, State
-from rota.core.times import rfc3339
-from rota.service.signals import Effects
+from rota.core.times import SECOND, rfc3339
+from rota.service.signals import Effects, Over
 from rota.store.protocol import NewEvent, Tx
 
 _MOST_IN_A_HOOK = 16_384  # bytes of a result that a hook's body carries; the convention asks for less than 20 kB in all
@@ -68,7 +68,7 @@ async def insert_jobs(tx: Tx, jobs: Sequence[Job], states: dict[str, State], eff
         elif job.state is State.SCHEDULED:
             effects.wake(job.run_at)
         elif job.state in FINAL:
-            effects.over.append(job.id)
+            effects.over.append(Over(job.id, job.state))
             if job.hook:
                 await tx.insert_deliveries([_delivery(job, _refused(job))])
 
@@ -83,7 +83,7 @@ def _refused(job: Job) -> Settlement:
 
 async def _conclude(tx: Tx, over: Sequence[tuple[Job, Settlement]], effects: Effects) -> None:
     """Do what follows from jobs that are over: first in, first out, so that a chain of cancels needs no recursion."""
-    effects.over += [job.id for job, _ in over]
+    effects.over += [_over(tx.now, job, settlement) for job, settlement in over]
     deliveries = [_delivery(job, settlement) for job, settlement in over if job.hook]
     waves = [(job.id, settlement.state) for job, settlement in over]
     for id_, state in waves:  # grows while it is walked
@@ -102,7 +102,7 @@ async def _conclude(tx: Tx, over: Sequence[tuple[Job, Settlement]], effects: Eff
         await tx.append_events(
             [NewEvent(job.id, job.owner, "canceled", State.CANCELED, job.attempt, None, why) for job in waiting]
         )
-        effects.over += [job.id for job in waiting]
+        effects.over += [Over(job.id, State.CANCELED) for job in waiting]
         deliveries += [_delivery(job, settlement) for job, settlement in canceled if job.hook]
         waves += [(job.id, State.CANCELED) for job in waiting]
     if deliveries:
@@ -127,6 +127,14 @@ def _note_move(job: Job, settlement: Settlement, effects: Effects) -> None:
         effects.ready[job.queue, job.lane] += 1
     elif settlement.state is State.SCHEDULED:
         effects.wake(settlement.run_at)
+
+
+def _over(now: int, job: Job, settlement: Settlement) -> Over:
+    if job.state is not State.RUNNING or job.started_at is None:
+        return Over(job.id, settlement.state)
+    asked = job.abort_requested_at
+    abort_s = None if asked is None else (now - asked) / SECOND
+    return Over(job.id, settlement.state, (now - job.started_at) / SECOND, abort_s)
 
 
 def _attempt(now: int, ended: Ended) -> Attempt:

@@ -32,10 +32,7 @@ class Feed:
         seq = after if after is not None else await self._store.read(lambda tx: tx.last_event())
         with self._signals.on("events") as waiter:
             while not self._signals.closed:
-                if job is None:
-                    page = await self._store.read(lambda tx: tx.events_after(seq, _PAGE))
-                else:
-                    page = await self._store.read(lambda tx: tx.events_of(job, seq, _PAGE))
+                page = await self._page(seq, job)
                 if page:
                     seq = page[-1].seq
                     chosen = [event for event in page if owner in (None, event.owner)]
@@ -43,6 +40,11 @@ class Feed:
                         yield chosen
                 elif not await waiter.wait(TICK_S):
                     yield []
+
+    async def _page(self, seq: int, job: str | None) -> list[Event]:
+        if job is None:
+            return await self._store.read(lambda tx: tx.events_after(seq, _PAGE))
+        return await self._store.read(lambda tx: tx.events_of(job, seq, _PAGE))
 
     async def logs(
         self, job: str, after: tuple[int, int] | None = None, attempt: int | None = None

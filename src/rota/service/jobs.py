@@ -144,8 +144,6 @@ class Jobs:
             found = await self.get(job)
             if found.state not in FINAL and await waiter.wait(wait_s):
                 found = await self.get(job)
-            if found.state is State.CANCELED:
-                self._observer.ended(found.state, None)
             return found
 
     async def retry(self, job: str, *, key: str | None = None) -> Job:

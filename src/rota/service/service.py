@@ -72,8 +72,8 @@ class Service:
     ) -> None:
         rng = rng or random.SystemRandom()
         self.store = store
-        self.signals = Signals()
         observer = observer or Nobody()
+        self.signals = Signals(observer)
         self.jobs = Jobs(store, self.signals, observer, Ids(rng.getrandbits), zone)
         self.work = Work(store, self.signals, observer, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random)
         self.feed = Feed(store, self.signals, self.jobs)

@@ -1,4 +1,7 @@
-"""Hints inside one process: who waits for what, and who is woken. Losing one costs time, never correctness."""
+"""Hints inside one process: who waits for what, and who is woken. Losing one costs time, never correctness.
+
+Transactions collect their `Effects`; after the commit `publish` wakes those who wait, and tells the observer.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,26 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from msgspec import Struct
+
+from rota.core.states import State
+from rota.service.observer import Observer
+
+
+class Over(Struct, frozen=True):
+    """A job that came to an end; how long its last attempt ran, and how long an abort took, in seconds."""
+
+    job: str
+    state: State
+    run_s: float | None = None
+    abort_s: float | None = None
+
 
 class Effects:
     """What a transaction changed that somebody may be waiting for; published after its commit."""
 
     def __init__(self) -> None:
-        self.over: list[str] = []  # jobs that came to an end
+        self.over: list[Over] = []
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
         self.orders: set[str] = set()  # workers that have new orders
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
@@ -58,7 +75,8 @@ class _Claimant(Waiter):
 class Signals:
     """Everybody who waits in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
         self._claimants: list[_Claimant] = []
         self._by_key: defaultdict[tuple[str, str], set[Waiter]] = defaultdict(set)
         self.upkeep_at: int | None = None
@@ -91,9 +109,12 @@ class Signals:
 
     def publish(self, effects: Effects) -> None:
         """Wake those whom a committed transaction concerns."""
-        for job in effects.over:
-            self.wake("over", job)
-            self.wake("logs", job)
+        for end in effects.over:
+            self.wake("over", end.job)
+            self.wake("logs", end.job)
+            self._observer.ended(end.state, end.run_s)
+            if end.abort_s is not None:
+                self._observer.aborted(end.abort_s)
         for worker in effects.orders:
             self.wake("orders", worker)
         for (queue, lane), jobs in effects.ready.items():

@@ -133,25 +133,23 @@ class Upkeep:
     async def end_overdue(self) -> int:
         """Remind workers of what is overdue; fence an attempt that its worker does not end for a grace and a lease."""
         effects = Effects()
-        ended: list[Ended] = []
 
         async def write(tx: Tx) -> int:
             overdue = await tx.overdue_jobs(tx.now - TIMEOUT_SLACK, _BATCH)
             effects.orders.update(o.worker for o in overdue)
             late = [o for o in overdue if tx.now > self._fence_at(o)]
-            ended.clear()
+            ended = []
             for job in (await tx.lock_jobs(o.job for o in late)).values():
                 if job.state is State.RUNNING and job.deadline_at is not None:
                     report = Report(job=job.id, attempt=job.attempt, outcome=Outcome.TIMED_OUT, error=_overdue(job))
                     ended.append(Ended(job, report, settle(job, report, tx.now, self._jitter())))
             await end_attempts(tx, ended, effects)
-            return tx.now
+            return len(ended)
 
-        now = await self._store.write(write)
+        fenced = await self._store.write(write)
         if effects.orders:
             self._signals.publish(effects)
-            self._work.observe(ended, now)
-        return len(ended)
+        return fenced
 
     async def rescue(self) -> int:
         """End the attempts of workers whose lease has run out, and leases that no heartbeat named."""
@@ -160,20 +158,17 @@ class Upkeep:
         for worker in expired:
             rescued += await self._work.release(worker, Outcome.LOST, "its lease ran out", at_once=False)
         effects = Effects()
-        ended: list[Ended] = []
 
         async def write(tx: Tx) -> int:
             jobs = await tx.lock_jobs(await tx.unnamed_leases(_BATCH))
-            ended.clear()
+            ended = 0
             for charged in (True, False):
                 mine = [job.id for job in jobs.values() if await _is_gone(tx, job) is charged]
-                ended.extend(await end_lost(tx, mine, Outcome.LOST, self._jitter, effects, charged=charged))
-            return tx.now
+                ended += await end_lost(tx, mine, Outcome.LOST, self._jitter, effects, charged=charged)
+            return ended
 
-        now = await self._store.write(write)
+        rescued += await self._store.write(write)
         self._signals.publish(effects)
-        self._work.observe(ended, now)
-        rescued += len(ended)
         self._observer.leases_expired(rescued)
         return rescued
 

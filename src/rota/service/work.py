@@ -158,14 +158,13 @@ class Work:
     async def settle(self, worker: str, reports: list[Report]) -> list[Settled]:
         """Record how attempts ended. What is not this worker's, or over, changes nothing and is told so."""
         effects = Effects()
-        ended: list[Ended] = []
         for report in reports:
             if report.result is not None and len(bytes(report.result)) > MAX_DATA:
                 raise Invalid("result", f"is at most {MAX_DATA} bytes of JSON")
 
-        async def write(tx: Tx) -> tuple[list[Settled], int]:
+        async def write(tx: Tx) -> list[Settled]:
             locked = await tx.lock_jobs({report.job for report in reports})
-            ended.clear()
+            ended: list[Ended] = []
             answers = []
             for report in reports:
                 job = locked.get(report.job)
@@ -182,11 +181,10 @@ class Work:
                 answers.append(Settled(job=job.id, attempt=job.attempt, accepted=True, state=settlement.state))
                 del locked[job.id]  # a second report of it in this batch is stale
             await end_attempts(tx, ended, effects)
-            return answers, tx.now
+            return answers
 
-        answers, now = await self._store.write(write)
+        answers = await self._store.write(write)
         self._signals.publish(effects)
-        self.observe(ended, now)
         return answers
 
     async def tell(
@@ -234,34 +232,22 @@ class Work:
         Leases that have an end of their own last until then, unless `at_once`: the worker is known to run nothing.
         """
         effects = Effects()
-        ended: list[Ended] = []
 
         async def write(tx: Tx) -> int:
             row = await tx.get_worker(worker)
             if row is None or row.gone_at is not None:
-                ended.clear()
-                return tx.now
+                return 0
             running = await tx.running_of(worker)
             mine = [r.job for r in running if at_once or r.lease_until is None or r.lease_until <= tx.now]
-            ended[:] = await end_lost(tx, mine, outcome, self._jitter, effects)
+            ended = await end_lost(tx, mine, outcome, self._jitter, effects)
             await tx.bury_worker(worker, why)
-            return tx.now
+            return ended
 
-        now = await self._store.write(write)
+        ended = await self._store.write(write)
         self._offers.pop(worker, None)
         self._told.pop(worker, None)
         self._signals.publish(effects)
-        self.observe(ended, now)
-        return len(ended)
-
-    def observe(self, ended: list[Ended], now: int) -> None:
-        """Tell the observer of attempts that have ended."""
-        for e in ended:
-            if e.settlement.finished_at is not None:
-                assert e.job.started_at is not None
-                self._observer.ended(e.settlement.state, (now - e.job.started_at) / SECOND)
-                if e.settlement.state is State.ABORTED and e.job.abort_requested_at is not None:
-                    self._observer.aborted((now - e.job.abort_requested_at) / SECOND)
+        return ended
 
     async def _patience(self, waiter: Waiter, wait_s: float) -> bool:
         return not self._signals.closed and await waiter.wait(wait_s)
@@ -313,15 +299,15 @@ async def _in_order(tx: Tx, offer: _Offer, free: Free, room: int) -> list[tuple[
 
 async def end_lost(
     tx: Tx, jobs: list[str], outcome: Outcome, jitter: Callable[[], float], effects: Effects, *, charged: bool = True
-) -> list[Ended]:
-    """End running attempts that their worker will not report: it is lost, or has left."""
+) -> int:
+    """End running attempts that their worker will not report: it is lost, or has left. Returns how many."""
     ended = []
     for job in (await tx.lock_jobs(jobs)).values():
         if job.state is State.RUNNING:
             report = Report(job=job.id, attempt=job.attempt, outcome=outcome, charged=charged, error=_loss(outcome))
             ended.append(Ended(job, report, settle(job, report, tx.now, jitter())))
     await end_attempts(tx, ended, effects)
-    return ended
+    return len(ended)
 
 
 def _loss(outcome: Outcome) -> Failure | None:

@@ -1,0 +1,72 @@
+"""`rota serve`: the server, with workers of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rota import settings as settings_module
+from rota.core.errors import Invalid
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  rota serve --app tasks:app                 one file ./rota.db, three workers, http://127.0.0.1:8000
+  rota serve --store sqlite:////var/lib/rota/jobs.db --workers 8 --slots 4
+  rota serve --workers 0                     no workers here; start them with: rota worker --app tasks:app
+"""
+)
+@click.option("--host", help="Address to listen on; loopback only, until there are tokens.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 8000]")
+@click.option("--store", metavar="URL", help="Where state lives.  [default: sqlite:///rota.db]")
+@click.option("--workers", type=click.IntRange(0, 64), help="How many workers to start.  [default: 3]")
+@click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers for the workers; may be repeated.")
+@click.option("--slots", type=click.IntRange(1, 1024), help="Jobs that a worker runs at once.  [default: one a core]")
+@click.option("--lease", "lease_s", type=float, metavar="S", help="How long a silent worker keeps its jobs.  [default: 15]")
+@click.option("--drain", "drain_s", type=float, metavar="S", help="How long a stop lets jobs finish.  [default: 10]")
+@click.option("--retention", "retention_s", metavar="TIME", help="How long jobs that are over are kept.  [default: 7d]")
+@click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="A further Host name to answer to.")
+@click.option("--reload", is_flag=True, help="Load the handlers again when a file changes (for development).")
+def serve(**flags: Any) -> None:
+    """Start a server: the HTTP API, upkeep, and workers that die with it.
+
+    State is in one SQLite file, owned by this process. Stop with Ctrl-C or SIGTERM: running jobs get time to finish and
+    are given back otherwise; a second Ctrl-C ends them at once.
+    """
+    import uvloop
+
+    from rota import log
+    from rota.wiring.fleet import WorkerFailed
+    from rota.wiring.server import run_server
+
+    reload = flags.pop("reload")
+    if flags["retention_s"] is not None:
+        flags["retention_s"] = _seconds("--retention", flags["retention_s"])
+    if flags["lease_s"] is not None and flags["lease_s"] < 1:
+        raise click.UsageError("--lease is at least 1 second")
+    settings = settings_module.load({name: value for name, value in flags.items() if value not in (None, ())})
+    arguments = [word for app in settings.apps for word in ("--app", app)]
+    arguments += ["--drain", str(settings.drain_s)]
+    arguments += ["--slots", str(settings.slots)] if settings.slots is not None else []
+    arguments += ["--reload"] if reload else []
+    log.set_up(settings.log_format, settings.log_level)
+    try:
+        uvloop.run(run_server(settings, worker_arguments=arguments, say=log.say))
+    except WorkerFailed as error:
+        raise click.UsageError(f"{error}; see above") from error
+    except OSError as error:
+        raise click.UsageError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
+            "stop what uses the port, or choose another: --port 8001"
+        ) from error
+
+
+def _seconds(flag: str, text: str) -> float:
+    from rota.core.times import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise Invalid(flag, str(error)) from None

@@ -1,0 +1,66 @@
+"""`rota worker`: takes jobs from a server and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import click
+
+from rota import settings as settings_module
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  rota worker --app tasks:app                              jobs from http://127.0.0.1:8000
+  rota worker --server http://10.0.0.5:8000 --app tasks:app --slots 8
+  rota worker --queue media --queue mail --app tasks:app   only these queues
+"""
+)
+@click.option("--server", metavar="URL", help="Where to get jobs.  [default: ROTA_SERVER, or http://127.0.0.1:8000]")
+@click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers; may be repeated.")
+@click.option("--slots", type=click.IntRange(1, 1024), help="Jobs at once.  [default: one a core, and 100 async ones]")
+@click.option("--queue", "queues", multiple=True, metavar="Q", help="Take jobs of this queue only; may be repeated.")
+@click.option("--name", metavar="ID", help="What the worker is called.  [default: HOST-PID]")
+@click.option("--drain", "drain_s", type=float, metavar="S", help="How long a stop lets jobs finish.  [default: 10]")
+@click.option("--reload", is_flag=True, help="Load the handlers again when a file changes (for development).")
+@click.option("--lifeline-fd", type=int, hidden=True)
+@click.option("--lock-fd", type=int, hidden=True)
+def worker(
+    server: str | None,
+    queues: tuple[str, ...],
+    name: str | None,
+    reload: bool,
+    lifeline_fd: int | None,
+    lock_fd: int | None,
+    **flags: Any,
+) -> None:
+    """Run jobs: handlers in processes of their own, async handlers together in one, scripts under bash.
+
+    Stop with Ctrl-C or SIGTERM: what runs gets time to finish, and is given back otherwise.
+    """
+    from rota import log
+    from rota.wiring.worker import run_worker
+    from rota.worker.pool import AppError
+
+    settings = settings_module.load({field: value for field, value in flags.items() if value not in (None, ())})
+    log.set_up(settings.log_format, settings.log_level)
+    try:
+        asyncio.run(
+            run_worker(
+                settings,
+                server=server or settings.server_url,
+                name=name,
+                queues=queues,
+                lifeline_fd=lifeline_fd,
+                lock_fd=lock_fd,
+                reload=reload,
+            )
+        )
+    except AppError as error:
+        from rota.wiring.fleet import BAD_APP
+
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(BAD_APP)

@@ -1,0 +1,96 @@
+"""Puts a server together: store, service, HTTP edge, its own workers. Takes it apart in the opposite order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from rota.client.hooks import HookSender
+from rota.http.app import create_app
+from rota.http.metrics import Metrics
+from rota.http.server import HttpServer
+from rota.service.service import Service
+from rota.settings import Settings
+from rota.wiring.fleet import Fleet
+from rota.wiring.stores import open_store, socket_path
+
+_MORE_THAN_DRAIN_S = 8.0  # beyond the drain, a worker's jobs have their grace before they are given back
+
+
+async def run_server(
+    settings: Settings, *, worker_arguments: Sequence[str] = (), say: Callable[..., Any] = lambda _event, **_facts: None
+) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends everything at once. `say(event, **facts)` reports what happens.
+
+    Raises Invalid, StoreInUse, StoreTooNew, Unavailable, OSError (the port is taken), WorkerFailed.
+    """
+    store = open_store(settings.store)
+    socket = socket_path(store)
+    async with AsyncExitStack() as stack:
+        await store.open()
+        stack.push_async_callback(store.close)
+        sender = HookSender()
+        stack.push_async_callback(sender.close)
+        metrics = Metrics()
+        service = Service(
+            store,
+            sender=sender,
+            lease_s=settings.lease_s,
+            retention_s=settings.retention_s,
+            hook_secret=settings.hook_secret,
+            zone=settings.timezone or datetime.now(UTC).astimezone().tzinfo or UTC,
+            observer=metrics,
+            failed=lambda step, error: say("upkeep.failed", step=step, error=error),
+        )
+        app = create_app(service, metrics=metrics, own_workers=settings.workers, allowed_hosts=settings.allowed_hosts)
+        http = HttpServer(service, app, host=settings.host, port=settings.port, socket_path=socket)
+        await service.start()
+        stack.push_async_callback(service.stop)
+        await http.start()
+        stack.push_async_callback(http.stop)
+        fleet = Fleet(
+            settings.workers,
+            f"unix:{socket}",
+            worker_arguments,
+            store.lock_fd,
+            died=lambda name, status: say("worker.died", name=name, status=status),
+        )
+        stack.callback(fleet.kill)
+        say("server.listening", url=http.url, store=settings.store, workers=settings.workers)
+        await _until_stopped(fleet, settings.drain_s + _MORE_THAN_DRAIN_S, say)
+    say("server.stopped")
+
+
+async def _until_stopped(fleet: Fleet, patience_s: float, say: Callable[..., Any]) -> None:
+    loop = asyncio.get_running_loop()
+    stop, now = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (now if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    workers = asyncio.create_task(fleet.run(), name="workers")
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((stopping, workers), return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set() and workers.done() and (error := workers.exception()) is not None:
+            raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+        await stop.wait()  # a server may have no workers of its own
+        say("server.draining")
+        draining = asyncio.create_task(fleet.stop(patience_s))
+        at_once = asyncio.create_task(now.wait())
+        await asyncio.wait((draining, at_once), return_when=asyncio.FIRST_COMPLETED)
+        at_once.cancel()
+        if not draining.done():
+            fleet.kill()
+            await draining
+    finally:
+        stopping.cancel()
+        fleet.kill()
+        with suppress(BaseException):
+            await workers

@@ -1,0 +1,112 @@
+"""Puts a worker together: the work queue over HTTP, the pool of processes, the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rota.client.work_queue import HttpWorkQueue
+from rota.core.jobs import HookCall, LogChunk, ProgressNote, WorkerHello
+from rota.settings import Settings
+from rota.worker.pool import Pool
+from rota.worker.supervisor import Supervisor
+
+ASYNC_SLOTS = 100
+
+
+async def run_worker(
+    settings: Settings,
+    *,
+    server: str,
+    name: str | None = None,
+    queues: Sequence[str] = (),
+    lifeline_fd: int | None = None,
+    lock_fd: int | None = None,
+    reload: bool = False,
+) -> None:
+    """Run one worker until SIGTERM or SIGINT has drained it. Raises rota.worker.pool.AppError when handlers do not import.
+
+    With `settings.slots` the worker runs at most that many jobs at once; without, one a core in processes, and 100 async
+    ones beside them.
+    """
+    loop = asyncio.get_running_loop()
+    if lifeline_fd is not None:  # the server is gone: so are we, and the keeper ends all that we run
+        loop.add_reader(lifeline_fd, os._exit, 1)
+    cores = len(os.sched_getaffinity(0))
+    slots = settings.slots or cores
+    supervisor: Supervisor | None = None
+
+    def output(item: LogChunk | ProgressNote | HookCall) -> None:
+        assert supervisor is not None, "nothing runs before the supervisor does"
+        supervisor.on_output(item)
+
+    pool = Pool(
+        list(settings.apps),
+        slots=slots,
+        scripts=True,
+        on_output=output,
+        keep_fds=() if lock_fd is None else (lock_fd,),
+    )
+    queue = HttpWorkQueue(server, token=settings.token)
+    try:
+        handlers = await pool.start()
+        hello = WorkerHello(
+            name=name or f"{socket.gethostname()}-{os.getpid()}",
+            handlers=handlers,
+            scripts=True,
+            queues=list(queues),
+            slots=slots,
+            async_slots=settings.slots or ASYNC_SLOTS,
+            max_jobs=settings.slots,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            owned=lifeline_fd is not None,
+        )
+        supervisor = Supervisor(queue, pool, hello, drain_s=settings.drain_s)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, supervisor)
+        watcher = asyncio.create_task(_watch_files(supervisor)) if reload else None
+        try:
+            await supervisor.run()
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+    finally:
+        await pool.close()
+        await queue.aclose()
+
+
+def _stop(supervisor: Supervisor) -> None:
+    """Drain at the first signal, stop at the second."""
+    if supervisor.draining:
+        supervisor.request_stop_now()
+    else:
+        supervisor.request_drain()
+
+
+async def _watch_files(supervisor: Supervisor) -> None:
+    """Load the handlers again when a Python file below the current folder changes (for development)."""
+    before = _stamps()
+    while True:
+        await asyncio.sleep(0.5)
+        now = await asyncio.to_thread(_stamps)
+        if now != before:
+            before = now
+            await supervisor.reload()
+
+
+def _stamps() -> dict[str, int]:
+    stamps = {}
+    for folder, folders, names in os.walk(Path.cwd()):
+        folders[:] = [f for f in folders if not f.startswith(".") and f not in ("node_modules", "__pycache__")]
+        for name in names:
+            if name.endswith(".py"):
+                path = os.path.join(folder, name)
+                with suppress(OSError):
+                    stamps[path] = os.stat(path).st_mtime_ns
+    return stamps
