@@ -85,12 +85,10 @@ async def _conclude(tx: Tx, over: Sequence[tuple[Job, Settlement]], effects: Eff
     """Do what follows from jobs that are over: first in, first out, so that a chain of cancels needs no recursion."""
     effects.over += [_over(tx.now, job, settlement) for job, settlement in over]
     deliveries = [_delivery(job, settlement) for job, settlement in over if job.hook]
-    waves = [(job.id, settlement.state) for job, settlement in over]
+    waited_for = await tx.waited_for([job.id for job, _ in over]) if over else ()
+    waves = [(job.id, settlement.state) for job, settlement in over if job.id in waited_for]
     for id_, state in waves:  # grows while it is walked
-        dependents = await tx.dependents_of(id_)
-        if not dependents:
-            continue
-        locked = await tx.lock_jobs(dependents)
+        locked = await tx.lock_jobs(await tx.dependents_of(id_))
         waiting = [job for job in locked.values() if job.state is State.BLOCKED]
         if state is State.SUCCEEDED:
             await _release(tx, id_, waiting, effects)

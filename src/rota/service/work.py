@@ -1,8 +1,8 @@
 """Leases: workers register, claim, heartbeat, settle, tell, leave. Satisfies `rota.worker.queue.WorkQueue` directly.
 
-A lease has an end of its own from its claim until a heartbeat first names it; from then on it lasts as long as its
-worker's lease, which every heartbeat renews: one row a worker, not one a job. A lease that a heartbeat does not name
-gets an end of its own again: the end of its worker's lease before this heartbeat, so it is not renewed.
+A job's lease lasts as long as its worker's, which every heartbeat renews: one row a worker, not one a job. A lease that
+a heartbeat does not name gets an end of its own, the one that its worker's lease had before this heartbeat: so it is
+not renewed. A later heartbeat that names it takes that end away.
 """
 
 from __future__ import annotations
@@ -261,10 +261,10 @@ class Work:
     async def _claim(self, worker: str, offer: _Offer, free: Free, room: int) -> list[Lease]:
         async def write(tx: Tx) -> tuple[list[Claimed], int]:
             row = _present(await tx.get_worker(worker), worker)
-            if row.draining or room <= 0:
+            if row.draining or room <= 0 or row.lease_until <= tx.now:  # who is that late sends a heartbeat first
                 return [], tx.now
             chosen = await _in_order(tx, offer, free, room)
-            claimed = await tx.claim_jobs(worker, tx.now + self._lease, chosen)
+            claimed = await tx.claim_jobs(worker, chosen)
             await tx.append_events(
                 [
                     NewEvent(c.lease.job, c.lease.owner, "started", State.RUNNING, c.lease.attempt, worker)

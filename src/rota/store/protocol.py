@@ -53,12 +53,8 @@ class Tx(Protocol):
         """Return (-priority, run_at, id) of the first jobs of a lane, in the order in which they are to be claimed."""
         ...
 
-    async def claim_jobs(
-        self, worker: str, lease_until: int, jobs: Sequence[tuple[str, HandlerSpec | None]]
-    ) -> list[Claimed]:
+    async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
         """queued -> running, `attempt` + 1, in the order given; jobs that are queued no more are left out.
-
-        Each lease has an end of its own, `lease_until`, until a heartbeat names it.
 
         What the job left open (timeout, retries) is taken from the handler that is given with it.
         """
@@ -86,6 +82,10 @@ class Tx(Protocol):
 
     async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
         """Return running jobs whose deadline is not after `deadline`, the longest overdue first."""
+        ...
+
+    async def waited_for(self, jobs: Sequence[str]) -> set[str]:
+        """Return those of these jobs that others still wait for."""
         ...
 
     async def dependents_of(self, job: str) -> list[str]:

@@ -36,8 +36,9 @@ class WorkQueue(Protocol):
         """Take jobs that this worker can run, at most `free` of them, the highest priority first, then the oldest.
 
         Waits up to `wait_s` seconds for the first one; an empty list says that there was none. A job is `running`, and
-        its `attempt` one higher, before it is returned. A claim whose reply was lost comes back: the lease is not named
-        by the next heartbeat, is not renewed, and runs out.
+        its `attempt` one higher, before it is returned. Its lease ends with the worker's, which only heartbeats (and the
+        registration) renew, not claims. A claim whose reply was lost comes back: the next heartbeat does not name it, so
+        it is not renewed, and runs out.
         """
         ...
 

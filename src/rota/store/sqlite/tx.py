@@ -27,6 +27,7 @@ from rota.store.rows import (
     Wakeups,
     WorkerRow,
     attempt_of,
+    encode,
     job_of,
     locked_job_of,
     raw,
@@ -154,17 +155,12 @@ class SqliteTx:
     async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
         return [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", queue, lane, limit)]
 
-    async def claim_jobs(
-        self, worker: str, lease_until: int, jobs: Sequence[tuple[str, HandlerSpec | None]]
-    ) -> list[Claimed]:
+    async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
         claimed = []
         execute, sql, now = self._con.execute, self._sql["claim_job"], self.now
         for job, spec in jobs:
             timeout, retries = (spec.timeout, spec.retries) if spec else (None, 0)
-            values = {
-                "worker": worker, "now": now, "lease_until": lease_until, "timeout_s": timeout,
-                "max_failures": retries + 1, "id": job,
-            }  # fmt: skip
+            values = {"worker": worker, "now": now, "timeout_s": timeout, "max_failures": retries + 1, "id": job}
             row = execute(sql, values).fetchone()
             if row is None:
                 continue
@@ -212,6 +208,9 @@ class SqliteTx:
 
     async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
         return [Overdue(*row) for row in self._all("overdue_jobs", deadline, limit)]
+
+    async def waited_for(self, jobs: Sequence[str]) -> set[str]:
+        return {after for (after,) in self._all("waited_for", encode(jobs).decode())}
 
     async def dependents_of(self, job: str) -> list[str]:
         return [dependent for (dependent,) in self._all("dependents_of", job)]

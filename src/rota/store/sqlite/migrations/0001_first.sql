@@ -2,8 +2,8 @@
 
 CREATE TABLE jobs (
   id                 TEXT PRIMARY KEY,
-  state              TEXT NOT NULL CHECK (state IN ('blocked','scheduled','queued','running','succeeded','failed','aborted','canceled')),
-  kind               TEXT NOT NULL CHECK (kind IN ('handler','script')),
+  state              TEXT NOT NULL,
+  kind               TEXT NOT NULL,
   lane               TEXT NOT NULL,
   handler            TEXT,
   script             TEXT,
@@ -14,14 +14,14 @@ CREATE TABLE jobs (
   queue              TEXT NOT NULL,
   priority           INTEGER NOT NULL,
   labels             TEXT,
-  waiting_for        INTEGER NOT NULL DEFAULT 0 CHECK (waiting_for >= 0),
+  waiting_for        INTEGER NOT NULL DEFAULT 0,
   run_at             INTEGER NOT NULL,
   submitted_at       INTEGER NOT NULL,
   started_at         INTEGER,
   finished_at        INTEGER,
-  attempt            INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
-  failures           INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
-  crashes            INTEGER NOT NULL DEFAULT 0 CHECK (crashes >= 0),
+  attempt            INTEGER NOT NULL DEFAULT 0,
+  failures           INTEGER NOT NULL DEFAULT 0,
+  crashes            INTEGER NOT NULL DEFAULT 0,
   max_failures       INTEGER CHECK (max_failures >= 1),
   timeout_s          REAL CHECK (timeout_s > 0),
   grace_s            REAL NOT NULL CHECK (grace_s >= 0),
@@ -37,15 +37,19 @@ CREATE TABLE jobs (
   confirmed          INTEGER,
   hook               TEXT,
   retry_of           TEXT,
-  CHECK ((finished_at IS NULL) = (state NOT IN ('succeeded','failed','aborted','canceled'))),
-  CHECK (state <> 'running' OR (worker IS NOT NULL AND started_at IS NOT NULL AND attempt > 0)),
-  CHECK (state = 'running' OR lease_until IS NULL),
-  CHECK (abort_requested_at IS NULL OR state IN ('running','aborted')),
-  CHECK ((state = 'blocked') <= (waiting_for > 0)),
-  CHECK (state NOT IN ('queued','running','scheduled') OR waiting_for = 0),
-  CHECK (state <> 'aborted' OR confirmed IS NOT NULL),
-  CHECK ((kind = 'handler') = (handler IS NOT NULL)),
-  CHECK ((kind = 'script') = (script IS NOT NULL))
+  -- One CASE, the most frequent states first: as nine separate CHECKs the same cost a fifth of a job's whole cycle.
+  CHECK (CASE state
+    WHEN 'running' THEN worker IS NOT NULL AND started_at IS NOT NULL AND attempt > 0 AND finished_at IS NULL AND waiting_for = 0
+    WHEN 'succeeded' THEN finished_at IS NOT NULL AND lease_until IS NULL AND abort_requested_at IS NULL AND waiting_for = 0
+    WHEN 'queued' THEN finished_at IS NULL AND lease_until IS NULL AND abort_requested_at IS NULL AND waiting_for = 0
+    WHEN 'scheduled' THEN finished_at IS NULL AND lease_until IS NULL AND abort_requested_at IS NULL AND waiting_for = 0
+    WHEN 'blocked' THEN finished_at IS NULL AND lease_until IS NULL AND abort_requested_at IS NULL AND waiting_for > 0
+    WHEN 'failed' THEN finished_at IS NOT NULL AND lease_until IS NULL AND abort_requested_at IS NULL AND reason IS NOT NULL
+    WHEN 'aborted' THEN finished_at IS NOT NULL AND lease_until IS NULL AND abort_requested_at IS NOT NULL AND confirmed IS NOT NULL
+    WHEN 'canceled' THEN finished_at IS NOT NULL AND lease_until IS NULL AND abort_requested_at IS NULL AND reason IS NOT NULL
+    ELSE 0 END),
+  CHECK (CASE kind WHEN 'handler' THEN handler IS NOT NULL AND script IS NULL
+                   WHEN 'script' THEN script IS NOT NULL AND handler IS NULL ELSE 0 END)
 ) STRICT;
 
 -- What may be claimed, lane by lane, in the order in which it is claimed.
@@ -53,7 +57,7 @@ CREATE INDEX jobs_ready ON jobs (queue, lane, priority DESC, run_at, id) WHERE s
 CREATE INDEX jobs_due ON jobs (run_at, id) WHERE state = 'scheduled';
 CREATE INDEX jobs_running ON jobs (worker, id) WHERE state = 'running';
 CREATE INDEX jobs_deadline ON jobs (deadline_at) WHERE state = 'running' AND deadline_at IS NOT NULL;
--- Leases with an end of their own: claimed since their worker's last heartbeat, or not named by it.
+-- Leases with an end of their own: their worker's last heartbeat did not name them. Empty but for lost replies.
 CREATE INDEX jobs_unnamed ON jobs (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX jobs_over ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_state ON jobs (state, id);

@@ -33,8 +33,7 @@ ORDER BY priority DESC, run_at, id LIMIT ?;
 
 -- queued -> running
 -- name: claim_job
-UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now, lease_until = :lease_until,
-  progress = NULL, error = NULL,
+UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now, progress = NULL, error = NULL,
   timeout_s = coalesce(timeout_s, :timeout_s), max_failures = coalesce(max_failures, :max_failures),
   deadline_at = :now + CAST(coalesce(timeout_s, :timeout_s) * 1000000 AS INTEGER)
 WHERE id = :id AND state = 'queued'
@@ -93,6 +92,10 @@ UPDATE jobs SET progress = ? WHERE id = ? AND attempt = ? AND state = 'running' 
 
 -- name: holds
 SELECT 1 FROM jobs WHERE id = ? AND attempt = ? AND state = 'running' AND worker = ?;
+
+-- Which of these jobs (a JSON list) have others waiting for them.
+-- name: waited_for
+SELECT DISTINCT after FROM dependencies WHERE after IN (SELECT value FROM json_each(?)) AND met = 0;
 
 -- name: dependents_of
 SELECT job FROM dependencies WHERE after = ? AND met = 0;
