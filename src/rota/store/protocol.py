@@ -113,7 +113,7 @@ class Tx(Protocol):
         ...
 
     async def oldest_ready(self, queue: str, lane: str) -> int | None:
-        """Return since when the oldest queued job of a lane could run."""
+        """Return since when the oldest queued job of a lane could run (of its 50 highest priorities)."""
         ...
 
     async def wakeups(self) -> Wakeups:

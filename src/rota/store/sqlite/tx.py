@@ -36,6 +36,7 @@ from rota.store.rows import (
 )
 
 _MOST_SCANNED = 20_000  # rows that one page of a listing may read
+_MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
@@ -240,8 +241,14 @@ class SqliteTx:
         return row[0] if row else 0
 
     async def oldest_ready(self, queue: str, lane: str) -> int | None:
-        row = self._one("oldest_ready", queue, lane)
-        return row[0] if row else None
+        oldest, below = None, 1 << 62
+        for _ in range(_MOST_PRIORITIES):
+            row = self._one("oldest_ready", queue, lane, below)
+            if row is None:
+                break
+            below, run_at = row
+            oldest = run_at if oldest is None else min(oldest, run_at)
+        return oldest
 
     async def wakeups(self) -> Wakeups:
         names = ("next_due", "next_deadline", "next_unnamed", "next_worker_expiry", "next_delivery")

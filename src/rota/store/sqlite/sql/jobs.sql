@@ -1,3 +1,5 @@
+-- INDEXED BY: the planner would else take jobs_state for every partial index, and sort; a test holds all plans.
+
 -- name: insert_jobs
 INSERT INTO jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
   submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason)
@@ -28,7 +30,7 @@ SELECT state FROM jobs WHERE id = ?;
 SELECT after FROM dependencies WHERE job = ? ORDER BY position;
 
 -- name: ready_heads
-SELECT priority, run_at, id FROM jobs WHERE state = 'queued' AND queue = ? AND lane = ?
+SELECT priority, run_at, id FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
 ORDER BY priority DESC, run_at, id LIMIT ?;
 
 -- queued -> running
@@ -60,20 +62,20 @@ UPDATE jobs SET priority = ?, run_at = ?, queue = ?, state = ? WHERE id = ? AND 
 UPDATE jobs SET waiting_for = ? WHERE id = ? AND state = 'blocked';
 
 -- name: due_jobs
-SELECT id FROM jobs WHERE state = 'scheduled' AND run_at <= ? ORDER BY run_at, id LIMIT ?;
+SELECT id FROM jobs INDEXED BY jobs_due WHERE state = 'scheduled' AND run_at <= ? ORDER BY run_at, id LIMIT ?;
 
 -- name: next_due
-SELECT run_at FROM jobs WHERE state = 'scheduled' ORDER BY run_at LIMIT 1;
+SELECT run_at FROM jobs INDEXED BY jobs_due WHERE state = 'scheduled' ORDER BY run_at LIMIT 1;
 
 -- name: overdue_jobs
-SELECT id, attempt, worker, deadline_at, grace_s FROM jobs WHERE state = 'running' AND deadline_at IS NOT NULL AND deadline_at <= ?
+SELECT id, attempt, worker, deadline_at, grace_s FROM jobs INDEXED BY jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL AND deadline_at <= ?
 ORDER BY deadline_at LIMIT ?;
 
 -- name: next_deadline
-SELECT deadline_at FROM jobs WHERE state = 'running' AND deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
+SELECT deadline_at FROM jobs INDEXED BY jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
 
 -- name: running_of
-SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM jobs WHERE state = 'running' AND worker = ?;
+SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND worker = ?;
 
 -- name: unname_lease
 UPDATE jobs SET lease_until = ? WHERE id = ? AND state = 'running';
@@ -126,12 +128,14 @@ DELETE FROM logs WHERE job = ?;
 -- name: delete_deliveries
 DELETE FROM deliveries WHERE job = ?;
 
+-- The oldest queued job of a lane, of the priorities below one: asked again from the priority that it returns.
 -- name: oldest_ready
-SELECT run_at FROM jobs WHERE state = 'queued' AND queue = ? AND lane = ? ORDER BY run_at LIMIT 1;
+SELECT priority, run_at FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ? AND priority < ?
+ORDER BY priority DESC, run_at LIMIT 1;
 
 -- How many are claimed before this one, in its lane; counted up to a limit.
 -- name: ahead_of
-SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND queue = ? AND lane = ?
+SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
   AND (priority > ? OR (priority = ? AND (run_at < ? OR (run_at = ? AND id < ?)))) LIMIT ?);
 
 -- A listing walks one of these, newest first, and checks the other filters on the way.
