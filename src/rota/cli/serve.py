@@ -24,10 +24,14 @@ Examples:
 @click.option("--workers", type=click.IntRange(0, 64), help="How many workers to start.  [default: 3]")
 @click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers for the workers; may be repeated.")
 @click.option("--slots", type=click.IntRange(1, 1024), help="Jobs that a worker runs at once.  [default: one a core]")
-@click.option("--lease", "lease_s", type=float, metavar="S", help="How long a silent worker keeps its jobs.  [default: 15]")
+@click.option(
+    "--lease", "lease_s", type=float, metavar="S", help="How long a silent worker keeps its jobs.  [default: 15]"
+)
 @click.option("--drain", "drain_s", type=float, metavar="S", help="How long a stop lets jobs finish.  [default: 10]")
 @click.option("--retention", "retention_s", metavar="TIME", help="How long jobs that are over are kept.  [default: 7d]")
-@click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="A further Host name to answer to.")
+@click.option(
+    "--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="A further Host name to answer to."
+)
 @click.option("--reload", is_flag=True, help="Load the handlers again when a file changes (for development).")
 def serve(**flags: Any) -> None:
     """Start a server: the HTTP API, upkeep, and workers that die with it.
@@ -53,7 +57,7 @@ def serve(**flags: Any) -> None:
     arguments += ["--reload"] if reload else []
     log.set_up(settings.log_format, settings.log_level)
     try:
-        uvloop.run(run_server(settings, worker_arguments=arguments, say=log.say))
+        uvloop.run(run_server(settings, worker_arguments=arguments))
     except WorkerFailed as error:
         raise click.UsageError(f"{error}; see above") from error
     except OSError as error:

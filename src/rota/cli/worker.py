@@ -29,6 +29,7 @@ Examples:
 @click.option("--lifeline-fd", type=int, hidden=True)
 @click.option("--lock-fd", type=int, hidden=True)
 def worker(
+    *,
     server: str | None,
     queues: tuple[str, ...],
     name: str | None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from typing import Any
 
+from rota import log
 from rota.client.hooks import HookSender
 from rota.http.app import create_app
 from rota.http.metrics import Metrics
@@ -18,13 +18,12 @@ from rota.settings import Settings
 from rota.wiring.fleet import Fleet
 from rota.wiring.stores import open_store, socket_path
 
+LOG = log.get("server")
 _MORE_THAN_DRAIN_S = 8.0  # beyond the drain, a worker's jobs have their grace before they are given back
 
 
-async def run_server(
-    settings: Settings, *, worker_arguments: Sequence[str] = (), say: Callable[..., Any] = lambda _event, **_facts: None
-) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends everything at once. `say(event, **facts)` reports what happens.
+async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends everything at once.
 
     Raises Invalid, StoreInUse, StoreTooNew, Unavailable, OSError (the port is taken), WorkerFailed.
     """
@@ -44,7 +43,7 @@ async def run_server(
             hook_secret=settings.hook_secret,
             zone=settings.timezone or datetime.now(UTC).astimezone().tzinfo or UTC,
             observer=metrics,
-            failed=lambda step, error: say("upkeep.failed", step=step, error=error),
+            failed=lambda step, error: LOG.warning("upkeep_failed", step=step, error=error),
         )
         app = create_app(service, metrics=metrics, own_workers=settings.workers, allowed_hosts=settings.allowed_hosts)
         http = HttpServer(service, app, host=settings.host, port=settings.port, socket_path=socket)
@@ -57,15 +56,15 @@ async def run_server(
             f"unix:{socket}",
             worker_arguments,
             store.lock_fd,
-            died=lambda name, status: say("worker.died", name=name, status=status),
+            died=lambda name, status: LOG.warning("worker_died", name=name, status=status),
         )
         stack.callback(fleet.kill)
-        say("server.listening", url=http.url, store=settings.store, workers=settings.workers)
-        await _until_stopped(fleet, settings.drain_s + _MORE_THAN_DRAIN_S, say)
-    say("server.stopped")
+        LOG.info("server_listening", url=http.url, store=settings.store, workers=settings.workers)
+        await _until_stopped(fleet, settings.drain_s)
+    LOG.info("server_stopped")
 
 
-async def _until_stopped(fleet: Fleet, patience_s: float, say: Callable[..., Any]) -> None:
+async def _until_stopped(fleet: Fleet, drain_s: float) -> None:
     loop = asyncio.get_running_loop()
     stop, now = asyncio.Event(), asyncio.Event()
 
@@ -81,8 +80,8 @@ async def _until_stopped(fleet: Fleet, patience_s: float, say: Callable[..., Any
         if not stop.is_set() and workers.done() and (error := workers.exception()) is not None:
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
         await stop.wait()  # a server may have no workers of its own
-        say("server.draining")
-        draining = asyncio.create_task(fleet.stop(patience_s))
+        LOG.info("server_draining", drain_s=drain_s)
+        draining = asyncio.create_task(fleet.stop(drain_s + _MORE_THAN_DRAIN_S))
         at_once = asyncio.create_task(now.wait())
         await asyncio.wait((draining, at_once), return_when=asyncio.FIRST_COMPLETED)
         at_once.cancel()

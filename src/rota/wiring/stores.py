@@ -32,5 +32,7 @@ def socket_path(store: SqliteStore) -> Path:
     """Return where the owner of a store's file listens for programs on the same machine. Raises Invalid when too long."""
     path = store.path.with_name(store.path.name + ".sock")
     if len(bytes(path)) > _LONGEST_SOCKET:
-        raise Invalid("store", f"the path {path} is too long for a socket (at most {_LONGEST_SOCKET} bytes); use a shorter one")
+        raise Invalid(
+            "store", f"the path {path} is too long for a socket (at most {_LONGEST_SOCKET} bytes); use a shorter one"
+        )
     return path
