@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from rota.core.errors import Conflict
 from rota.core.jobs import CRASH_BUDGET, Failure, Job, Report
 from rota.core.states import FINAL, WAITING, Outcome, Reason, State
-from rota.core.times import SECOND
+from rota.core.times import MAX_DELAY_S, SECOND
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
@@ -158,7 +158,7 @@ def _later(
     crashes: int | None = None,
     error: Failure | None = None,
 ) -> Settlement:
-    if pause_s <= 0:
+    if not pause_s > 0:  # nan too
         return _again(job, State.QUEUED, now, crashes=crashes, failures=failures, error=error)
-    run_at = now + round(pause_s * SECOND)
+    run_at = now + round(min(pause_s, MAX_DELAY_S) * SECOND)
     return _again(job, State.SCHEDULED, run_at, crashes=crashes, failures=failures, error=error)

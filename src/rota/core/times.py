@@ -21,7 +21,7 @@ def parse_duration(text: str | float) -> float:
     if isinstance(text, bool):  # ValueError, as for all that is no duration: callers have one thing to catch
         raise ValueError("a duration is seconds, or like 30s, 2m, 1h30m, 4d")  # noqa: TRY004
     if isinstance(text, int | float):
-        seconds = float(text)
+        seconds = float(text) if abs(text) <= MAX_DELAY_S else -1.0  # an integer may be too large for a float
     else:
         stripped = text.strip()
         if _RELATIVE.fullmatch(stripped):
@@ -58,5 +58,4 @@ def to_micros(moment: datetime) -> int:
 
 def rfc3339(at: int) -> str:
     """Write microseconds since 1970 as RFC 3339 in UTC, always with six digits, so that texts sort as times do."""
-    seconds, micros = divmod(at, SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+    return f"{(_EPOCH + timedelta(microseconds=at)).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

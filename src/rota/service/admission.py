@@ -43,6 +43,25 @@ class Draft(Struct):
     ref: str | None
 
 
+async def admit(tx: Tx, submissions: Sequence[Submission], ids: Ids, zone: tzinfo, *, bulk: bool) -> list[Job]:
+    """Return the jobs that these submissions make, in their order, each in its first state; nothing is written.
+
+    Raises Invalid, TooLarge. Only the jobs of a `bulk` may name each other, by `ref`.
+    """
+    drafts = [draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone) for at, s in enumerate(submissions)]
+    outside = resolve(drafts) if bulk else {after for entry in drafts for after in entry.after}
+    states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items()}
+    for at, entry in enumerate(drafts):
+        entry.job.after = entry.after
+        for after in entry.after:
+            if after in outside and after not in states:
+                raise Invalid(f"[{at}].after" if bulk else "after", f"there is no job {after!r}")
+    for entry in in_order(drafts) if any(entry.after for entry in drafts) else drafts:
+        place(entry.job, states, tx.now)
+        states[entry.job.id] = entry.job.state
+    return [entry.job for entry in drafts]
+
+
 def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo) -> Draft:
     """Check a submission. Raises Invalid or TooLarge; `where` comes before the field's name (``[3].``)."""
     s = submission
@@ -131,7 +150,6 @@ def resolve(drafts: Sequence[Draft]) -> set[str]:
     outside: set[str] = set()
     for entry in drafts:
         entry.after = [by_ref[name].job.id if name in by_ref else name for name in entry.after]
-        entry.job.after = entry.after
         outside.update(name for name in entry.after if name not in local)
     return outside
 
@@ -163,7 +181,7 @@ def in_order(drafts: Sequence[Draft]) -> list[Draft]:
 
 
 def place(job: Job, states: dict[str, State], now: int) -> None:
-    """Set the state a new job begins in, from the states of those it waits for."""
+    """Set the state a new job begins in, from the states of those it waits for; those that succeeded are not waited for."""
     bad = [after for after in job.after if states[after] in (State.FAILED, State.ABORTED, State.CANCELED)]
     job.waiting_for = sum(states[after] is not State.SUCCEEDED for after in job.after)
     if bad:

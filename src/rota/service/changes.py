@@ -57,9 +57,9 @@ async def cancel_jobs(
     await _conclude(tx, over, effects)
 
 
-async def insert_jobs(tx: Tx, jobs: Sequence[Job], states: dict[str, State], effects: Effects) -> None:
-    """Write new jobs, whose states were placed already; `states` are those of the jobs they wait for."""
-    await tx.insert_jobs(jobs, {job for job, state in states.items() if state is State.SUCCEEDED})
+async def insert_jobs(tx: Tx, jobs: Sequence[Job], effects: Effects) -> None:
+    """Write new jobs, each in its first state."""
+    await tx.insert_jobs(jobs)
     events = [NewEvent(job.id, job.owner, "submitted", job.state) for job in jobs]
     await tx.append_events(events)
     for job in jobs:

@@ -20,7 +20,7 @@ from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
 from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
 
-_encode_submissions = msgspec.msgpack.Encoder().encode
+_encode_submissions = msgspec.json.Encoder().encode
 _answers = msgspec.json.Decoder(list[Job])
 _encode_answer = msgspec.json.Encoder().encode
 
@@ -197,26 +197,7 @@ class Jobs:
 
     async def _submit(self, submissions: Sequence[Submission], key: str | None, *, bulk: bool) -> list[Job]:
         async def make(tx: Tx) -> list[Job]:
-            drafts = [
-                admission.draft(s, f"[{at}]." if bulk else "", self._ids, tx.now, self._zone)
-                for at, s in enumerate(submissions)
-            ]
-            outside = admission.resolve(drafts) if bulk else set(drafts[0].after)
-            if not bulk:
-                drafts[0].job.after = drafts[0].after
-            states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items()}
-            for at, entry in enumerate(drafts):
-                for after in entry.after:
-                    if after in outside and after not in states:
-                        raise Invalid(f"[{at}].after" if bulk else "after", f"there is no job {after!r}")
-            if outside or any(entry.after for entry in drafts):
-                for entry in admission.in_order(drafts):
-                    admission.place(entry.job, states, tx.now)
-                    states[entry.job.id] = entry.job.state
-            else:
-                for entry in drafts:
-                    admission.place(entry.job, states, tx.now)
-            return [entry.job for entry in drafts]
+            return await admission.admit(tx, submissions, self._ids, self._zone, bulk=bulk)
 
         fingerprint = _encode_submissions(submissions) if key is not None else b""
         return await self._insert((b"bulk" if bulk else b"one") + fingerprint, key, make)
@@ -234,10 +215,7 @@ class Jobs:
                     )
                 return _answers.decode(kept[1]), False
             jobs = await make(tx)
-            states = {job.id: job.state for job in jobs}
-            outside = {after for job in jobs for after in job.after} - states.keys()
-            states.update({id_: job.state for id_, job in (await tx.lock_jobs(outside)).items()} if outside else {})
-            await insert_jobs(tx, jobs, states, effects)
+            await insert_jobs(tx, jobs, effects)
             if key is not None:
                 await tx.put_answer(key, fingerprint, _encode_answer(jobs))
             return jobs, True

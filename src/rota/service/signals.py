@@ -118,7 +118,7 @@ class Signals:
         for worker in effects.orders:
             self.wake("orders", worker)
         for (queue, lane), jobs in effects.ready.items():
-            self._ready(queue, lane, jobs)
+            self.ready(queue, lane, jobs)
         if effects.wake_at is not None and (self.upkeep_at is None or effects.wake_at < self.upkeep_at):
             self.upkeep_at = effects.wake_at
             self.wake("upkeep")
@@ -143,7 +143,7 @@ class Signals:
         for claimant in self._claimants:
             claimant.wake()
 
-    def _ready(self, queue: str, lane: str, jobs: int) -> None:
+    def ready(self, queue: str, lane: str, jobs: int) -> None:
         """Wake as many claimants as can take the jobs, not the whole herd; the woken one goes to the end of the line."""
         for claimant in [c for c in self._claimants if c.serves(queue, lane)]:
             if jobs <= 0:

@@ -17,7 +17,7 @@ from rota.service.hooks import Hooks
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
 from rota.service.work import TIMEOUT_SLACK, Work, end_lost
-from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups
+from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups, WorkerRow
 
 _BATCH = 500
 _LOOK_S = 1.0  # how long upkeep sleeps at most: one look a second when nothing happens
@@ -53,7 +53,7 @@ class Upkeep:
         self._jitter = jitter
         self._monotonic = monotonic
         self._failed = failed
-        self._rescue_from = 0
+        self._held_at = 0  # since when every worker has had one lease to be heard of
         self._clock_offset: int | None = None
         self._prune_at = 0.0
         self.beat_at = 0.0  # when the loop last went round, on the monotonic clock
@@ -80,14 +80,16 @@ class Upkeep:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
         self._signals.upkeep_at = None
         try:
-            now, next_ = await self._store.read(_look)
+            now, next_, lanes = await self._store.read(_look)
             if self._jumped(now):
                 await self._hold_rescue(now)
         except Exception as error:  # the store is away: its leases could not be renewed either
             self._failed("look", error)
             self._clock_offset = None
             return _LOOK_S
-        rescuable = now >= self._rescue_from
+        for lane in lanes:  # a job may have come by another road than this server, and woken nobody
+            self._signals.ready(*lane, 1)
+        rescuable = now >= self._held_at + self._lease
         steps: tuple[tuple[str, int | None, Callable[[], Awaitable[object]]], ...] = (
             ("promote", next_.due, self.promote),
             ("overdue", next_.deadline and next_.deadline + TIMEOUT_SLACK, self.end_overdue),
@@ -156,7 +158,9 @@ class Upkeep:
         expired = await self._store.read(lambda tx: tx.expired_workers(_BATCH))
         rescued = 0
         for worker in expired:
-            rescued += await self._work.release(worker, Outcome.LOST, "its lease ran out", at_once=False)
+            rescued += await self._work.release(
+                worker, Outcome.LOST, "its lease ran out", at_once=False, only_if=self._has_expired
+            )
         effects = Effects()
 
         async def write(tx: Tx) -> int:
@@ -190,21 +194,32 @@ class Upkeep:
 
     def _jumped(self, now: int) -> bool:
         """Say whether the store's clock was set, or was out of reach, since the last look."""
+        steady = self._clock_offset is not None and self._is_steady(now)
+        self._clock_offset = now - round(self._monotonic() * SECOND)
+        return not steady
+
+    def _is_steady(self, now: int) -> bool:
+        """Say whether the clock goes on as it did at the last look; else what it says of leases and deadlines is void."""
         offset = now - round(self._monotonic() * SECOND)
-        before, self._clock_offset = self._clock_offset, offset
-        return before is None or abs(offset - before) > _JUMP
+        return self._clock_offset is None or abs(offset - self._clock_offset) <= _JUMP
+
+    def _has_expired(self, row: WorkerRow, now: int) -> bool:
+        """Say whether a worker's lease has run out: it may have been heard of since we looked."""
+        return row.lease_until <= now and self._is_steady(now)
 
     async def _hold_rescue(self, now: int) -> None:
         """Give every worker one lease, from now, to be heard of: after a start, an outage, a jump of the clock."""
-        self._rescue_from = now + self._lease
+        self._held_at = now
         await self._store.write(lambda tx: tx.clamp_leases(tx.now + self._lease))
 
     def _fence_at(self, overdue: Overdue) -> int:
-        return overdue.deadline_at + round(overdue.grace_s * SECOND) + self._lease
+        """Return when an overdue attempt is surely over on its worker: it was told, or has lost its lease, and a grace passed."""
+        known_at = max(overdue.deadline_at, self._held_at) + TIMEOUT_SLACK
+        return known_at + round(overdue.grace_s * SECOND) + self._lease
 
 
-async def _look(tx: Tx) -> tuple[int, Wakeups]:
-    return tx.now, await tx.wakeups()
+async def _look(tx: Tx) -> tuple[int, Wakeups, list[tuple[str, str]]]:
+    return tx.now, await tx.wakeups(), await tx.ready_lanes()
 
 
 async def _is_gone(tx: Tx, job: Job) -> bool:

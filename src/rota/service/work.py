@@ -226,8 +226,16 @@ class Work:
         await self._store.write(write)
         self._signals.wake("orders", worker)
 
-    async def release(self, worker: str, outcome: Outcome, why: str, *, at_once: bool) -> int:
-        """Bury a worker and end its attempts with `outcome`; return how many.
+    async def release(
+        self,
+        worker: str,
+        outcome: Outcome,
+        why: str,
+        *,
+        at_once: bool,
+        only_if: Callable[[WorkerRow, int], bool] = lambda _row, _now: True,
+    ) -> int:
+        """Bury a worker and end its attempts with `outcome`; return how many. Nothing happens unless `only_if` holds.
 
         Leases that have an end of their own last until then, unless `at_once`: the worker is known to run nothing.
         """

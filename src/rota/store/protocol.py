@@ -26,8 +26,8 @@ class Tx(Protocol):
     now: int
 
     # -- jobs -----------------------------------------------------------------------------------------------------
-    async def insert_jobs(self, jobs: Sequence[Job], met: frozenset[str] | set[str]) -> None:
-        """Write new jobs with their labels and dependencies; `met` are the ids in `after` that have succeeded."""
+    async def insert_jobs(self, jobs: Sequence[Job]) -> None:
+        """Write new jobs with their labels and dependencies."""
         ...
 
     async def get_job(self, job: str) -> Job | None:

@@ -44,7 +44,7 @@ class Fleet:
         self._lifeline, self._our_end = os.pipe()  # not inherited, unless passed on by name
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._empty = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Keep the workers running until `stop`. Raises WorkerFailed when one cannot start for good."""
@@ -54,7 +54,7 @@ class Fleet:
 
     async def stop(self, patience_s: float) -> None:
         """Ask all to drain, wait for up to `patience_s`, then end what is left."""
-        self._stopping = True
+        self._stopping.set()
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         if self._running:
@@ -66,7 +66,7 @@ class Fleet:
 
     def kill(self) -> None:
         """End all workers, and all that they run, at once."""
-        self._stopping = True
+        self._stopping.set()
         if self._our_end >= 0:
             os.close(self._our_end)
             os.close(self._lifeline)
@@ -79,7 +79,7 @@ class Fleet:
     async def _keep(self, name: str) -> None:
         loop = asyncio.get_running_loop()
         deaths = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             began = loop.time()
             process = self._running[name] = self._start(name)
             self._empty.clear()
@@ -87,7 +87,7 @@ class Fleet:
             del self._running[name]
             if not self._running:
                 self._empty.set()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             self._died(name, status)
             if status == BAD_APP:

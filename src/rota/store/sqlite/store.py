@@ -114,7 +114,10 @@ def migrate(con: sqlite3.Connection) -> None:
     """Bring the schema up to date, each step in a transaction. Raises StoreTooNew for a file of a later Rota."""
     con.execute("BEGIN IMMEDIATE")
     try:
-        (version,) = con.execute("PRAGMA user_version").fetchone()
+        con.execute(
+            "CREATE TABLE IF NOT EXISTS rota_schema (version INTEGER NOT NULL) STRICT"
+        )  # ours, unlike user_version
+        (version,) = con.execute("SELECT coalesce(max(version), 0) FROM rota_schema").fetchone()
         if version > SCHEMA_VERSION:
             raise StoreTooNew(
                 f"the store has schema {version}, this Rota knows up to {SCHEMA_VERSION}: start a newer Rota on it"
@@ -123,7 +126,8 @@ def migrate(con: sqlite3.Connection) -> None:
         for step in steps[version:]:
             for statement in _split(files("rota.store.sqlite.migrations").joinpath(step).read_text("utf-8")):
                 con.execute(statement)
-        con.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+        con.execute("DELETE FROM rota_schema")
+        con.execute("INSERT INTO rota_schema VALUES (?)", (SCHEMA_VERSION,))
         con.execute("COMMIT")
     except BaseException:
         if con.in_transaction:

@@ -45,7 +45,7 @@ _tries = msgspec.json.Decoder(list[Try]).decode
 class SqliteTx:
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
-    def __init__(self, connection: sqlite3.Connection, now: int, statements: dict[str, str]) -> None:
+    def __init__(self, connection: sqlite3.Connection | sqlite3.Cursor, now: int, statements: dict[str, str]) -> None:
         self.now = now
         self._con = connection
         self._sql = statements
@@ -79,7 +79,7 @@ class SqliteTx:
 
     # -- jobs
 
-    async def insert_jobs(self, jobs: Sequence[Job], met: frozenset[str] | set[str]) -> None:
+    async def insert_jobs(self, jobs: Sequence[Job]) -> None:
         rows, labels, dependencies = [], [], []
         for job in jobs:
             rows.append((
@@ -92,12 +92,13 @@ class SqliteTx:
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
             if job.after:
-                dependencies += [(after, job.id, at, after in met) for at, after in enumerate(job.after)]
+                dependencies += [(after, job.id, at) for at, after in enumerate(job.after)]
         self._many("insert_jobs", rows)
         if labels:
             self._many("insert_labels", labels)
         if dependencies:
             self._many("insert_dependencies", dependencies)
+            self._many("meet_dependencies", [(job.id,) for job in jobs if job.after])
 
     async def get_job(self, job: str) -> Job | None:
         row = self._one("get_job", job)

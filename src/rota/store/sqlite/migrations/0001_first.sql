@@ -1,6 +1,7 @@
--- The first schema. CHECKs restate the state machine of core/states.py: a bug above cannot write an impossible row.
+-- The first schema. All names begin with rota_: the tables may share a file with an application's own.
+-- CHECKs restate the state machine of core/states.py: a bug above cannot write an impossible row.
 
-CREATE TABLE jobs (
+CREATE TABLE rota_jobs (
   id                 TEXT PRIMARY KEY,
   state              TEXT NOT NULL,
   kind               TEXT NOT NULL,
@@ -53,38 +54,38 @@ CREATE TABLE jobs (
 ) STRICT;
 
 -- What may be claimed, lane by lane, in the order in which it is claimed.
-CREATE INDEX jobs_ready ON jobs (queue, lane, priority DESC, run_at, id) WHERE state = 'queued';
-CREATE INDEX jobs_due ON jobs (run_at, id) WHERE state = 'scheduled';
-CREATE INDEX jobs_running ON jobs (worker, id) WHERE state = 'running';
-CREATE INDEX jobs_deadline ON jobs (deadline_at) WHERE state = 'running' AND deadline_at IS NOT NULL;
+CREATE INDEX rota_jobs_ready ON rota_jobs (queue, lane, priority DESC, run_at, id) WHERE state = 'queued';
+CREATE INDEX rota_jobs_due ON rota_jobs (run_at, id) WHERE state = 'scheduled';
+CREATE INDEX rota_jobs_running ON rota_jobs (worker, id) WHERE state = 'running';
+CREATE INDEX rota_jobs_deadline ON rota_jobs (deadline_at) WHERE state = 'running' AND deadline_at IS NOT NULL;
 -- Leases with an end of their own: their worker's last heartbeat did not name them. Empty but for lost replies.
-CREATE INDEX jobs_unnamed ON jobs (lease_until) WHERE lease_until IS NOT NULL;
-CREATE INDEX jobs_over ON jobs (finished_at) WHERE finished_at IS NOT NULL;
-CREATE INDEX jobs_state ON jobs (state, id);
-CREATE INDEX jobs_owner ON jobs (owner, id);
-CREATE INDEX jobs_queue ON jobs (queue, id);
-CREATE INDEX jobs_handler ON jobs (handler, id) WHERE handler IS NOT NULL;
+CREATE INDEX rota_jobs_unnamed ON rota_jobs (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX rota_jobs_over ON rota_jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX rota_jobs_state ON rota_jobs (state, id);
+CREATE INDEX rota_jobs_owner ON rota_jobs (owner, id);
+CREATE INDEX rota_jobs_queue ON rota_jobs (queue, id);
+CREATE INDEX rota_jobs_handler ON rota_jobs (handler, id) WHERE handler IS NOT NULL;
 
-CREATE TABLE labels (
+CREATE TABLE rota_labels (
   name   TEXT NOT NULL,
   value  TEXT NOT NULL,
   job    TEXT NOT NULL,
   PRIMARY KEY (name, value, job)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX labels_job ON labels (job);
+CREATE INDEX rota_labels_job ON rota_labels (job);
 
 -- `job` waits for `after`. `met` says that `after` has succeeded.
-CREATE TABLE dependencies (
+CREATE TABLE rota_dependencies (
   after  TEXT NOT NULL,
   job    TEXT NOT NULL,
   position INTEGER NOT NULL,
   met    INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (after, job)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX dependencies_job ON dependencies (job);
+CREATE INDEX rota_dependencies_job ON rota_dependencies (job);
 
 -- Tries that are over. The running one is in its job's row.
-CREATE TABLE attempts (
+CREATE TABLE rota_attempts (
   job          TEXT NOT NULL,
   attempt      INTEGER NOT NULL,
   worker       TEXT NOT NULL,
@@ -97,7 +98,7 @@ CREATE TABLE attempts (
   PRIMARY KEY (job, attempt)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE events (
+CREATE TABLE rota_events (
   seq      INTEGER PRIMARY KEY AUTOINCREMENT,
   at       INTEGER NOT NULL,
   job      TEXT NOT NULL,
@@ -108,10 +109,10 @@ CREATE TABLE events (
   by       TEXT,
   why      TEXT
 ) STRICT;
-CREATE INDEX events_job ON events (job, seq);
+CREATE INDEX rota_events_job ON rota_events (job, seq);
 
 -- How many jobs of each queue and lane are in each state: kept by the transactions that change states.
-CREATE TABLE counts (
+CREATE TABLE rota_counts (
   queue  TEXT NOT NULL,
   lane   TEXT NOT NULL,
   state  TEXT NOT NULL,
@@ -119,7 +120,7 @@ CREATE TABLE counts (
   PRIMARY KEY (state, queue, lane)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE workers (
+CREATE TABLE rota_workers (
   id             TEXT PRIMARY KEY,
   hello          TEXT NOT NULL,
   registered_at  INTEGER NOT NULL,
@@ -129,17 +130,17 @@ CREATE TABLE workers (
   gone_at        INTEGER,
   gone_why       TEXT
 ) STRICT;
-CREATE INDEX workers_lease ON workers (lease_until) WHERE gone_at IS NULL;
-CREATE INDEX workers_gone ON workers (gone_at) WHERE gone_at IS NOT NULL;
+CREATE INDEX rota_workers_lease ON rota_workers (lease_until) WHERE gone_at IS NULL;
+CREATE INDEX rota_workers_gone ON rota_workers (gone_at) WHERE gone_at IS NOT NULL;
 
 -- Every handler that a worker ever offered.
-CREATE TABLE handlers (
+CREATE TABLE rota_handlers (
   name     TEXT PRIMARY KEY,
   spec     TEXT NOT NULL,
   seen_at  INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE logs (
+CREATE TABLE rota_logs (
   job      TEXT NOT NULL,
   attempt  INTEGER NOT NULL,
   n        INTEGER NOT NULL,
@@ -149,7 +150,7 @@ CREATE TABLE logs (
   PRIMARY KEY (job, attempt, n)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE deliveries (
+CREATE TABLE rota_deliveries (
   id        TEXT PRIMARY KEY,
   job       TEXT NOT NULL,
   url       TEXT NOT NULL,
@@ -161,14 +162,14 @@ CREATE TABLE deliveries (
   log       TEXT NOT NULL DEFAULT '[]',
   CHECK ((next_at IS NULL) = (done_at IS NOT NULL))
 ) STRICT;
-CREATE INDEX deliveries_due ON deliveries (next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX deliveries_job ON deliveries (job);
+CREATE INDEX rota_deliveries_due ON rota_deliveries (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX rota_deliveries_job ON rota_deliveries (job);
 
 -- Answers to submissions with an Idempotency-Key.
-CREATE TABLE answers (
+CREATE TABLE rota_answers (
   key          TEXT PRIMARY KEY,
   fingerprint  TEXT NOT NULL,
   body         BLOB NOT NULL,
   made_at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX answers_made ON answers (made_at);
+CREATE INDEX rota_answers_made ON rota_answers (made_at);

@@ -1,26 +1,26 @@
 -- name: insert_delivery
-INSERT OR IGNORE INTO deliveries (id, job, url, body, next_at) VALUES (?,?,?,?,?);
+INSERT OR IGNORE INTO rota_deliveries (id, job, url, body, next_at) VALUES (?,?,?,?,?);
 
 -- name: due_deliveries
-SELECT id, job, url, body, tries, log FROM deliveries WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at LIMIT ?;
+SELECT id, job, url, body, tries, log FROM rota_deliveries WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at LIMIT ?;
 
 -- name: next_delivery
-SELECT next_at FROM deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1;
+SELECT next_at FROM rota_deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1;
 
 -- name: lease_delivery
-UPDATE deliveries SET next_at = ? WHERE id = ? AND next_at IS NOT NULL;
+UPDATE rota_deliveries SET next_at = ? WHERE id = ? AND next_at IS NOT NULL;
 
 -- name: note_delivery
-UPDATE deliveries SET tries = ?, next_at = ?, done_at = ?, gave_up = ?, log = ? WHERE id = ?;
+UPDATE rota_deliveries SET tries = ?, next_at = ?, done_at = ?, gave_up = ?, log = ? WHERE id = ?;
 
 -- name: deliveries_of
-SELECT id, job, url, body, tries, next_at, done_at, gave_up, log FROM deliveries WHERE job = ? ORDER BY id;
+SELECT id, job, url, body, tries, next_at, done_at, gave_up, log FROM rota_deliveries WHERE job = ? ORDER BY id;
 
 -- name: get_answer
-SELECT fingerprint, body FROM answers WHERE key = ?;
+SELECT fingerprint, body FROM rota_answers WHERE key = ?;
 
 -- name: put_answer
-INSERT INTO answers (key, fingerprint, body, made_at) VALUES (?,?,?,?);
+INSERT INTO rota_answers (key, fingerprint, body, made_at) VALUES (?,?,?,?);
 
 -- name: forget_answers
-DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE made_at < ? LIMIT ?);
+DELETE FROM rota_answers WHERE key IN (SELECT key FROM rota_answers WHERE made_at < ? LIMIT ?);

@@ -1,41 +1,45 @@
 -- INDEXED BY: the planner would else take jobs_state for every partial index, and sort; a test holds all plans.
 
 -- name: insert_jobs
-INSERT INTO jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
+INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
   submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason)
 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: insert_labels
-INSERT INTO labels (name, value, job) VALUES (?, ?, ?);
+INSERT INTO rota_labels (name, value, job) VALUES (?, ?, ?);
 
 -- name: insert_dependencies
-INSERT INTO dependencies (after, job, position, met) VALUES (?, ?, ?, ?);
+INSERT INTO rota_dependencies (after, job, position) VALUES (?, ?, ?);
+
+-- What a new job waits for may have succeeded already.
+-- name: meet_dependencies
+UPDATE rota_dependencies SET met = 1 WHERE job = ? AND EXISTS (SELECT 1 FROM rota_jobs WHERE id = after AND state = 'succeeded');
 
 -- name: get_job
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
   result, error, reason, abort_requested_at, confirmed, hook, retry_of
-FROM jobs WHERE id = ?;
+FROM rota_jobs WHERE id = ?;
 
 -- What decides: no payload.
 -- name: lock_job
 SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
   max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook
-FROM jobs WHERE id = ?;
+FROM rota_jobs WHERE id = ?;
 
 -- name: job_state
-SELECT state FROM jobs WHERE id = ?;
+SELECT state FROM rota_jobs WHERE id = ?;
 
 -- name: after_of
-SELECT after FROM dependencies WHERE job = ? ORDER BY position;
+SELECT after FROM rota_dependencies WHERE job = ? ORDER BY position;
 
 -- name: ready_heads
-SELECT priority, run_at, id FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
+SELECT priority, run_at, id FROM rota_jobs INDEXED BY rota_jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
 ORDER BY priority DESC, run_at, id LIMIT ?;
 
 -- queued -> running
 -- name: claim_job
-UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now, progress = NULL, error = NULL,
+UPDATE rota_jobs SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now, progress = NULL, error = NULL,
   timeout_s = coalesce(timeout_s, :timeout_s), max_failures = coalesce(max_failures, :max_failures),
   deadline_at = :now + CAST(coalesce(timeout_s, :timeout_s) * 1000000 AS INTEGER)
 WHERE id = :id AND state = 'queued'
@@ -43,114 +47,114 @@ RETURNING attempt, kind, handler, script, data, args, variables, owner, timeout_
 
 -- running -> whatever was settled; a row that moved on meanwhile is left alone
 -- name: settle_job
-UPDATE jobs SET state = ?, run_at = ?, failures = ?, crashes = ?, finished_at = ?, result = ?, error = ?, reason = ?, confirmed = ?,
+UPDATE rota_jobs SET state = ?, run_at = ?, failures = ?, crashes = ?, finished_at = ?, result = ?, error = ?, reason = ?, confirmed = ?,
   worker = CASE WHEN ? THEN worker END, deadline_at = NULL, lease_until = NULL
 WHERE id = ? AND attempt = ? AND state = 'running';
 
 -- blocked | scheduled | queued -> whatever was settled
 -- name: move_job
-UPDATE jobs SET state = ?, run_at = ?, waiting_for = ?, finished_at = ?, error = ?, reason = ?
+UPDATE rota_jobs SET state = ?, run_at = ?, waiting_for = ?, finished_at = ?, error = ?, reason = ?
 WHERE id = ? AND state = ?;
 
 -- name: request_abort
-UPDATE jobs SET abort_requested_at = ? WHERE id = ? AND state = 'running' AND abort_requested_at IS NULL;
+UPDATE rota_jobs SET abort_requested_at = ? WHERE id = ? AND state = 'running' AND abort_requested_at IS NULL;
 
 -- name: edit_job
-UPDATE jobs SET priority = ?, run_at = ?, queue = ?, state = ? WHERE id = ? AND state = ?;
+UPDATE rota_jobs SET priority = ?, run_at = ?, queue = ?, state = ? WHERE id = ? AND state = ?;
 
 -- name: set_waiting_for
-UPDATE jobs SET waiting_for = ? WHERE id = ? AND state = 'blocked';
+UPDATE rota_jobs SET waiting_for = ? WHERE id = ? AND state = 'blocked';
 
 -- name: due_jobs
-SELECT id FROM jobs INDEXED BY jobs_due WHERE state = 'scheduled' AND run_at <= ? ORDER BY run_at, id LIMIT ?;
+SELECT id FROM rota_jobs INDEXED BY rota_jobs_due WHERE state = 'scheduled' AND run_at <= ? ORDER BY run_at, id LIMIT ?;
 
 -- name: next_due
-SELECT run_at FROM jobs INDEXED BY jobs_due WHERE state = 'scheduled' ORDER BY run_at LIMIT 1;
+SELECT run_at FROM rota_jobs INDEXED BY rota_jobs_due WHERE state = 'scheduled' ORDER BY run_at LIMIT 1;
 
 -- name: overdue_jobs
-SELECT id, attempt, worker, deadline_at, grace_s FROM jobs INDEXED BY jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL AND deadline_at <= ?
+SELECT id, attempt, worker, deadline_at, grace_s FROM rota_jobs INDEXED BY rota_jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL AND deadline_at <= ?
 ORDER BY deadline_at LIMIT ?;
 
 -- name: next_deadline
-SELECT deadline_at FROM jobs INDEXED BY jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
+SELECT deadline_at FROM rota_jobs INDEXED BY rota_jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
 
 -- name: running_of
-SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND worker = ?;
+SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs INDEXED BY rota_jobs_running WHERE state = 'running' AND worker = ?;
 
 -- name: unname_lease
-UPDATE jobs SET lease_until = ? WHERE id = ? AND state = 'running';
+UPDATE rota_jobs SET lease_until = ? WHERE id = ? AND state = 'running';
 
 -- name: unnamed_leases
-SELECT id FROM jobs WHERE lease_until IS NOT NULL AND lease_until <= ? ORDER BY lease_until LIMIT ?;
+SELECT id FROM rota_jobs WHERE lease_until IS NOT NULL AND lease_until <= ? ORDER BY lease_until LIMIT ?;
 
 -- name: clamp_unnamed
-UPDATE jobs SET lease_until = ? WHERE lease_until IS NOT NULL AND lease_until > ?;
+UPDATE rota_jobs SET lease_until = ? WHERE lease_until IS NOT NULL AND lease_until > ?;
 
 -- name: next_unnamed
-SELECT lease_until FROM jobs WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1;
+SELECT lease_until FROM rota_jobs WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1;
 
 -- name: set_progress
-UPDATE jobs SET progress = ? WHERE id = ? AND attempt = ? AND state = 'running' AND worker = ?;
+UPDATE rota_jobs SET progress = ? WHERE id = ? AND attempt = ? AND state = 'running' AND worker = ?;
 
 -- name: holds
-SELECT 1 FROM jobs WHERE id = ? AND attempt = ? AND state = 'running' AND worker = ?;
+SELECT 1 FROM rota_jobs WHERE id = ? AND attempt = ? AND state = 'running' AND worker = ?;
 
 -- Which of these jobs (a JSON list) have others waiting for them.
 -- name: waited_for
-SELECT DISTINCT after FROM dependencies WHERE after IN (SELECT value FROM json_each(?)) AND met = 0;
+SELECT DISTINCT after FROM rota_dependencies WHERE after IN (SELECT value FROM json_each(?)) AND met = 0;
 
 -- name: dependents_of
-SELECT job FROM dependencies WHERE after = ? AND met = 0;
+SELECT job FROM rota_dependencies WHERE after = ? AND met = 0;
 
 -- name: meet_dependency
-UPDATE dependencies SET met = 1 WHERE after = ? AND job = ?;
+UPDATE rota_dependencies SET met = 1 WHERE after = ? AND job = ?;
 
 -- name: unmet_of
-SELECT after FROM dependencies WHERE job = ? AND met = 0 LIMIT ?;
+SELECT after FROM rota_dependencies WHERE job = ? AND met = 0 LIMIT ?;
 
 -- name: over_before
-SELECT id, queue, lane, state FROM jobs WHERE finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at LIMIT ?;
+SELECT id, queue, lane, state FROM rota_jobs WHERE finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at LIMIT ?;
 
 -- name: delete_job
-DELETE FROM jobs WHERE id = ?;
+DELETE FROM rota_jobs WHERE id = ?;
 -- name: delete_labels
-DELETE FROM labels WHERE job = ?;
+DELETE FROM rota_labels WHERE job = ?;
 -- name: delete_dependencies
-DELETE FROM dependencies WHERE job = ?;
+DELETE FROM rota_dependencies WHERE job = ?;
 -- name: delete_dependents
-DELETE FROM dependencies WHERE after = ?;
+DELETE FROM rota_dependencies WHERE after = ?;
 -- name: delete_attempts
-DELETE FROM attempts WHERE job = ?;
+DELETE FROM rota_attempts WHERE job = ?;
 -- name: delete_events
-DELETE FROM events WHERE job = ?;
+DELETE FROM rota_events WHERE job = ?;
 -- name: delete_logs
-DELETE FROM logs WHERE job = ?;
+DELETE FROM rota_logs WHERE job = ?;
 -- name: delete_deliveries
-DELETE FROM deliveries WHERE job = ?;
+DELETE FROM rota_deliveries WHERE job = ?;
 
 -- The oldest queued job of a lane, of the priorities below one: asked again from the priority that it returns.
 -- name: oldest_ready
-SELECT priority, run_at FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ? AND priority < ?
+SELECT priority, run_at FROM rota_jobs INDEXED BY rota_jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ? AND priority < ?
 ORDER BY priority DESC, run_at LIMIT 1;
 
 -- How many are claimed before this one, in its lane; counted up to a limit.
 -- name: ahead_of
-SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
+SELECT count(*) FROM (SELECT 1 FROM rota_jobs INDEXED BY rota_jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
   AND (priority > ? OR (priority = ? AND (run_at < ? OR (run_at = ? AND id < ?)))) LIMIT ?);
 
 -- A listing walks one of these, newest first, and checks the other filters on the way.
 -- name: find_all
-SELECT id, state, owner, queue, handler FROM jobs WHERE id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler FROM rota_jobs WHERE id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_owner
-SELECT id, state, owner, queue, handler FROM jobs WHERE owner = ? AND id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler FROM rota_jobs WHERE owner = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_state
-SELECT id, state, owner, queue, handler FROM jobs WHERE state = ? AND id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler FROM rota_jobs WHERE state = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_handler
-SELECT id, state, owner, queue, handler FROM jobs WHERE handler = ? AND id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler FROM rota_jobs WHERE handler = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_queue
-SELECT id, state, owner, queue, handler FROM jobs WHERE queue = ? AND id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler FROM rota_jobs WHERE queue = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_label
-SELECT j.id, j.state, j.owner, j.queue, j.handler FROM labels l CROSS JOIN jobs j ON j.id = l.job
+SELECT j.id, j.state, j.owner, j.queue, j.handler FROM rota_labels l CROSS JOIN rota_jobs j ON j.id = l.job
 WHERE l.name = ? AND l.value = ? AND l.job >= ? AND l.job < ? ORDER BY l.job DESC;
 -- name: has_label
-SELECT 1 FROM labels WHERE name = ? AND value = ? AND job = ?;
+SELECT 1 FROM rota_labels WHERE name = ? AND value = ? AND job = ?;

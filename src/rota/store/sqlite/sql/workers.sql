@@ -1,39 +1,39 @@
 -- name: insert_worker
-INSERT INTO workers (id, hello, registered_at, beat_at, lease_until) VALUES (?,?,?,?,?);
+INSERT INTO rota_workers (id, hello, registered_at, beat_at, lease_until) VALUES (?,?,?,?,?);
 
 -- name: get_worker
-SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM workers WHERE id = ?;
+SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers WHERE id = ?;
 
 -- name: list_workers
-SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM workers ORDER BY gone_at IS NOT NULL, registered_at;
+SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers ORDER BY gone_at IS NOT NULL, registered_at;
 
 -- name: renew_worker
-UPDATE workers SET beat_at = ?, lease_until = ? WHERE id = ? AND gone_at IS NULL;
+UPDATE rota_workers SET beat_at = ?, lease_until = ? WHERE id = ? AND gone_at IS NULL;
 
 -- name: clamp_workers
-UPDATE workers SET lease_until = ? WHERE gone_at IS NULL AND lease_until > ?;
+UPDATE rota_workers SET lease_until = ? WHERE gone_at IS NULL AND lease_until > ?;
 
 -- name: drain_worker
-UPDATE workers SET draining = 1 WHERE id = ? AND gone_at IS NULL;
+UPDATE rota_workers SET draining = 1 WHERE id = ? AND gone_at IS NULL;
 
 -- name: bury_worker
-UPDATE workers SET gone_at = ?, gone_why = ? WHERE id = ? AND gone_at IS NULL;
+UPDATE rota_workers SET gone_at = ?, gone_why = ? WHERE id = ? AND gone_at IS NULL;
 
 -- name: expired_workers
-SELECT id FROM workers WHERE gone_at IS NULL AND lease_until <= ? ORDER BY lease_until LIMIT ?;
+SELECT id FROM rota_workers WHERE gone_at IS NULL AND lease_until <= ? ORDER BY lease_until LIMIT ?;
 
 -- name: next_worker_expiry
-SELECT lease_until FROM workers WHERE gone_at IS NULL ORDER BY lease_until LIMIT 1;
+SELECT lease_until FROM rota_workers WHERE gone_at IS NULL ORDER BY lease_until LIMIT 1;
 
 -- name: forget_workers
-DELETE FROM workers WHERE gone_at IS NOT NULL AND gone_at < ?;
+DELETE FROM rota_workers WHERE gone_at IS NOT NULL AND gone_at < ?;
 
 -- name: put_handler
-INSERT INTO handlers (name, spec, seen_at) VALUES (?, ?, ?)
+INSERT INTO rota_handlers (name, spec, seen_at) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, seen_at = excluded.seen_at;
 
 -- name: handlers
-SELECT name, spec, seen_at FROM handlers ORDER BY name;
+SELECT name, spec, seen_at FROM rota_handlers ORDER BY name;
 
 -- name: get_handler
-SELECT name, spec, seen_at FROM handlers WHERE name = ?;
+SELECT name, spec, seen_at FROM rota_handlers WHERE name = ?;

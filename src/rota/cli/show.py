@@ -1,0 +1,113 @@
+"""How things are shown to people: in colour and in columns on a terminal, as plain aligned text elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+
+COLOURS = {
+    "blocked": "magenta",
+    "scheduled": "blue",
+    "queued": "cyan",
+    "running": "yellow",
+    "retrying": "yellow",
+    "aborting": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "aborted": "red",
+    "canceled": "bright_black",
+    "present": "green",
+    "draining": "yellow",
+    "gone": "bright_black",
+}
+_STEPS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
+_CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (9, 10)}
+
+
+def span(seconds: float) -> str:
+    """Write a duration shortly: `850ms`, `12s`, `3m20s`, `2h5m`, `4d`."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f}ms"
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
+    for at, (size, unit) in enumerate(_STEPS):
+        if seconds >= size:
+            count, rest = divmod(seconds, size)
+            below = (*_STEPS, (1.0, "s"))[at + 1]
+            smaller = int(rest // below[0])
+            return f"{count:.0f}{unit}" + (f"{smaller}{below[1]}" if smaller and unit != "d" else "")
+    raise AssertionError("unreachable: the last step is a minute")
+
+
+def age(moment: datetime | None) -> str:
+    """Write how long ago something was, or in how long it will be."""
+    if moment is None:
+        return "-"
+    ago = (datetime.now(UTC) - moment).total_seconds()
+    return f"{span(ago)} ago" if ago >= 0 else f"in {span(-ago)}"
+
+
+def local(moment: datetime | None) -> str:
+    """Write a moment in this machine's zone, and how far away it is."""
+    return "-" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({age(moment)})"
+
+
+def state(name: str) -> str:
+    """Colour a state; click drops colours where there is no terminal."""
+    return click.style(name, fg=COLOURS.get(name))
+
+
+def plain(text: str) -> str:
+    """Return a text that others wrote with its control characters made visible: a terminal obeys them otherwise."""
+    return text.translate(_CONTROL)
+
+
+def line(text: str | None) -> str:
+    """Return the first line of a text that others wrote."""
+    lines = plain(text or "").splitlines()
+    return lines[0] if lines else ""
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int = 1) -> None:
+    """Print a table; on a terminal all but the first `whole` columns give way when there is too little room."""
+    if sys.stdout.isatty():
+        _rich_columns(head, rows, whole)
+        return
+    cells = [[click.unstyle(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _rich_columns(head: Sequence[str], rows: Sequence[Sequence[str]], whole: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for at, name in enumerate(head):
+        table.add_column(name, no_wrap=True, overflow="ignore" if at < whole else "ellipsis", min_width=len(name))
+    for at in range(whole):
+        table.columns[at].min_width = max((len(click.unstyle(row[at])) for row in rows), default=0)
+    for row in rows:
+        table.add_row(*(Text.from_ansi(cell) for cell in row))
+    Console().print(table)
+
+
+def card(title: str, facts: Sequence[tuple[str, str]]) -> None:
+    """Print facts about one thing, those that are empty left out."""
+    click.echo(title)
+    told = [(name, value) for name, value in facts if value]
+    width = max((len(name) for name, _ in told), default=0)
+    for name, value in told:
+        click.echo(f"  {name.ljust(width)}  {value}")
+
+
+def block(title: str, text: str) -> None:
+    """Print a text of several lines under a title, indented."""
+    click.echo(f"\n{title}")
+    for each in plain(text).rstrip("\n").split("\n"):
+        click.echo(f"  {each}")

@@ -1,0 +1,236 @@
+"""Every call to a server as a value: the request, and how to read its answer. Pure; both clients send these.
+
+Parameters that are types say what an answer is read as: Job, AsyncJob, or Raw for those who only pass it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, Generic, TypedDict, TypeVar
+from urllib.parse import quote, urlencode
+
+from msgspec import DecodeError, Struct, json
+
+from rota.client.problems import ServerUnreachable, error_of
+from rota.client.streams import Following
+from rota.client.submission import encode
+from rota.client.transport import Reply, Request
+from rota.client.views import Attempt
+from rota.core.errors import Invalid
+from rota.core.wire import Page
+
+T = TypeVar("T")
+
+MAX_PAGE = 1000
+MAX_WAIT_S = 50.0  # less than the 60 s after which proxies give up
+_KEY_BYTES = frozenset(map(chr, range(0x21, 0x7F)))
+
+
+class Filters(TypedDict, total=False):
+    """What a listing is narrowed by; all of it must hold. `limit` bounds how many jobs are read in all."""
+
+    state: str | Sequence[str]
+    owner: str
+    queue: str
+    handler: str
+    labels: Mapping[str, str]
+    after_time: datetime | str
+    before_time: datetime | str
+    limit: int
+
+
+class Call(Struct, Generic[T], frozen=True):
+    """A request and the type of its answer."""
+
+    request: Request
+    answer: Any
+
+    def read(self, reply: Reply) -> T:
+        """Return the decoded answer, or raise what the problem means."""
+        if reply.status >= 400:
+            raise error_of(reply.status, reply.body)
+        if self.answer is None:
+            return None  # type: ignore[return-value]
+        try:
+            return _decoder(self.answer).decode(reply.body)  # type: ignore[no-any-return]
+        except DecodeError as wrong:
+            raise ServerUnreachable(f"what answered is no Rota server of this version ({wrong})") from None
+
+
+@cache
+def _decoder(kind: Any) -> json.Decoder[Any]:
+    return json.Decoder(kind)
+
+
+def submit(body: Mapping[str, Any], key: str, job: type[T]) -> Call[T]:
+    """Submit one job."""
+    return Call(Request(method="POST", path="/v1/jobs", body=encode(body), key=_key(key)), job)
+
+
+def submit_many(bodies: list[dict[str, Any]], key: str, job: type[T]) -> Call[Page[T]]:
+    """Submit many jobs, all or none."""
+    return Call(Request(method="POST", path="/v1/jobs/bulk", body=encode(bodies), key=_key(key)), Page[job])  # type: ignore[valid-type]
+
+
+def get(id: str, job: type[T], wait_s: float = 0.0) -> Call[T]:
+    """Read a job; with `wait_s`, when it is over or so many seconds later."""
+    return Call(Request(method="GET", path=_job(id, query={"wait": _wait(wait_s)}), wait_s=wait_s), job)
+
+
+def find(filters: Filters, cursor: str | None, limit: int, page: type[T]) -> Call[T]:
+    """Read a page of jobs, the newest first."""
+    query: dict[str, Any] = {name: value for name, value in filters.items() if name not in {"labels", "limit"}}
+    query["label"] = [f"{name}={value}" for name, value in filters.get("labels", {}).items()]
+    query |= {"limit": limit, "cursor": cursor}
+    return Call(Request(method="GET", path="/v1/jobs" + _query(query)), page)
+
+
+def job_pages(filters: Filters, job: type[T]) -> Pages[T]:
+    """Walk the jobs that all filters hold for, the newest first."""
+    return Pages(lambda cursor, limit: find(filters, cursor, limit, Page[job]), filters.get("limit"))  # type: ignore[valid-type]
+
+
+def abort(id: str, wait_s: float, job: type[T]) -> Call[T]:
+    """Stop a job; with `wait_s`, hear of it when it has ended or so many seconds later."""
+    return Call(Request(method="POST", path=_job(id, "abort", {"wait": _wait(wait_s)}), wait_s=wait_s), job)
+
+
+def retry(id: str, key: str, job: type[T]) -> Call[T]:
+    """Run a job that is over again, as a new job."""
+    return Call(Request(method="POST", path=_job(id, "retry"), key=_key(key)), job)
+
+
+def edit(id: str, changes: Mapping[str, Any], job: type[T]) -> Call[T]:
+    """Change a job that has not started."""
+    return Call(Request(method="PATCH", path=_job(id), body=encode(changes)), job)
+
+
+class Pages(Generic[T]):
+    """Walks a listing: says what to ask next, and takes the answers. `limit` bounds the items in all."""
+
+    def __init__(self, ask: Callable[[str | None, int], Call[Page[T]]], limit: int | None = None) -> None:
+        self._ask = ask
+        self._left = limit
+        self._cursor: str | None = None
+        self.more = limit is None or limit > 0
+
+    def call(self) -> Call[Page[T]]:
+        """Return the call for the next page."""
+        return self._ask(self._cursor, MAX_PAGE if self._left is None else min(self._left, MAX_PAGE))
+
+    def take(self, page: Page[T]) -> list[T]:
+        """Return a page's items."""
+        self._cursor = page.next
+        if self._left is not None:
+            self._left -= len(page.items)
+        self.more = page.next is not None and self._left != 0
+        return page.items
+
+
+class Patience:
+    """How long to go on waiting for a job."""
+
+    def __init__(self, job: str, timeout_s: float | None, clock: Callable[[], float]) -> None:
+        self.job = job
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._deadline = None if timeout_s is None else clock() + timeout_s
+        self._asked = False
+
+    def next_wait_s(self) -> float:
+        """Return how long the next poll may wait. Raises TimeoutError when time is up; the first poll is always made."""
+        if self._deadline is None:
+            return MAX_WAIT_S
+        left = self._deadline - self._clock()
+        if left <= 0 and self._asked:
+            raise TimeoutError(f"job {self.job} is not over after {self._timeout_s:g} s; it goes on")
+        self._asked = True
+        return min(max(left, 0.0), MAX_WAIT_S)
+
+
+def attempts(id: str) -> Call[Page[Attempt]]:
+    """Read a job's tries."""
+    return Call(Request(method="GET", path=_job(id, "attempts")), Page[Attempt])
+
+
+def events(id: str, event: type[T]) -> Pages[T]:
+    """Walk a job's history."""
+
+    def ask(cursor: str | None, limit: int) -> Call[Page[T]]:
+        path = _job(id, "events", {"after": cursor, "limit": limit})
+        return Call(Request(method="GET", path=path), Page[event])  # type: ignore[valid-type]
+
+    return Pages(ask)
+
+
+def logs(id: str, attempt: int | None, log: type[T]) -> Pages[T]:
+    """Walk a job's output."""
+
+    def ask(cursor: str | None, limit: int) -> Call[Page[T]]:
+        path = _job(id, "logs", {"attempt": attempt, "after": cursor, "limit": limit})
+        return Call(Request(method="GET", path=path), Page[log])  # type: ignore[valid-type]
+
+    return Pages(ask)
+
+
+def explain(id: str, explanation: type[T]) -> Call[T]:
+    """Ask why a job is not running."""
+    return Call(Request(method="GET", path=_job(id, "explain")), explanation)
+
+
+def workers(page: type[T]) -> Call[T]:
+    """List the workers."""
+    return Call(Request(method="GET", path="/v1/workers"), page)
+
+
+def drain(worker: str) -> Call[None]:
+    """Tell a worker to finish what it runs, and leave."""
+    return Call(Request(method="POST", path=f"/v1/workers/{quote(worker, safe='')}/drain"), None)
+
+
+def stats(counts: type[T]) -> Call[T]:
+    """Read counts and rates."""
+    return Call(Request(method="GET", path="/v1/stats"), counts)
+
+
+def follow_events(after: int | None, owner: str | None, job: str | None, event: type[T]) -> Following[T]:
+    """Listen to events, from the one after `after` on, or from now."""
+    last = None if after is None else str(after)
+    path = "/v1/events" + _query({"owner": owner, "job": job})
+    return Following(Request(method="GET", path=path, accept="text/event-stream", last_event=last), event)
+
+
+def follow_logs(id: str, attempt: int | None, log: type[T]) -> Following[T]:
+    """Listen to a job's output until the job is over."""
+    path = _job(id, "logs", {"follow": "true", "attempt": attempt})
+    return Following(Request(method="GET", path=path, accept="text/event-stream"), log)
+
+
+def _job(id: str, part: str = "", query: Mapping[str, Any] | None = None) -> str:
+    if not id:
+        raise Invalid("id", "is empty")
+    return f"/v1/jobs/{quote(id, safe='')}" + (f"/{part}" if part else "") + _query(query or {})
+
+
+def _query(parameters: Mapping[str, Any]) -> str:
+    pairs: list[tuple[str, str]] = []
+    for name, value in parameters.items():
+        several = value if isinstance(value, list | tuple) else [value]
+        pairs += [(name, _text(one)) for one in several if one is not None]
+    return "?" + urlencode(pairs) if pairs else ""
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _wait(wait_s: float) -> str | None:
+    return f"{min(wait_s, MAX_WAIT_S):.3f}" if wait_s > 0 else None
+
+
+def _key(key: str) -> str:
+    if not (0 < len(key) <= 255 and _KEY_BYTES.issuperset(key)):
+        raise Invalid("key", "is 1 to 255 printable ASCII characters without spaces")
+    return key

@@ -1,0 +1,90 @@
+"""Server-sent events (WHATWG HTML, section 9.2), read and resumed. Pure, so that both clients share it."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from msgspec import Struct, json, structs
+
+from rota.client.retrying import BACKOFF
+from rota.client.transport import Request
+from rota.core.errors import RotaError
+from rota.core.states import FINAL
+
+T = TypeVar("T")
+
+
+class EventStream:
+    """Takes pieces of a stream as they come and gives whole events back."""
+
+    def __init__(self, last_id: str | None = None) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._kind = b""
+        self.last_id = last_id
+
+    def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
+        """Return the (kind, data) of the events that `piece` completes; `last_id` is the id of the last of them."""
+        *lines, self._rest = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n")
+        events: list[tuple[str, bytes]] = []
+        for line in lines:
+            if line:
+                self._field(line)
+            else:
+                if self._data:
+                    events.append((self._kind.decode() or "message", b"\n".join(self._data)))
+                self._data, self._kind = [], b""
+        return events
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        match name:
+            case b"data":
+                self._data.append(value)
+            case b"event":
+                self._kind = value
+            case b"id":
+                self.last_id = value.decode()
+
+
+class _End(Struct):
+    state: str
+
+
+class Following(Generic[T]):
+    """A stream that is opened again where it broke, until the server says that all was sent: then `ended` is True."""
+
+    def __init__(self, request: Request, kind: type[T]) -> None:
+        self.ended = False
+        self._request = request
+        self._decoder = json.Decoder(kind)
+        self._events = EventStream()
+        self._broken = 0
+
+    def request(self) -> Request:
+        """Return the request that goes on after the last item that came."""
+        last = self._events.last_id or self._request.last_event
+        self._events = EventStream(last)  # half an event of a broken stream comes again, whole
+        return structs.replace(self._request, last_event=last)
+
+    def feed(self, piece: bytes) -> list[T]:
+        """Return the items that `piece` completes."""
+        self._broken = 0
+        items = []
+        for kind, data in self._events.feed(piece):
+            if kind == "end":  # sent too by a server that stops; then the state is not final
+                self.ended = json.decode(data, type=_End).state in FINAL
+            else:
+                items.append(self._decoder.decode(data))
+        return items
+
+    def broke(self, why: RotaError, tries: int) -> None:
+        """Take note that the stream broke. Raises `why` when it did so `tries` times without a byte between."""
+        self._broken += 1
+        if self._broken >= tries:
+            raise why
+
+    def pause_s(self, jitter: float) -> float:
+        """Return the seconds to wait before the stream is opened again; `jitter` in [0, 1)."""
+        return BACKOFF.delay_s(self._broken, jitter) if self._broken else 0.0

@@ -1,0 +1,148 @@
+"""What the server answers, as Python reads it: times are aware datetimes, payloads are decoded.
+
+Members that a newer server adds are passed over; those that an older one lacks have their defaults.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from rota.client.problems import JobFailed
+from rota.core.jobs import Failure, HandlerSpec, Progress, Proof
+from rota.core.states import FINAL
+
+
+class JobFields(Struct, kw_only=True, eq=False):
+    """A job as it was when the server last said so. `result` is None until it has succeeded."""
+
+    id: str
+    state: str
+    submitted_at: datetime
+    run_at: datetime
+    display_state: str = ""
+    handler: str | None = None
+    script: str | None = None
+    image: str | None = None
+    data: Any = None
+    args: list[Any] = []
+    variables: dict[str, str] | None = None
+    owner: str = "default"
+    queue: str = "default"
+    priority: int = 0
+    labels: dict[str, str] = {}
+    after: list[str] = []
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempt: int = 0
+    failures: int = 0
+    max_failures: int | None = None
+    crashes: int = 0
+    timeout: float | None = None
+    grace: float = 5.0
+    worker: str | None = None
+    progress: Progress | None = None
+    result: Any = None
+    error: Failure | None = None
+    reason: str | None = None
+    abort_requested_at: datetime | None = None
+    confirmed: bool | None = None
+    hook: str | None = None
+    retry_of: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """Say whether the state is final."""
+        return self.state in FINAL
+
+    def take(self, newer: JobFields) -> None:
+        """Become what a newer answer about the same job says."""
+        for name in JobFields.__struct_fields__:
+            setattr(self, name, getattr(newer, name))
+
+    def outcome(self) -> Any:
+        """Return the result of a job that is over. Raises JobFailed unless it succeeded."""
+        if self.state != "succeeded":
+            message = None if self.error is None else f"{self.error.type}: {self.error.message}"
+            raise JobFailed(self.id, self.state, self.reason, message)
+        return self.result
+
+
+class Attempt(Struct, kw_only=True):
+    """One try at a job."""
+
+    attempt: int
+    worker: str | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    outcome: str | None = None
+    exit_code: int | None = None
+    error: Failure | None = None
+    proof: Proof | None = None
+
+
+class Event(Struct, kw_only=True):
+    """One recorded change of a job; `seq` is what `follow(after=…)` resumes from."""
+
+    seq: int
+    at: datetime
+    job: str
+    owner: str = "default"
+    kind: str
+    state: str
+    attempt: int = 0
+    by: str | None = None
+    why: str | None = None
+
+
+class Log(Struct, kw_only=True):
+    """A piece of an attempt's output; pieces end anywhere, not only at line ends."""
+
+    attempt: int
+    n: int
+    stream: str
+    at: datetime
+    text: str
+
+
+class Reason(Struct, kw_only=True):
+    """One reason why a job is not running: a stable `code`, words, facts, and what could be done about it."""
+
+    code: str
+    text: str
+    facts: dict[str, Any] = {}
+    way_out: str | None = None
+
+
+class Explanation(Struct, kw_only=True):
+    """Why a job is not running, or what it is doing."""
+
+    job: str
+    state: str
+    summary: str
+    reasons: list[Reason] = []
+
+
+class Worker(Struct, kw_only=True):
+    """A worker that the server knows; `state` is `present`, `draining` or `gone`, `running` how many jobs it holds."""
+
+    id: str
+    name: str
+    state: str
+    handlers: list[HandlerSpec] = []
+    scripts: bool = False
+    queues: list[str] = []
+    slots: int = 0
+    async_slots: int = 0
+    max_jobs: int | None = None
+    running: int = 0
+    host: str | None = None
+    pid: int | None = None
+    owned: bool = False
+    draining: bool = False
+    started_at: datetime
+    seen_at: datetime
+    gone_at: datetime | None = None
+    gone_why: str | None = None

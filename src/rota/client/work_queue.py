@@ -1,0 +1,107 @@
+"""The work queue over HTTP: how a worker in another process, or on another machine, gets its work."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from msgspec import DecodeError, Struct, json
+
+from rota.client.address import parse_address
+from rota.client.async_transport import AsyncTransport
+from rota.client.problems import ServerUnreachable, error_of
+from rota.client.transport import Request
+from rota.core.jobs import (
+    Free,
+    Held,
+    HookCall,
+    Lease,
+    LogChunk,
+    Orders,
+    ProgressNote,
+    Report,
+    Settled,
+    Welcome,
+    WorkerHello,
+)
+
+T = TypeVar("T")
+
+
+class _Leases(Struct):
+    leases: list[Lease]
+
+
+class _Settlements(Struct):
+    settled: list[Settled]
+
+
+_ENCODER = json.Encoder()
+_WELCOME = json.Decoder(Welcome)
+_LEASES = json.Decoder(_Leases)
+_ORDERS = json.Decoder(Orders)
+_SETTLEMENTS = json.Decoder(_Settlements)
+
+
+class HttpWorkQueue:
+    """A WorkQueue (see rota.worker.queue) over `http://host:port` or `unix:/path`. Belongs to one event loop.
+
+    Nothing is tried twice here: a lost reply is a ConnectionError, and the supervisor decides. `claim` and `watch` each
+    hold a connection while they wait; the others share the rest.
+    """
+
+    def __init__(self, server: str, *, token: str | None = None, timeout_s: float = 30.0) -> None:
+        self._transport = AsyncTransport(parse_address(server), token, timeout_s)
+
+    async def register(self, hello: WorkerHello) -> Welcome:
+        """Make the worker known; the answer holds its id and the terms of its leases."""
+        return await self._post("/v1/workers", hello, _WELCOME)
+
+    async def claim(self, worker: str, free: Free, wait_s: float) -> list[Lease]:
+        """Take jobs, waiting up to `wait_s` seconds for the first."""
+        body = {"free": free, "wait": wait_s}
+        return (await self._post(_path(worker, "claim"), body, _LEASES, wait_s)).leases
+
+    async def heartbeat(self, worker: str, held: list[Held]) -> Orders:
+        """Renew the leases that are named, and hear the orders."""
+        return await self._post(_path(worker, "heartbeat"), {"held": held}, _ORDERS)
+
+    async def watch(self, worker: str, wait_s: float) -> Orders:
+        """Wait up to `wait_s` seconds for orders."""
+        return await self._post(_path(worker, "watch"), {"wait": wait_s}, _ORDERS, wait_s)
+
+    async def settle(self, worker: str, reports: list[Report]) -> list[Settled]:
+        """Record how attempts ended."""
+        return (await self._post(_path(worker, "report"), {"reports": reports}, _SETTLEMENTS)).settled
+
+    async def tell(
+        self, worker: str, logs: list[LogChunk], progress: list[ProgressNote], hooks: list[HookCall]
+    ) -> None:
+        """Store output, progress and calls of hooks."""
+        await self._send("POST", _path(worker, "logs"), {"logs": logs, "progress": progress, "hooks": hooks})
+
+    async def leave(self, worker: str) -> None:
+        """Forget the worker and give back what it holds."""
+        await self._send("DELETE", _path(worker))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def _post(self, path: str, body: Any, decoder: json.Decoder[T], wait_s: float = 0.0) -> T:
+        reply = await self._send("POST", path, body, wait_s)
+        try:
+            return decoder.decode(reply)
+        except DecodeError as wrong:
+            raise ServerUnreachable(f"what answers at {self._transport.address} is no Rota server ({wrong})") from None
+
+    async def _send(self, method: str, path: str, body: Any = None, wait_s: float = 0.0) -> bytes:
+        content = None if body is None else _ENCODER.encode(body)
+        reply = await self._transport.send(Request(method=method, path=path, body=content, wait_s=wait_s))
+        if reply.status >= 400:
+            raise error_of(reply.status, reply.body)
+        return reply.body
+
+
+def _path(worker: str, verb: str = "") -> str:
+    return f"/v1/workers/{quote(worker, safe='')}" + (f"/{verb}" if verb else "")

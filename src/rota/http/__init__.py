@@ -1,0 +1,1 @@
+"""The HTTP edge: parse a request, call one method of the service, render what it says."""

@@ -1,0 +1,111 @@
+"""The route tables as OpenAPI 3.1. Made once, when the application is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from rota.http.guards import NDJSON
+from rota.http.operations import NoBody, Operation
+from rota.http.parsing import list_fields
+from rota.http.problems import MEDIA, PROBLEMS, Problem
+from rota.http.schemas import schemas_of
+
+_ALWAYS = (403, 421, 422, 503)  # the guard, unknown parameters, the store
+_WITH_BODY = (400, 413, 415)
+_DESCRIPTION = """Durable jobs, run and stopped.
+
+Errors are problems (RFC 9457) with stable types. Times are RFC 3339, in UTC. Ids are opaque. Unknown members and
+parameters are refused. Web pages from elsewhere are refused too."""
+_HEADERS = {
+    "location": {"description": "Where the job is.", "schema": {"type": "string"}},
+    "link": {"description": 'The next page, with rel="next".', "schema": {"type": "string"}},
+}
+
+
+def describe(operations: Sequence[Operation[Any, Any]]) -> bytes:
+    """Return the OpenAPI document of these operations, as JSON."""
+    types: list[Any] = [Problem]
+    for operation in operations:
+        types += [operation.body, operation.query, *(kind for kind in operation.answers.values() if kind is not None)]
+    schemas, components = schemas_of(types)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation, schemas, components)
+    used = {name: schema for name, schema in components.items() if not name.endswith("Query")}
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Rota",
+            "version": version("rota"),
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": used},
+    }
+    return msgspec.json.encode(document)
+
+
+def _describe(operation: Operation[Any, Any], schemas: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    text = inspect.getdoc(operation.function) or ""
+    described: dict[str, Any] = {
+        "operationId": f"{operation.tag}_{operation.function.__name__}",
+        "summary": operation.summary,
+        "description": text,
+        "tags": [operation.tag],
+        "parameters": _parameters(operation, schemas, components),
+        "responses": _responses(operation, schemas),
+    }
+    if operation.method not in ("GET", "DELETE"):
+        content = {"application/json": {"schema": schemas[repr(operation.body)]}}
+        if operation.parse is not None:
+            content[NDJSON] = {"schema": {"type": "string", "description": "One object a line."}}
+        described["requestBody"] = {"required": operation.body is not NoBody, "content": content}
+    return described
+
+
+def _parameters(
+    operation: Operation[Any, Any], schemas: dict[str, Any], components: dict[str, Any]
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if "{" in operation.path:
+        found.append({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}})
+    query = components[schemas[repr(operation.query)]["$ref"].rpartition("/")[2]]
+    lists = list_fields(operation.query)
+    for name, schema in query["properties"].items():
+        parameter = {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": schema}
+        if name in lists:
+            parameter |= {"style": "form", "explode": True}
+        found.append(parameter)
+    if operation.keyed:
+        schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+        text = "The same key and body within 24 hours: the same answer, and nothing is done twice."
+        found.append({"name": "Idempotency-Key", "in": "header", "description": text, "schema": schema})
+    return found
+
+
+def _responses(operation: Operation[Any, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, kind in operation.answers.items():
+        answer: dict[str, Any] = {"description": "Done."}
+        found[str(status)] = answer
+        if kind is not None:
+            answer["content"] = {"application/json": {"schema": schemas[repr(kind)]}}
+    if operation.media:
+        answer = found.setdefault("200", {"description": "Done."})
+        answer.setdefault("content", {}).update({media: {"schema": {"type": "string"}} for media in operation.media})
+    statuses = {*_ALWAYS, *operation.problems}
+    if operation.method not in ("GET", "DELETE"):
+        statuses.update(_WITH_BODY)
+    if operation.keyed:
+        statuses.add(409)
+    for status in sorted(statuses):
+        titles = [title for code, (number, title) in PROBLEMS.items() if number == status]
+        content = {MEDIA.decode(): {"schema": schemas[repr(Problem)]}}
+        found[str(status)] = {"description": "; ".join(titles) + ".", "content": content}
+    return found

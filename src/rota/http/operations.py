@@ -1,0 +1,198 @@
+"""An operation is one line of a route table: where it is found, what it takes, what it answers, and its function.
+
+The tables in `routes` are the only description of the API; requests are dispatched by it, and OpenAPI is made of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+from starlette.types import Message, Receive, Scope, Send
+
+from rota import log
+from rota.core.errors import RotaError
+from rota.http.metrics import Metrics
+from rota.http.parsing import decode, idempotency_key, list_fields, parse_query, read_body
+from rota.http.problems import Refusal, internal_reply, problem_reply
+from rota.http.replies import Reply, Stream
+from rota.http.waiting import ClientGone, while_connected
+from rota.service.service import Service
+
+B = TypeVar("B")
+Q = TypeVar("Q")
+T = TypeVar("T")
+
+BODY_LIMIT = 4 << 20  # what one submission needs at most: data, args and script of 1 MiB each
+BATCH_LIMIT = 64 << 20
+MAX_WAIT_S = 60.0
+STALL_S = 30.0  # a client that reads nothing of a stream for so long is let go; it resumes where it was
+_log = log.get("http")
+
+
+class NoBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """An empty object; no body at all means the same."""
+
+
+class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class Edge(Struct, frozen=True):
+    """What all requests share. `description` is the OpenAPI document."""
+
+    service: Service
+    metrics: Metrics
+    own_workers: int
+    description: bytes
+
+
+class Call(Generic[Q, B]):
+    """One request, parsed. `id` is the path's parameter."""
+
+    __slots__ = ("_receive", "body", "edge", "headers", "id", "query", "scope", "service")
+
+    def __init__(self, edge: Edge, scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> None:
+        self.edge = edge
+        self.service = edge.service
+        self.scope = scope
+        self.headers = headers
+        self.id: str = next(iter(scope["path_params"].values()), "")
+        self._receive = receive
+        self.query: Q
+        self.body: B
+
+    @property
+    def key(self) -> str | None:
+        """Return the Idempotency-Key. Raises Invalid."""
+        return idempotency_key(self.headers.get(b"idempotency-key"))
+
+    def accepts(self, media: str) -> bool:
+        """Say whether the client asks for this media type by its name."""
+        offered = self.headers.get(b"accept", b"").decode("latin-1").split(",")
+        return any(part.partition(";")[0].strip() == media for part in offered)
+
+    async def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work that may take a while. Raises ClientGone when nobody waits for it any more."""
+        return await while_connected(self._receive, work)
+
+
+Function = Callable[[Call[Q, B]], Awaitable[Reply | Stream]]
+
+
+class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
+    """One line of a route table.
+
+    `answers` are the statuses of success, each with the type of its JSON (or None); `media` are other types that it can
+    answer with; `problems` the statuses that it may fail with, beyond those that every operation has. `parse` replaces
+    the body's decoder (it is given the content type too). `texts` refuses NUL characters in the body.
+    """
+
+    method: str
+    path: str
+    function: Function[Q, B]
+    summary: str
+    tag: str
+    query: type[Q]
+    body: type[B]
+    answers: dict[int, Any]
+    media: tuple[str, ...] = ()
+    problems: tuple[int, ...] = ()
+    keyed: bool = False
+    limit: int = BODY_LIMIT
+    texts: bool = True
+    parse: Callable[[bytes, bytes], B] | None = None
+
+
+class Resource:
+    """All operations of one path, as an ASGI application."""
+
+    def __init__(self, edge: Edge, operations: Sequence[Operation[Any, Any]]) -> None:
+        self._runs = {operation.method: _Run(edge, operation) for operation in operations}
+        if "GET" in self._runs:
+            self._runs["HEAD"] = self._runs["GET"]
+        self._allow = ", ".join(sorted(self._runs)).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever happens."""
+        try:
+            run = self._runs.get(scope["method"])
+            if run is None:
+                message = f"{scope['path']} takes {self._allow.decode()}"
+                raise Refusal("method-not-allowed", message, headers=[(b"allow", self._allow)])
+            reply = await run.answer(scope, receive)
+        except ClientGone:
+            return
+        except RotaError as error:
+            reply = problem_reply(error)
+        except Exception:
+            _log.exception("request_failed", method=scope["method"], path=scope["path"])
+            reply = internal_reply()
+        if isinstance(reply, Reply):
+            await reply.send(send)
+        else:
+            await _send_stream(reply, scope, receive, send)
+
+
+class _Run:
+    """An operation with its decoders, made once."""
+
+    def __init__(self, edge: Edge, operation: Operation[Any, Any]) -> None:
+        self._edge = edge
+        self._operation = operation
+        self._decoder = msgspec.json.Decoder(operation.body).decode
+        self._lists = list_fields(operation.query)
+        self._no_query = operation.query()
+        self._takes_body = operation.method not in ("GET", "DELETE")
+
+    async def answer(self, scope: Scope, receive: Receive) -> Reply | Stream:
+        operation = self._operation
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        call: Call[Any, Any] = Call(self._edge, scope, receive, headers)
+        query = scope["query_string"]
+        call.query = parse_query(query, operation.query, self._lists) if query else self._no_query
+        if self._takes_body or b"content-length" in headers or b"transfer-encoding" in headers:
+            body = await read_body(receive, int(headers.get(b"content-length", 0)), operation.limit)
+            if self._takes_body:
+                call.body = self._parse(body, headers.get(b"content-type", b""))
+        else:
+            await receive()  # the empty body; what follows is the end of the connection
+        return await operation.function(call)
+
+    def _parse(self, body: bytes, content_type: bytes) -> Any:
+        operation = self._operation
+        if not body and operation.body is NoBody:
+            return NoBody()
+        if operation.parse is not None:
+            parse = operation.parse
+            return decode(lambda body: parse(body, content_type), body, texts=operation.texts)
+        return decode(self._decoder, body, texts=operation.texts)
+
+
+async def _send_stream(stream: Stream, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a stream's parts until it ends, its client goes away, or reads nothing for too long."""
+    async with aclosing(stream.chunks) as chunks:  # type: ignore[type-var]
+        await stream.begin(send)
+        if scope["method"] != "HEAD":
+            try:
+                await while_connected(receive, _pump(chunks, send))
+            except ClientGone:
+                return
+            except TimeoutError:
+                scope["extensions"]["rota.abort"]()
+                await receive()  # the end of the connection
+                return
+            except Exception:
+                _log.exception("request_failed", method=scope["method"], path=scope["path"])
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _pump(chunks: Any, send: Send) -> None:
+    async for chunk in chunks:
+        message: Message = {"type": "http.response.body", "body": chunk, "more_body": True}
+        async with asyncio.timeout(STALL_S):
+            await send(message)

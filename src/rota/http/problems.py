@@ -1,0 +1,96 @@
+"""From an error to an RFC 9457 problem: the one table of codes and statuses."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from rota.core.errors import Conflict, Invalid, RotaError, TooLarge
+from rota.http.replies import Headers, Reply, json_reply
+
+MEDIA = b"application/problem+json"
+PREFIX = "urn:rota:problem:"
+
+# code: (status, title). The codes are stable, programs match them; titles are for people.
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "malformed-json": (400, "The body is not JSON"),
+    "foreign-origin": (403, "Web pages from elsewhere may not use this server"),
+    "not-found": (404, "There is no such thing"),
+    "no-such-route": (404, "There is no such route"),
+    "method-not-allowed": (405, "The route does not take this method"),
+    "conflict": (409, "The state of the thing forbids it"),
+    "in-flight": (409, "The same request is being worked on"),
+    "too-large": (413, "A limit is exceeded"),
+    "unsupported-media-type": (415, "The body's type is not JSON"),
+    "misdirected": (421, "This server does not answer to that name"),
+    "invalid": (422, "The input is wrong"),
+    "idempotency-key-reused": (422, "The Idempotency-Key came with another body before"),
+    "internal": (500, "The server has a fault"),
+    "unavailable": (503, "The store cannot be used now"),
+    "store-in-use": (503, "Another process owns the store"),
+    "store-too-new": (503, "A later version wrote the store"),
+}
+_AGAIN = (b"retry-after", b"1")
+
+
+class Problem(Struct, kw_only=True, omit_defaults=True):
+    """Why a request failed (RFC 9457).
+
+    `field` is the part of the input that is wrong, `limit` the name of the limit that was exceeded, `allowed` what it
+    allows, `state` the state of the job that forbids what was asked.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    limit: str | None = None
+    allowed: int | None = None
+    state: str | None = None
+
+
+class Refusal(RotaError):
+    """The edge itself refuses a request; `code` is one of the table, `field` the header that is wrong."""
+
+    def __init__(self, code: str, detail: str, *, field: str | None = None, headers: Headers | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.field = field
+        self.headers = headers
+
+
+def problem_of(error: RotaError) -> Problem:
+    """Describe an error."""
+    status, title = PROBLEMS.get(error.code, PROBLEMS["internal"])
+    problem = Problem(type=PREFIX + error.code, title=title, status=status, detail=str(error))
+    match error:
+        case Invalid() | Refusal():
+            problem.field = error.field
+        case TooLarge():
+            problem.limit, problem.allowed = error.limit, error.allowed
+        case Conflict():
+            problem.state = error.state
+    return problem
+
+
+def problem_reply(error: RotaError) -> Reply:
+    """Answer with an error."""
+    problem = problem_of(error)
+    headers = list(error.headers or ()) if isinstance(error, Refusal) else []
+    if problem.status == 503 or error.code == "in-flight":
+        headers.append(_AGAIN)
+    if problem.status == 413:  # what is left of the body is not read
+        headers.append((b"connection", b"close"))
+    reply = json_reply(problem, problem.status, headers)
+    reply.media = MEDIA
+    return reply
+
+
+def internal_reply() -> Reply:
+    """Answer that the server has a fault, without saying which: the log does."""
+    status, title = PROBLEMS["internal"]
+    reply = json_reply(
+        Problem(type=PREFIX + "internal", title=title, status=status, detail="see the server's log"), status
+    )
+    reply.media = MEDIA
+    return reply

@@ -1,0 +1,69 @@
+"""`/docs`, where a person tries the API, and `/`. The pages load nothing from outside, and nobody may frame them."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from rota.core.errors import NotFound
+from rota.http.operations import Call, NoBody, NoQuery, Operation
+from rota.http.replies import Headers, Reply, json_reply
+
+# Swagger UI marks its boxes with inline styles and pictures; scripts come from our own files only.
+_PAGE_HEADERS: Headers = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_HTML = b"text/html; charset=utf-8"
+_ASSETS = {
+    "docs.js": ("docs.js", b"text/javascript; charset=utf-8"),
+    "swagger-ui.css": ("swagger-ui/swagger-ui.css", b"text/css; charset=utf-8"),
+    "swagger-ui-bundle.js": ("swagger-ui/swagger-ui-bundle.js", b"text/javascript; charset=utf-8"),
+}
+
+
+@cache
+def _read(path: str) -> bytes:
+    return files("rota.http").joinpath("assets", path).read_bytes()
+
+
+async def page(_: Call[NoQuery, NoBody]) -> Reply:
+    """Show the API to a person."""
+    return Reply(200, _read("docs.html"), _PAGE_HEADERS, _HTML)
+
+
+async def asset(call: Call[NoQuery, NoBody]) -> Reply:
+    """Serve a file of the page."""
+    if call.id not in _ASSETS:
+        raise NotFound(f"there is no file {call.id!r}")
+    path, media = _ASSETS[call.id]
+    return Reply(200, _read(path), media=media)
+
+
+async def index(call: Call[NoQuery, NoBody]) -> Reply:
+    """Lead a browser to the docs, and tell a program where things are."""
+    if call.accepts("text/html"):
+        return Reply(307, b"", [(b"location", b"/docs"), *_PAGE_HEADERS], _HTML)
+    places = {"jobs": "/v1/jobs", "docs": "/docs", "openapi": "/openapi.json", "health": "/healthz"}
+    return json_reply({"name": "rota", "version": version("rota"), **places})
+
+
+PAGES: list[Operation[Any, Any]] = [
+    Operation(
+        method="GET", path="/", function=index, summary="Begin here", tag="docs", query=NoQuery, body=NoBody, answers={}
+    ),
+    Operation(
+        method="GET", path="/docs", function=page, summary="This page", tag="docs", query=NoQuery, body=NoBody, answers={}
+    ),
+    Operation(
+        method="GET", path="/docs/assets/{name}", function=asset, summary="Its files", tag="docs",
+        query=NoQuery, body=NoBody, answers={},
+    ),
+]  # fmt: skip

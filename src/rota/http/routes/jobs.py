@@ -1,0 +1,300 @@
+"""`/v1/jobs`: submit, look, stop, run again, change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from msgspec import Meta, Struct
+
+from rota.core.errors import Invalid, TooLarge
+from rota.core.ids import floor_id
+from rota.core.jobs import Job, Submission
+from rota.core.states import FINAL, State
+from rota.core.times import parse_time
+from rota.core.wire import (
+    AttemptView,
+    EventView,
+    JobView,
+    LogView,
+    Page,
+    attempt_view,
+    event_view,
+    job_view,
+    log_view,
+)
+from rota.http.guards import NDJSON
+from rota.http.operations import BATCH_LIMIT, MAX_WAIT_S, Call, NoBody, NoQuery, Operation
+from rota.http.parsing import check_raw
+from rota.http.replies import Headers, Reply, Stream, json_reply
+from rota.http.streams import EVENT_STREAM, TEXT, log_events, log_texts, position
+from rota.http.views import DeliveryView, delivery_view
+from rota.service.admission import MAX_BULK
+from rota.service.explain import Explanation
+from rota.service.jobs import Edit
+from rota.store.protocol import Query
+
+_lines = msgspec.json.Decoder(Submission).decode_lines
+_list = msgspec.json.Decoder(list[Submission]).decode
+_EARLIEST, _LATEST = 0, 253_402_300_799_999_999  # what ids can hold, and what RFC 3339 can say
+
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
+
+
+class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """`wait`: seconds to wait for the end of the job, at most 60."""
+
+    wait: Wait = 0.0
+
+
+class FindQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Filters of a listing; all must hold.
+
+    `state` may be repeated, or be a list with commas; `label` is `name=value` and may be repeated; `after_time` and
+    `before_time` bound the time of submission (from, and before).
+    """
+
+    state: list[str] = []
+    owner: str | None = None
+    queue: str | None = None
+    handler: str | None = None
+    label: list[str] = []
+    after_time: str | None = None
+    before_time: str | None = None
+    limit: Limit = 100
+    cursor: str | None = None
+
+
+class EventsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`after`: the number of the last event that is known already."""
+
+    after: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    limit: Limit = 100
+
+
+class LogsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`attempt`: only of this one; `after`: the last piece that is known already, as `attempt.n`; `follow`: to the end."""
+
+    attempt: Annotated[int, Meta(ge=1, le=2**31)] | None = None
+    after: str | None = None
+    limit: Limit = 1000
+    follow: bool = False
+
+
+def _job_reply(job: Job, status: int = 200, headers: Headers | None = None) -> Reply:
+    return json_reply(job_view(job), status, headers)
+
+
+def _location(job: Job) -> Headers:
+    return [(b"location", b"/v1/jobs/" + job.id.encode())]
+
+
+def _check(submission: Submission, where: str = "") -> None:
+    check_raw(submission.data, where + "data")
+    check_raw(submission.args, where + "args")
+
+
+async def submit(call: Call[NoQuery, Submission]) -> Reply:
+    """Submit a job. The answer is sent when the job is durable."""
+    _check(call.body)
+    job = await call.service.jobs.submit(call.body, key=call.key)
+    return _job_reply(job, 201, _location(job))
+
+
+def parse_bulk(body: bytes, content_type: bytes) -> list[Submission]:
+    """Decode a bulk: NDJSON or a JSON array, by its content type."""
+    if content_type.partition(b";")[0].strip().lower() == NDJSON.encode():
+        return _lines(body)
+    return _list(body)
+
+
+async def submit_bulk(call: Call[NoQuery, list[Submission]]) -> Reply:
+    """Submit up to 10,000 jobs, all or none. They may name each other by a local `ref` in `after`."""
+    if len(call.body) > MAX_BULK:
+        raise TooLarge("bulk", MAX_BULK, f"a bulk has at most {MAX_BULK} jobs")
+    for at, submission in enumerate(call.body):
+        _check(submission, f"[{at}].")
+    jobs = await call.service.jobs.submit_many(call.body, key=call.key)
+    return json_reply(Page(items=[job_view(job) for job in jobs]), 201)
+
+
+async def find(call: Call[FindQuery, NoBody]) -> Reply:
+    """List jobs, newest first. A page may be short, or empty, and yet have a next one."""
+    jobs, cursor = await call.service.jobs.find(query_of(call.query))
+    return page_reply(call, [job_view(job) for job in jobs], cursor)
+
+
+def query_of(query: FindQuery) -> Query:
+    """Turn a listing's parameters into the store's. Raises Invalid."""
+    return Query(
+        states=[_state(text) for given in query.state for text in given.split(",")],
+        owner=query.owner,
+        queue=query.queue,
+        handler=query.handler,
+        labels=[_label(text) for text in query.label],
+        from_id=_bound("after_time", query.after_time),
+        below_id=_bound("before_time", query.before_time),
+        cursor=query.cursor,
+        limit=query.limit,
+    )
+
+
+def _state(text: str) -> State:
+    try:
+        return State(text.strip())
+    except ValueError:
+        raise Invalid("state", f"{text!r} is no state; there are {', '.join(State)}") from None
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise Invalid("label", f"{text!r} is not name=value")
+    return name, value
+
+
+def _bound(field: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return floor_id(min(max(parse_time(text), _EARLIEST), _LATEST))
+    except ValueError as error:
+        raise Invalid(field, str(error)) from None
+
+
+def page_reply(call: Call[Any, Any], items: list[Any], cursor: str | None, parameter: str = "cursor") -> Reply:
+    """Answer with a page, and with a link to the next one that keeps the other parameters."""
+    if cursor is None:
+        return json_reply(Page(items=items))
+    given = msgspec.structs.asdict(call.query) | {parameter: cursor}
+    given = {name: "true" if value is True else value for name, value in given.items() if value not in (None, False)}
+    target = f"{quote(call.scope['path'])}?{urlencode(given, doseq=True)}"
+    return json_reply(Page(items=items, next=cursor), 200, [(b"link", f'<{target}>; rel="next"'.encode())])
+
+
+async def get(call: Call[WaitQuery, NoBody]) -> Reply:
+    """Show a job, with `wait` when it is over or the time is up."""
+    if call.query.wait > 0:
+        return _job_reply(await call.wait(call.service.jobs.wait(call.id, call.query.wait)))
+    return _job_reply(await call.service.jobs.get(call.id))
+
+
+async def attempts(call: Call[NoQuery, NoBody]) -> Reply:
+    """Show a job's tries, the first first; the running one has no end yet."""
+    tries = await call.service.jobs.attempts(call.id)
+    return json_reply(Page(items=[attempt_view(attempt) for attempt in tries]))
+
+
+async def events(call: Call[EventsQuery, NoBody]) -> Reply:
+    """Show what happened to a job, the first first."""
+    found = await call.service.jobs.events(call.id, after=call.query.after, limit=call.query.limit)
+    more = str(found[-1].seq) if len(found) == call.query.limit else None
+    return page_reply(call, [event_view(event) for event in found], more, "after")
+
+
+async def logs(call: Call[LogsQuery, NoBody]) -> Reply | Stream:
+    """Show a job's output: a page of JSON; as text with `Accept: text/plain`.
+
+    With `follow`, or `Accept: text/event-stream`, it goes on until the job is over.
+    """
+    query, jobs = call.query, call.service.jobs
+    after = position("after", query.after)
+    chunks = await jobs.logs(
+        call.id, attempt=query.attempt, after=after, limit=query.limit
+    )  # NotFound comes before a stream
+    if call.accepts(TEXT):
+        return Stream(
+            log_texts(call.service, call.id, after, query.attempt, follow=query.follow), b"text/plain; charset=utf-8"
+        )
+    if query.follow or call.accepts(EVENT_STREAM):
+        after = position("Last-Event-ID", call.headers.get(b"last-event-id", b"").decode("latin-1") or None) or after
+        return Stream(log_events(call.service, call.id, after, query.attempt), EVENT_STREAM.encode())
+    last = f"{chunks[-1].attempt}.{chunks[-1].n}" if len(chunks) == query.limit else None
+    return page_reply(call, [log_view(chunk) for chunk in chunks], last, "after")
+
+
+async def deliveries(call: Call[NoQuery, NoBody]) -> Reply:
+    """Show the calls of a job's hook, with every try."""
+    return json_reply(Page(items=[delivery_view(row) for row in await call.service.jobs.deliveries(call.id)]))
+
+
+async def explain(call: Call[NoQuery, NoBody]) -> Reply:
+    """Say why a job is where it is, in words and in fields."""
+    return json_reply(await call.service.explain(call.id))
+
+
+async def abort(call: Call[WaitQuery, NoBody]) -> Reply:
+    """Stop a job: one that waits is canceled, a running one aborted. 200 when it has ended, 202 when not yet.
+
+    The request is durable before it is answered. With `wait`, waits for the end.
+    """
+    jobs = call.service.jobs
+    job = await jobs.abort(call.id)
+    if job.state not in FINAL and call.query.wait > 0:
+        job = await call.wait(jobs.wait(call.id, call.query.wait))
+    return _job_reply(job, 200 if job.state in FINAL else 202)
+
+
+async def retry(call: Call[NoQuery, NoBody]) -> Reply:
+    """Run a job that is over again, as a new job whose `retry_of` is the old one."""
+    job = await call.service.jobs.retry(call.id, key=call.key)
+    return _job_reply(job, 201, _location(job))
+
+
+async def edit(call: Call[NoQuery, Edit]) -> Reply:
+    """Change priority, time or queue of a job that has not started."""
+    return _job_reply(await call.service.jobs.edit(call.id, call.body))
+
+
+OPERATIONS: list[Operation[Any, Any]] = [
+    Operation(
+        method="POST", path="/v1/jobs", function=submit, summary="Submit a job", tag="jobs",
+        query=NoQuery, body=Submission, answers={201: JobView}, keyed=True,
+    ),
+    Operation(
+        method="GET", path="/v1/jobs", function=find, summary="List jobs", tag="jobs",
+        query=FindQuery, body=NoBody, answers={200: Page[JobView]},
+    ),
+    Operation(
+        method="POST", path="/v1/jobs/bulk", function=submit_bulk, summary="Submit many jobs", tag="jobs",
+        query=NoQuery, body=list[Submission], answers={201: Page[JobView]}, keyed=True, limit=BATCH_LIMIT, parse=parse_bulk,
+    ),
+    Operation(
+        method="GET", path="/v1/jobs/{id}", function=get, summary="Show a job", tag="jobs",
+        query=WaitQuery, body=NoBody, answers={200: JobView}, problems=(404,),
+    ),
+    Operation(
+        method="PATCH", path="/v1/jobs/{id}", function=edit, summary="Change a job that has not started", tag="jobs",
+        query=NoQuery, body=Edit, answers={200: JobView}, problems=(404, 409),
+    ),
+    Operation(
+        method="GET", path="/v1/jobs/{id}/attempts", function=attempts, summary="Show a job's tries", tag="jobs",
+        query=NoQuery, body=NoBody, answers={200: Page[AttemptView]}, problems=(404,),
+    ),
+    Operation(
+        method="GET", path="/v1/jobs/{id}/events", function=events, summary="Show a job's history", tag="jobs",
+        query=EventsQuery, body=NoBody, answers={200: Page[EventView]}, problems=(404,),
+    ),
+    Operation(
+        method="GET", path="/v1/jobs/{id}/logs", function=logs, summary="Show a job's output", tag="jobs",
+        query=LogsQuery, body=NoBody, answers={200: Page[LogView]}, media=(EVENT_STREAM, TEXT), problems=(404,),
+    ),
+    Operation(
+        method="GET", path="/v1/jobs/{id}/explain", function=explain, summary="Say why a job is not running", tag="jobs",
+        query=NoQuery, body=NoBody, answers={200: Explanation}, problems=(404,),
+    ),
+    Operation(
+        method="GET", path="/v1/jobs/{id}/deliveries", function=deliveries, summary="Show calls of a hook", tag="jobs",
+        query=NoQuery, body=NoBody, answers={200: Page[DeliveryView]}, problems=(404,),
+    ),
+    Operation(
+        method="POST", path="/v1/jobs/{id}/abort", function=abort, summary="Stop a job", tag="jobs",
+        query=WaitQuery, body=NoBody, answers={200: JobView, 202: JobView}, problems=(404, 409),
+    ),
+    Operation(
+        method="POST", path="/v1/jobs/{id}/retry", function=retry, summary="Run a job again, as a new one", tag="jobs",
+        query=NoQuery, body=NoBody, answers={201: JobView}, problems=(404, 409), keyed=True,
+    ),
+]  # fmt: skip

@@ -1,0 +1,206 @@
+"""`/v1/workers`: all that a worker in any language needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from rota.core.errors import Invalid
+from rota.core.jobs import (
+    Free,
+    Held,
+    HookCall,
+    Lease,
+    LogChunk,
+    Orders,
+    ProgressNote,
+    Report,
+    Settled,
+    Welcome,
+    WorkerHello,
+)
+from rota.core.states import Outcome
+from rota.core.times import MAX_DELAY_S
+from rota.core.wire import Page
+from rota.http.operations import BATCH_LIMIT, MAX_WAIT_S, Call, NoBody, NoQuery, Operation
+from rota.http.parsing import check_raw
+from rota.http.replies import Reply, json_reply
+from rota.http.views import WorkerView, worker_view
+from rota.http.waiting import ClientGone
+
+_MAX_NUMBER = 2**31
+_NOTHING = Reply(204)
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
+
+
+class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
+    """Names every attempt that the worker holds; a lease that is not named is not renewed."""
+
+    held: list[Held]
+
+
+class Claim(Struct, frozen=True, forbid_unknown_fields=True):
+    """Asks for at most `free` jobs, and waits up to `wait` seconds for the first one."""
+
+    free: Free
+    wait: Wait = 0.0
+
+
+class Claimed(Struct, frozen=True):
+    """The jobs that the worker is to run now."""
+
+    leases: list[Lease]
+
+
+class Watch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Waits up to `wait` seconds for orders."""
+
+    wait: Wait = 0.0
+
+
+class Reports(Struct, frozen=True, forbid_unknown_fields=True):
+    """How attempts ended."""
+
+    reports: list[Report]
+
+
+class SettledReports(Struct, frozen=True):
+    """What became of each report, in their order."""
+
+    settled: list[Settled]
+
+
+class Output(Struct, frozen=True, forbid_unknown_fields=True):
+    """What attempts have written, how far they are, and their own calls of their hooks."""
+
+    logs: list[LogChunk] = []
+    progress: list[ProgressNote] = []
+    hooks: list[HookCall] = []
+
+
+async def register(call: Call[NoQuery, WorkerHello]) -> Reply:
+    """Make a worker known. Each call makes a new worker with a new id: one boot, one id."""
+    return json_reply(await call.service.work.register(call.body), 201)
+
+
+async def heartbeat(call: Call[NoQuery, Heartbeat]) -> Reply:
+    """Renew the leases that are named; hear what to abort, what is lost, and whether to drain."""
+    return json_reply(await call.service.work.heartbeat(call.id, call.body.held))
+
+
+async def claim(call: Call[NoQuery, Claim]) -> Reply:
+    """Take jobs: the highest priority first, then the oldest. An empty list says that there was none."""
+    work, body = call.service.work, call.body
+    if body.wait <= 0:
+        return json_reply(Claimed(await work.claim(call.id, body.free, 0.0)))
+    try:
+        return json_reply(Claimed(await call.wait(work.claim(call.id, body.free, body.wait))))
+    except ClientGone as gone:
+        if gone.result:  # taken, but nobody is there to run them
+            taken: list[Lease] = gone.result
+            reports = [Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.INTERRUPTED) for lease in taken]
+            await work.settle(call.id, reports)
+        raise
+
+
+async def watch(call: Call[NoQuery, Watch]) -> Reply:
+    """Wait for orders. A hint: heartbeats say it too."""
+    return json_reply(await call.wait(call.service.work.watch(call.id, call.body.wait)))
+
+
+async def report(call: Call[NoQuery, Reports]) -> Reply:
+    """Record how attempts ended. What is not this worker's, or is over, changes nothing and is told so."""
+    for at, each in enumerate(call.body.reports):
+        where = f"reports[{at}]."
+        check_raw(each.result, where + "result")
+        if each.retry_in_s is not None and not 0 <= each.retry_in_s <= MAX_DELAY_S:
+            raise Invalid(where + "retry_in_s", "is between 0 and 100 years")
+        if each.exit_code is not None and not -_MAX_NUMBER <= each.exit_code < _MAX_NUMBER:
+            raise Invalid(where + "exit_code", "is no exit code")
+    return json_reply(SettledReports(await call.service.work.settle(call.id, call.body.reports)))
+
+
+async def tell(call: Call[NoQuery, Output]) -> Reply:
+    """Store output, progress and calls of hooks of attempts that this worker holds; others are dropped."""
+    body = call.body
+    _check_attempts("logs", body.logs)
+    _check_attempts("progress", body.progress)
+    _check_attempts("hooks", body.hooks)
+    for at, each in enumerate(body.hooks):
+        check_raw(each.data, f"hooks[{at}].data")
+    await call.service.work.tell(call.id, body.logs, body.progress, body.hooks)
+    return _NOTHING
+
+
+def _check_attempts(field: str, items: Iterable[LogChunk | ProgressNote | HookCall]) -> None:
+    for at, item in enumerate(items):
+        if not 0 <= item.attempt < _MAX_NUMBER:
+            raise Invalid(f"{field}[{at}].attempt", "is no number of an attempt")
+
+
+async def find(call: Call[NoQuery, NoBody]) -> Reply:
+    """List all workers, those that are present first; those that are gone stay for an hour."""
+    return json_reply(Page(items=[worker_view(info) for info in await call.service.workers()]))
+
+
+async def get(call: Call[NoQuery, NoBody]) -> Reply:
+    """Show a worker."""
+    return json_reply(worker_view(await call.service.worker(call.id)))
+
+
+async def drain(call: Call[NoQuery, NoBody]) -> Reply:
+    """Ask a worker to take no more jobs, to finish what runs, and to leave."""
+    await call.service.work.drain(call.id)
+    return Reply(202, b"{}")
+
+
+async def leave(call: Call[NoQuery, NoBody]) -> Reply:
+    """Forget a worker. What it still holds goes back to the queue at once, uncharged."""
+    await call.service.work.leave(call.id)
+    return _NOTHING
+
+
+OPERATIONS: list[Operation[Any, Any]] = [
+    Operation(
+        method="POST", path="/v1/workers/{id}/report", function=report, summary="Report how attempts ended", tag="workers",
+        query=NoQuery, body=Reports, answers={200: SettledReports}, limit=BATCH_LIMIT, texts=False,
+    ),
+    Operation(
+        method="POST", path="/v1/workers/{id}/claim", function=claim, summary="Take jobs", tag="workers",
+        query=NoQuery, body=Claim, answers={200: Claimed}, problems=(404,),
+    ),
+    Operation(
+        method="POST", path="/v1/workers/{id}/heartbeat", function=heartbeat, summary="Renew leases", tag="workers",
+        query=NoQuery, body=Heartbeat, answers={200: Orders}, problems=(404,), limit=BATCH_LIMIT,
+    ),
+    Operation(
+        method="POST", path="/v1/workers/{id}/watch", function=watch, summary="Wait for orders", tag="workers",
+        query=NoQuery, body=Watch, answers={200: Orders}, problems=(404,),
+    ),
+    Operation(
+        method="POST", path="/v1/workers/{id}/logs", function=tell, summary="Send output and progress", tag="workers",
+        query=NoQuery, body=Output, answers={204: None}, limit=BATCH_LIMIT, texts=False,
+    ),
+    Operation(
+        method="POST", path="/v1/workers", function=register, summary="Register a worker", tag="workers",
+        query=NoQuery, body=WorkerHello, answers={201: Welcome},
+    ),
+    Operation(
+        method="GET", path="/v1/workers", function=find, summary="List workers", tag="workers",
+        query=NoQuery, body=NoBody, answers={200: Page[WorkerView]},
+    ),
+    Operation(
+        method="GET", path="/v1/workers/{id}", function=get, summary="Show a worker", tag="workers",
+        query=NoQuery, body=NoBody, answers={200: WorkerView}, problems=(404,),
+    ),
+    Operation(
+        method="DELETE", path="/v1/workers/{id}", function=leave, summary="Leave", tag="workers",
+        query=NoQuery, body=NoBody, answers={204: None},
+    ),
+    Operation(
+        method="POST", path="/v1/workers/{id}/drain", function=drain, summary="Ask a worker to drain", tag="workers",
+        query=NoQuery, body=NoBody, answers={202: NoBody}, problems=(404,),
+    ),
+]  # fmt: skip

@@ -1,0 +1,150 @@
+"""Listens: on loopback, and on a Unix socket beside the store's file; one event loop, one application."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from rota.core.errors import Invalid
+from rota.service.service import Service
+
+MAX_HEAD = 64 << 10  # bytes of a request line and its headers
+_BACKLOG = 2048
+_KEEP_ALIVE_S = 75
+_GRACE_S = 5  # how long requests that have begun may take when the server stops
+
+
+class HttpServer:
+    """Serves an application until stopped.
+
+    `port` 0 takes a free one. Raises Invalid for a host that is not loopback; OSError when the port is taken.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        app: ASGIApp,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        socket_path: Path | None = None,
+    ) -> None:
+        self._service = service
+        self._socket_path = socket_path
+        self._listeners = [listen(host, port)]
+        self.port: int = self._listeners[0].getsockname()[1]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        if socket_path is not None:
+            self._listeners.append(_listen_at(socket_path))
+        config = uvicorn.Config(
+            app, http=_Protocol, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
+            server_header=False, backlog=_BACKLOG, timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
+        )  # fmt: skip
+        self._uvicorn = _Uvicorn(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._task = asyncio.create_task(self._uvicorn.serve(self._listeners), name="http")
+        while not self._uvicorn.started:
+            if self._task.done():
+                return await self._task
+            await asyncio.sleep(0.001)
+        return None
+
+    async def stop(self) -> None:
+        """Take no more requests, end what waits at once, let what has begun end within seconds."""
+        self._service.signals.close()
+        self._uvicorn.should_exit = True
+        if self._task is not None:
+            await self._task
+        for listener in self._listeners:
+            listener.close()
+        if self._socket_path is not None:
+            self._socket_path.unlink(missing_ok=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a TCP socket. Raises Invalid unless only this machine can reach it."""
+    if host == "localhost":
+        host = "127.0.0.1"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        address = None
+    if address is None or not address.is_loopback:
+        raise Invalid(
+            "host",
+            f"{host} can be reached from other machines, and there are no tokens yet: use 127.0.0.1 and a tunnel",
+        )
+    listener = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except BaseException:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _listen_at(path: Path) -> socket.socket:
+    """Bind a Unix socket that only its owner may open; the store's lock says that a file there is a dead server's."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        os.fchmod(listener.fileno(), 0o600)  # before the name exists: nobody else gets in between
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+    except BaseException:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to the command: it has more than this server to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """Adds two things to uvicorn's: a limit on the head of a request, and a way to drop a connection from inside."""
+
+    _head = 0  # bytes of a head that has begun and not ended
+    _in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; refuse a head without end."""
+        self._head += len(data)
+        super().data_received(data)
+        if self._in_head and self._head > MAX_HEAD:
+            self.send_400_response(f"The head of a request has at most {MAX_HEAD} bytes.")
+
+    def on_message_begin(self) -> None:
+        """Offer `rota.abort`."""
+        super().on_message_begin()
+        self.scope["extensions"] = {"rota.abort": self.transport.abort}  # type: ignore[dict-item]
+
+    def on_headers_complete(self) -> None:
+        """Note the end of the head."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect the next head."""
+        self._in_head = True
+        self._head = 0
+        super().on_message_complete()

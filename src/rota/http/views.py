@@ -1,0 +1,129 @@
+"""Workers, deliveries and counts as JSON. (Jobs and what belongs to them are rendered by core/wire.py.)"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from rota.core.jobs import HandlerSpec
+from rota.core.times import SECOND, rfc3339
+from rota.service.service import Stats, WorkerInfo
+from rota.store.protocol import DeliveryRow
+
+
+class WorkerView(Struct, kw_only=True):
+    """A worker in JSON. `state` is `present`, `draining` or `gone`; `running` is how many attempts it holds."""
+
+    id: str
+    name: str
+    state: str
+    handlers: list[HandlerSpec]
+    scripts: bool
+    queues: list[str]
+    slots: int
+    async_slots: int
+    max_jobs: int | None
+    running: int
+    host: str | None
+    pid: int | None
+    owned: bool
+    draining: bool
+    started_at: str
+    seen_at: str
+    gone_at: str | None
+    gone_why: str | None
+
+
+class TryView(Struct, kw_only=True):
+    """One try to call a hook: the receiver's status, or an error."""
+
+    at: str
+    status: int | None
+    error: str | None
+    took: float
+
+
+class DeliveryView(Struct, kw_only=True):
+    """A call of a hook: due at `next_at`, or over at `done_at` (`gave_up`: it never worked)."""
+
+    id: str
+    url: str
+    body: str
+    tries: list[TryView]
+    next_at: str | None
+    done_at: str | None
+    gave_up: bool
+
+
+class StatsView(Struct, kw_only=True):
+    """Counts of jobs by state, in all and by queue; the age in seconds of the oldest job of a queue that could run."""
+
+    now: str
+    jobs: dict[str, int]
+    queues: dict[str, dict[str, int]]
+    oldest_ready: dict[str, float]
+    workers: int
+    slots: int
+    running: int
+
+
+def worker_view(info: WorkerInfo) -> WorkerView:
+    """Render a worker."""
+    row, hello = info.row, info.row.hello
+    return WorkerView(
+        id=row.id,
+        name=hello.name,
+        state=worker_state(info),
+        handlers=hello.handlers,
+        scripts=hello.scripts,
+        queues=hello.queues,
+        slots=hello.slots,
+        async_slots=hello.async_slots,
+        max_jobs=hello.max_jobs,
+        running=info.running,
+        host=hello.host,
+        pid=hello.pid,
+        owned=hello.owned,
+        draining=row.draining,
+        started_at=rfc3339(row.registered_at),
+        seen_at=rfc3339(row.beat_at),
+        gone_at=None if row.gone_at is None else rfc3339(row.gone_at),
+        gone_why=row.gone_why,
+    )
+
+
+def worker_state(info: WorkerInfo) -> str:
+    """Return the one word for how a worker is."""
+    if info.row.gone_at is not None:
+        return "gone"
+    return "draining" if info.row.draining else "present"
+
+
+def delivery_view(row: DeliveryRow) -> DeliveryView:
+    """Render a call of a hook."""
+    return DeliveryView(
+        id=row.id,
+        url=row.url,
+        body=row.body,
+        tries=[TryView(at=rfc3339(t.at), status=t.status, error=t.error, took=t.took_s) for t in row.log],
+        next_at=None if row.next_at is None else rfc3339(row.next_at),
+        done_at=None if row.done_at is None else rfc3339(row.done_at),
+        gave_up=row.gave_up,
+    )
+
+
+def stats_view(stats: Stats) -> StatsView:
+    """Render the counts."""
+    return StatsView(
+        now=rfc3339(stats.now),
+        jobs=stats.jobs,
+        queues=stats.queues,
+        oldest_ready=oldest_ready_s(stats),
+        workers=stats.workers,
+        slots=stats.slots,
+        running=stats.running,
+    )
+
+
+def oldest_ready_s(stats: Stats) -> dict[str, float]:
+    """Return, by queue, for how many seconds its oldest queued job could have run."""
+    return {queue: max(0, stats.now - at) / SECOND for queue, at in stats.oldest_ready.items()}

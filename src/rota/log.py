@@ -1,0 +1,189 @@
+"""Logs: the code names events, and this is the only place that words them.
+
+`WORDS` holds every event that Rota logs, with its sentence. On a terminal a line is a sentence for people; as JSON it is
+one object a line, with the event's name, its fields and the sentence. What other libraries log takes the same road.
+Nothing secret is written: see `_hide`. Nothing global changes before a command calls `set_up`: a program that imports
+Rota keeps its own logs as they are, and reads our warnings through `logging`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Protocol, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+WORDS: Mapping[str, str] = {
+    # a server
+    "server_listening": "listening on {url}; store {store}; {workers} workers",
+    "server_draining": "stopping; what runs has {drain_s:g} s to finish",
+    "server_stopped": "stopped",
+    "worker_died": "{name} ended with status {status} and is started again",
+    "upkeep_failed": "upkeep could not {step}: {error}",
+    "request_failed": "{method} {path} failed",
+    # a server
+    "server_listening": "listening on {url}: store {store}, {workers} workers of its own",
+    "server_draining": "stopping: running jobs get {drain_s:g} s to finish; a second signal ends them at once",
+    "server_stopped": "stopped",
+    "upkeep_failed": "the upkeep step {step!r} failed, and is done again: {error}",
+    "request_failed": "{method} {path} failed",
+    "worker_died": "{name} has ended with status {status}, and is started again",
+    # a worker and its server
+    "registered": "registered as {worker}: {slots} slots for processes, {async_slots} for async jobs; {handlers} handlers",
+    "server_unreachable": "the server does not answer, trying again: {error}",
+    "server_back": "the server answers again after {away_s:.1f} s",
+    "registration_refused": "the server refuses the registration, trying again: {error}",
+    "worker_unknown": "the server does not know {worker} any more: ended what ran, registering again",
+    "lease_over": "no heartbeat of {worker} was answered for so long that its lease may be over: ended what ran",
+    "verb_refused": "the server refuses the call {verb!r}: {error}",
+    "loop_failed": "the loop {loop!r} failed and goes on",
+    # attempts
+    "abort_ordered": "aborting attempt {attempt} of job {job} ({why})",
+    "lease_lost": "attempt {attempt} of job {job} is not ours any more: ended it",
+    "report_stale": "the report of attempt {attempt} of job {job} changed nothing: the job is {state}",
+    "report_refused": "the server refuses the report of attempt {attempt} of job {job}: {error}",
+    "output_refused": "the server refuses output of {attempts} attempts, which is dropped: {error}",
+    "hook_call_dropped": "a hook call of attempt {attempt} of job {job} is dropped: too many wait for the server",
+    "survivors": "processes {pids} of job {job} outlived SIGKILL: this worker takes no more jobs",
+    # a worker's end
+    "draining": "taking no more jobs; {running} still run{patience}",
+    "interrupting": "time is up: interrupting {running} jobs, which go back to the queue",
+    "stopping_now": "stopping at once; {running} jobs go back to the queue",
+    "left": "{worker} has left",
+    "not_left": "{worker} could not say goodbye; the server will give back its jobs when its lease is over",
+    "reloading": "the handlers are loaded again",
+    "reload_failed": "the handlers do not import; waiting for the next change: {error}",
+    "pool_failed": "what runs the jobs has failed and is started again",
+}
+
+_SECRET_NAMES = re.compile(r"token|secret|password|passwd|authorization|cookie|api_?key", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE)
+_BEARER = re.compile(r"\b(Bearer|Basic)\s+[^\s'\",]+", re.IGNORECASE)
+_STARS = "***"
+_OURS = "rota"
+
+
+class Logger(Protocol):
+    """What the code uses of a logger: `event` is a name in `WORDS`, the fields are what its sentence and JSON show."""
+
+    def debug(self, event: str, **fields: Any) -> Any:
+        """Log what only a developer asks for."""
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """Log what is in order."""
+
+    def warning(self, event: str, **fields: Any) -> Any:
+        """Log what heals by itself, or that somebody should look at."""
+
+    def error(self, event: str, **fields: Any) -> Any:
+        """Log what somebody must look at."""
+
+    def exception(self, event: str, **fields: Any) -> Any:
+        """Log an error with the traceback of the exception that is being handled."""
+
+
+def get(name: str) -> Logger:
+    """Return the logger of a module; it may be made before `set_up`."""
+    logger: Logger = structlog.wrap_logger(
+        logging.getLogger(f"{_OURS}.{name}"), processors=_PROCESSORS, wrapper_class=structlog.stdlib.BoundLogger
+    )
+    return logger
+
+
+def set_up(form: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
+    """Send all logs to `stream` (standard error), from `level` on. `form`: `text`, `json`, or `auto`: text on a terminal.
+
+    May be called again. Libraries are heard from `warning` on, unless `level` is `debug`.
+    """
+    stream = sys.stderr if stream is None else stream
+    terminal = stream.isatty()
+    as_json = form == "json" or (form == "auto" and not terminal)
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json, key="at"),
+        structlog.processors.format_exc_info,
+        _word,
+        _hide,
+    ]
+    render: Processor = structlog.processors.JSONRenderer(default=str) if as_json else _Lines(colours=terminal)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    _PROCESSORS[:] = [
+        structlog.stdlib.filter_by_level,
+        *shared,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ]
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(threshold if threshold <= logging.DEBUG else max(threshold, logging.WARNING))
+    logging.getLogger(_OURS).setLevel(threshold)
+
+
+def _word(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Add the event's sentence; what has none (a library's line) is its own."""
+    name = str(event.get("event", ""))
+    try:
+        event["message"] = WORDS.get(name, name).format_map(event) if name in WORDS else name
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError):  # a line is never lost to its wording
+        event["message"] = WORDS[name]
+    return event
+
+
+def _hide(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Put stars for what is secret: fields named so, credentials in URLs and headers, wherever they stand."""
+    for key, value in event.items():
+        event[key] = _STARS if _SECRET_NAMES.search(key) and value is not None else _without_secrets(value)
+    return event
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return _BEARER.sub(rf"\1 {_STARS}", _CREDENTIALS.sub(rf"\1{_STARS}@", value))
+    if isinstance(value, Mapping):
+        return {k: _STARS if _SECRET_NAMES.search(str(k)) else _without_secrets(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_without_secrets(each) for each in value]
+    if isinstance(value, BaseException):
+        return _without_secrets(str(value))
+    return value
+
+
+def _only_message(_logger: Any, _method: str, event: EventDict) -> str:
+    return str(event["message"])
+
+
+# Read by every logger, and written by `set_up` alone. Until then: sentences, to wherever `logging` sends them.
+_PROCESSORS: list[Processor] = [
+    structlog.stdlib.filter_by_level,
+    structlog.processors.format_exc_info,
+    _word,
+    _hide,
+    _only_message,
+]
+
+
+class _Lines:
+    """One line for people: when, how bad, what; then the traceback, if there is one."""
+
+    _COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "31"}  # noqa: RUF012  # never written to
+
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+        level = str(event.get("level", "info"))
+        line = f"{event.get('at', '')} {level:<7} {event.get('message', '')}"
+        if self._colours and level in self._COLOURS:
+            line = f"\x1b[{self._COLOURS[level]}m{line}\x1b[0m"
+        trace = event.get("exception")
+        return f"{line}\n{trace}" if trace else line

@@ -1,0 +1,189 @@
+"""Settings: flags come first, then `ROTA_*` variables, then `rota.toml`. `TABLE` is all of them; docs/settings.md shows it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
+
+from rota.core.errors import Invalid
+from rota.core.times import parse_duration
+
+FILE = "rota.toml"
+
+
+class Secret(str):
+    """A text that is never shown: its repr is stars."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What was set. None means: not set, the part that reads it chooses."""
+
+    server: str | None = None
+    token: Secret | None = None
+    timeout_s: float = 30.0
+    host: str = "127.0.0.1"
+    port: int = 8000
+    store: str = "sqlite:///rota.db"
+    workers: int = 3
+    slots: int | None = None
+    apps: tuple[str, ...] = ()
+    lease_s: float = 15.0
+    drain_s: float = 10.0
+    retention_s: float = 7 * 86400.0
+    hook_secret: Secret | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    timezone: ZoneInfo | None = None
+    log_format: str = "auto"
+    log_level: str = "info"
+
+    @property
+    def server_url(self) -> str:
+        """Return where clients find the server: `server`, else the host and port that `rota serve` would listen on."""
+        if self.server is not None:
+            return self.server
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # read, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """A row of the table: the field, its name in rota.toml, how its text is read, and what it does."""
+
+    field: str
+    key: str
+    read: Callable[[str], Any]
+    shown: str
+    what: str
+
+    @property
+    def variable(self) -> str:
+        """Return the name of the environment's variable."""
+        return f"ROTA_{self.key.upper()}"
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.strip().isdecimal() or not least <= int(text) <= most:
+            raise ValueError(f"{text!r} is no number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"{text!r} is none of {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+def _span(least_s: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        seconds = parse_duration(text)
+        if seconds < least_s:
+            raise ValueError(f"{text!r} is less than {least_s:g} s")
+        return seconds
+
+    return read
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{text!r} is no time zone; write one like Europe/Berlin") from None
+
+
+def _row(field: str, read: Callable[[str], Any], shown: str, what: str, key: str | None = None) -> Setting:
+    return Setting(field=field, key=key or field, read=read, shown=shown, what=what)
+
+
+TABLE: tuple[Setting, ...] = (
+    _row("server", str, "", "where clients find the server: `http://…`, `unix:/path`, `sqlite:///file`"),
+    _row("token", Secret, "", "the token that clients send; never shown"),
+    _row("timeout_s", _span(0.1), "30s", "how long a client waits for one answer", "timeout"),
+    _row("host", str, "127.0.0.1", "the address that the server listens on; clients too, without `server`"),
+    _row("port", _count(0, 65535), "8000", "the port that the server listens on; clients too, without `server`"),
+    _row("store", str, "sqlite:///rota.db", "where state lives; `sqlite:////abs/path` is absolute"),
+    _row("workers", _count(0, 64), "3", "how many workers `rota serve` starts"),
+    _row("slots", _count(1, 1024), "the cores", "how many jobs a worker runs at once, each in a process"),
+    _row("apps", _names, "", "the modules of handlers, `MODULE:NAME`, with commas between"),
+    _row("lease_s", _span(1.0), "15s", "how long a silent worker keeps its jobs", "lease"),
+    _row("drain_s", _span(0.0), "10s", "how long a stopping worker lets its jobs finish", "drain"),
+    _row("retention_s", _span(0.0), "7d", "how long finished jobs are kept", "retention"),
+    _row("hook_secret", Secret, "", "the secret that hooks are signed with (`whsec_…`); never shown"),
+    _row("allowed_hosts", _names, "", "further `Host` names that the server answers to, with commas between"),
+    _row("timezone", _zone, "the server's", "the zone of dates without one, like `Europe/Berlin`", "tz"),
+    _row("log_format", _one_of("auto", "text", "json"), "auto", "`text`, `json`; `auto` is text on a terminal"),
+    _row("log_level", _one_of("debug", "info", "warning", "error"), "info", "the least level that is logged"),
+)
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Return the settings: `flags` (fields of Settings; None is unset), over variables, over the file.
+
+    The file is `ROTA_CONFIG`, else `rota.toml` in the current folder, if it is there. Raises Invalid, whose field is
+    the variable or the key.
+    """
+    environ = os.environ if environ is None else environ
+    values = _from_file(file or Path(environ.get("ROTA_CONFIG", FILE)), required="ROTA_CONFIG" in environ)
+    for setting in TABLE:
+        text = environ.get(setting.variable, "")
+        if text:
+            values[setting.field] = _read(setting, text, setting.variable)
+    values |= {field: value for field, value in (flags or {}).items() if value is not None}
+    return Settings(**values)
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise Invalid("ROTA_CONFIG", f"there is no file {str(path)!r}") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
+        raise Invalid(path.name, str(wrong)) from None
+    known = {setting.key: setting for setting in TABLE}
+    values: dict[str, Any] = {}
+    for key, value in (document | document.pop("client", {})).items():
+        if key not in known:
+            raise Invalid(path.name, f"{key!r} is no setting; docs/settings.md lists them")
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        values[known[key].field] = _read(known[key], text, f"{path.name}: {key}")
+    return values
+
+
+def _read(setting: Setting, text: str, where: str) -> Any:
+    try:
+        return setting.read(text)
+    except ValueError as wrong:
+        raise Invalid(where, str(wrong)) from None
+
+
+def table() -> str:
+    """Write the table in Markdown; docs/settings.md holds this text and a test compares them."""
+    lines = ["| variable | in `rota.toml` | default | what |", "|---|---|---|---|"]
+    lines += [f"| `{s.variable}` | `{s.key}` | {s.shown or '-'} | {s.what} |" for s in TABLE]
+    return "\n".join(lines) + "\n"
