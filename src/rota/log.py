@@ -19,13 +19,6 @@ from structlog.typing import EventDict, Processor
 
 WORDS: Mapping[str, str] = {
     # a server
-    "server_listening": "listening on {url}; store {store}; {workers} workers",
-    "server_draining": "stopping; what runs has {drain_s:g} s to finish",
-    "server_stopped": "stopped",
-    "worker_died": "{name} ended with status {status} and is started again",
-    "upkeep_failed": "upkeep could not {step}: {error}",
-    "request_failed": "{method} {path} failed",
-    # a server
     "server_listening": "listening on {url}: store {store}, {workers} workers of its own",
     "server_draining": "stopping: running jobs get {drain_s:g} s to finish; a second signal ends them at once",
     "server_stopped": "stopped",
@@ -41,6 +34,12 @@ WORDS: Mapping[str, str] = {
     "lease_over": "no heartbeat of {worker} was answered for so long that its lease may be over: ended what ran",
     "verb_refused": "the server refuses the call {verb!r}: {error}",
     "loop_failed": "the loop {loop!r} failed and goes on",
+    # a worker and its processes
+    "keeper_died": "the keeper has died; all that it kept is ended, and it is started again",
+    "zygote_died": "the zygote has died with status {status}, and is started again",
+    "threads_imported": "importing the handlers has started threads, which its children will not have: {threads}",
+    "channel_broken": "what came from process {pid} makes no sense; it is ended: {error}",
+    "stray_output": "process {pid} wrote, for no job, to {stream}: {text}",
     # attempts
     "abort_ordered": "aborting attempt {attempt} of job {job} ({why})",
     "lease_lost": "attempt {attempt} of job {job} is not ours any more: ended it",

@@ -170,6 +170,8 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
     for key, value in (document | document.pop("client", {})).items():
         if key not in known:
             raise Invalid(path.name, f"{key!r} is no setting; docs/settings.md lists them")
+        if isinstance(value, dict | bool):
+            raise Invalid(f"{path.name}: {key}", "is a number, a text, or a list of texts")
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         values[known[key].field] = _read(known[key], text, f"{path.name}: {key}")
     return values

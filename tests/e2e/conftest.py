@@ -105,11 +105,12 @@ class Server:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-            if '"server_listening"' in line:
-                self.url = json.loads(line)["url"]
-                self._listening.set()
+        with self.process.stderr:
+            for line in self.process.stderr:
+                self.lines.append(line)
+                if '"server_listening"' in line:
+                    self.url = json.loads(line)["url"]
+                    self._listening.set()
         self._listening.set()
 
     def ready(self) -> Server:
@@ -200,5 +201,4 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     yield start
     for server in servers:
-        if server.process.poll() is None:
-            server.kill()
+        server.kill()

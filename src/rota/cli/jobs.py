@@ -58,7 +58,7 @@ def jobs(
         return
     rows = [[j.id, show.state(j.display_state), _what(j), j.owner, j.queue, show.age(j.submitted_at), _note(j)]
             for j in found.items]  # fmt: skip
-    show.columns(["ID", "STATE", "WHAT", "OWNER", "QUEUE", "SUBMITTED", "NOTE"], rows)
+    show.columns(["ID", "STATE", "WHAT", "OWNER", "QUEUE", "SUBMITTED", "NOTE"], rows, giving=["WHAT", "NOTE"])
     if found.next is not None:
         click.echo(f"more: add --cursor {found.next}", err=True)
 
@@ -145,7 +145,11 @@ def _show(job: Job, attempts: list[Attempt]) -> None:
         show.block("traceback", job.error.traceback)
     if attempts:
         click.echo()
-        show.columns(["ATTEMPT", "OUTCOME", "STARTED", "TOOK", "WORKER", "NOTE"], [_attempt(a) for a in attempts])
+        show.columns(
+            ["ATTEMPT", "OUTCOME", "STARTED", "TOOK", "WORKER", "NOTE"],
+            [_attempt(a) for a in attempts],
+            giving=["NOTE"],
+        )
 
 
 def _attempt(attempt: Attempt) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ COLOURS = {
     "draining": "yellow",
     "gone": "bright_black",
 }
+_LEAST = 8  # what a column that gives way keeps
 _STEPS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
 _CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (9, 10)}
 
@@ -71,30 +73,32 @@ def line(text: str | None) -> str:
     return lines[0] if lines else ""
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int = 1) -> None:
-    """Print a table; on a terminal all but the first `whole` columns give way when there is too little room."""
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, giving: Sequence[str] = ()) -> None:
+    """Print a table.
+
+    On a terminal the columns named in `giving` (without colours) give way when there is too little room, and one that
+    says `default` in every row is left out.
+    """
+    kept = list(range(len(head)))
     if sys.stdout.isatty():
-        _rich_columns(head, rows, whole)
-        return
-    cells = [[click.unstyle(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
-    for row in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        kept = [at for at in kept if any(row[at] != "default" for row in rows)]
+    widths = {at: max(len(click.unstyle(row[at])) for row in (head, *rows)) for at in kept}
+    if sys.stdout.isatty():
+        _give_way(widths, [at for at in kept if head[at] in giving])
+    for row in ([click.style(name, bold=True) for name in head], *rows):
+        click.echo("  ".join(_fit(row[at], widths[at]) for at in kept).rstrip())
 
 
-def _rich_columns(head: Sequence[str], rows: Sequence[Sequence[str]], whole: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _give_way(widths: dict[int, int], giving: Sequence[int]) -> None:
+    over = sum(widths.values()) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
+    while over > 0 and (wide := [at for at in giving if widths[at] > _LEAST]):
+        widths[max(wide, key=lambda at: widths[at])] -= 1
+        over -= 1
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(head):
-        table.add_column(name, no_wrap=True, overflow="ignore" if at < whole else "ellipsis", min_width=len(name))
-    for at in range(whole):
-        table.columns[at].min_width = max((len(click.unstyle(row[at])) for row in rows), default=0)
-    for row in rows:
-        table.add_row(*(Text.from_ansi(cell) for cell in row))
-    Console().print(table)
+
+def _fit(cell: str, width: int) -> str:
+    long = len(click.unstyle(cell)) - width
+    return cell[: width - 1] + "…" if long > 0 else cell + " " * -long
 
 
 def card(title: str, facts: Sequence[tuple[str, str]]) -> None:

@@ -27,7 +27,11 @@ def workers(server: str | None, as_json: bool) -> None:
     if not found:
         click.echo("no workers; start one: rota worker --app MODULE:NAME", err=True)
         return
-    show.columns(["ID", "STATE", "RUNNING", "SLOTS", "QUEUES", "SEEN", "RUNS"], [_row(worker) for worker in found])
+    show.columns(
+        ["ID", "STATE", "RUNNING", "SLOTS", "QUEUES", "SEEN", "RUNS"],
+        [_row(worker) for worker in found],
+        giving=["QUEUES", "RUNS"],
+    )
 
 
 def _row(worker: Worker) -> list[str]:
@@ -59,10 +63,10 @@ def status(server: str | None, as_json: bool) -> None:
         click.echo(answer)
         return
     stats = msgspec.json.decode(answer)
-    click.echo(f"{stats['workers']} workers with {stats['slots']} slots; {stats['running']} jobs running")
+    click.echo(f"workers {stats['workers']}, slots {stats['slots']}, running {stats['running']}")
     states = [state.value for state in State]
     counts = {"(all)": stats["jobs"], **stats["queues"]}
     rows = [[name, *(str(by_state.get(state, 0)) for state in states)] for name, by_state in counts.items()]
     show.columns(["QUEUE", *(state.upper() for state in states)], rows)
     for queue, seconds in stats["oldest_ready"].items():
-        click.echo(f"the oldest ready job of {show.line(queue)} waits since {show.span(seconds)}")
+        click.echo(f"the oldest ready job of {show.line(queue)} has waited for {show.span(seconds)}")

@@ -1,11 +1,16 @@
-"""Requests and replies over TCP or a Unix socket, for asyncio: the one module that knows httpcore."""
+"""Requests and replies over TCP or a Unix socket, for asyncio: the one module that knows aiohttp.
+
+docs/decisions/0004-http-client.md has the figures of the others.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpcore
+import aiohttp
+from yarl import URL
 
 from rota.client.address import Address
 from rota.client.problems import ServerUnreachable
@@ -13,65 +18,65 @@ from rota.client.transport import CONNECT_S, STREAM_SILENCE_S, Line, Reply, Requ
 
 _CONNECTIONS = 100
 _KEEP_S = 60.0
-_LOST = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+_LARGE = 1 << 20  # larger bodies are sent piece by piece, so that the loop is not blocked
 
 
 class AsyncTransport(Line):
-    """Keeps connections for the next call. Belongs to one event loop."""
+    """Keeps connections for the next call. Belongs to the event loop that makes the first one."""
 
     def __init__(self, address: Address, token: str | None, timeout_s: float) -> None:
         super().__init__(address, token, timeout_s)
-        self._pool = httpcore.AsyncConnectionPool(
-            max_connections=_CONNECTIONS, keepalive_expiry=_KEEP_S, uds=address.socket
-        )
+        # What comes before the path; only a Unix socket's server has no port.
+        self._origin = "http://localhost" if address.socket is not None else str(address)
+        self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request) -> Reply:
         """Send and return the whole reply, whatever its status. Raises ServerUnreachable."""
-        try:
-            response = await self._pool.request(
-                request.method,
-                self._url(request),
-                headers=self._headers(request),
-                content=request.body,
-                extensions=self._timeouts(self.silence_s(request)),
-            )
-        except _LOST as why:
-            raise self._lost(why) from why
-        after = next((value for name, value in response.headers if name.lower() == b"retry-after"), None)
-        retry_after = None if after is None else after.decode("latin-1")
-        return Reply(status=response.status, body=response.content, retry_after=retry_after)
+        async with self._request(request, self.silence_s(request)) as response:
+            body = await response.read()
+        return Reply(status=response.status, body=body, retry_after=response.headers.get("Retry-After"))
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """Open a reply that goes on; give its status and its pieces. Raises ServerUnreachable, then and later."""
-        try:
-            async with self._pool.stream(
-                request.method,
-                self._url(request),
-                headers=self._headers(request),
-                extensions=self._timeouts(max(STREAM_SILENCE_S, self.timeout_s)),
-            ) as response:
-                yield response.status, response.aiter_stream()
-        except _LOST as why:
-            raise self._lost(why) from why
+        async with self._request(request, max(STREAM_SILENCE_S, self.timeout_s)) as response:
+            yield response.status, response.content.iter_any()
 
     async def aclose(self) -> None:
         """Close the connections. Later calls open new ones."""
-        await self._pool.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
-    def _url(self, request: Request) -> httpcore.URL:
-        at = self.address
-        target = (at.prefix + request.path).encode()
-        return httpcore.URL(scheme=at.scheme.encode(), host=at.host.encode(), port=at.port, target=target)
+    @asynccontextmanager
+    async def _request(self, request: Request, silence_s: float) -> AsyncIterator[aiohttp.ClientResponse]:
+        body = request.body
+        try:
+            async with self._opened().request(
+                request.method,
+                URL(self._origin + request.path, encoded=True),
+                data=io.BytesIO(body) if body is not None and len(body) >= _LARGE else body,
+                headers=self.headers(request),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(sock_connect=min(self.timeout_s, CONNECT_S), sock_read=silence_s),
+            ) as response:
+                yield response
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as why:
+            raise self.nobody(why) from why
+        except (aiohttp.ClientError, OSError) as why:  # TimeoutError is an OSError
+            raise why if isinstance(why, ServerUnreachable) else self.broken(why) from why
 
-    def _headers(self, request: Request) -> list[tuple[bytes, bytes]]:
-        return [(name.encode(), value.encode()) for name, value in self.headers(request).items()]
-
-    def _timeouts(self, silence_s: float) -> dict[str, dict[str, float]]:
-        bound = self.timeout_s
-        return {"timeout": {"connect": min(bound, CONNECT_S), "write": bound, "pool": bound, "read": silence_s}}
-
-    def _lost(self, why: Exception) -> ServerUnreachable:
-        if isinstance(why, httpcore.ConnectError | httpcore.ConnectTimeout):
-            return self.nobody(why)
-        return self.broken(TimeoutError() if isinstance(why, httpcore.TimeoutException) else why)
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            path = self.address.socket
+            self._session = aiohttp.ClientSession(
+                connector=(
+                    aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_S)
+                    if path is None
+                    else aiohttp.UnixConnector(path, limit=_CONNECTIONS, keepalive_timeout=_KEEP_S)
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=["Accept-Encoding", "Content-Type"],
+            )
+        return self._session

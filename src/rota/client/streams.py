@@ -21,6 +21,7 @@ class EventStream:
         self._rest = b""
         self._data: list[bytes] = []
         self._kind = b""
+        self._id = last_id
         self.last_id = last_id
 
     def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
@@ -31,6 +32,7 @@ class EventStream:
             if line:
                 self._field(line)
             else:
+                self.last_id = self._id  # only now: half an event is not to be passed over
                 if self._data:
                     events.append((self._kind.decode() or "message", b"\n".join(self._data)))
                 self._data, self._kind = [], b""
@@ -45,7 +47,7 @@ class EventStream:
             case b"event":
                 self._kind = value
             case b"id":
-                self.last_id = value.decode()
+                self._id = value.decode()
 
 
 class _End(Struct):

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
 
 from msgspec import Struct
 
@@ -94,18 +95,37 @@ def _reason(why: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
-        elif isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-            return os.strerror(cause.errno).lower()
+        elif isinstance(cause, OSError) and cause.errno is not None:
+            return (os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)).lower()  # below 0: names
         else:
             cause = cause.__cause__ or cause.__context__
     return str(why) or type(why).__name__
 
 
-class _Connection(HTTPConnection):
-    """A connection to a Unix socket."""
+class _Whole(HTTPConnection):
+    """Sends a request's head and its body at once: in two packets they would wake the server twice."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost")
+    _head: bytes | None = None
+    whole = False
+
+    def send(self, data: Any) -> None:
+        """Keep the head back while `whole` says that a body follows."""
+        if self.whole:
+            self.whole, self._head = False, data
+            return
+        head, self._head = self._head, None
+        super().send(data if head is None else head + data)
+
+
+class _Secure(_Whole, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Local(_Whole):
+    """The same over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -121,7 +141,7 @@ class Transport(Line):
     def __init__(self, address: Address, token: str | None, timeout_s: float) -> None:
         super().__init__(address, token, timeout_s)
         self._pid = os.getpid()
-        self._idle: list[HTTPConnection] = []  # append and pop are atomic: no lock
+        self._idle: list[_Whole] = []  # append and pop are atomic: no lock
         weakref.finalize(
             self, _close_all, self._idle
         )  # most clients live as long as their program and are never closed
@@ -159,14 +179,15 @@ class Transport(Line):
         """Close the connections that are kept. Later calls open new ones."""
         _close_all(self._idle)
 
-    def _begin(self, connection: HTTPConnection, request: Request, silence_s: float) -> HTTPResponse:
+    def _begin(self, connection: _Whole, request: Request, silence_s: float) -> HTTPResponse:
         connection.sock.settimeout(silence_s)
         path = self.address.prefix + request.path
+        connection.whole = request.body is not None and len(request.body) < _PIECE
         with suppress(BrokenPipeError, ConnectionResetError):  # a server that refuses a body answers before all is sent
             connection.request(request.method, path, request.body, self.headers(request))
         return connection.getresponse()
 
-    def _connect(self) -> HTTPConnection:
+    def _connect(self) -> _Whole:
         if self._pid != os.getpid():  # two processes on one connection would read each other's answers
             self._pid = os.getpid()
             self.close()
@@ -186,17 +207,15 @@ class Transport(Line):
             raise self.nobody(why) from why
         return fresh
 
-    def _new(self) -> HTTPConnection:
+    def _new(self) -> _Whole:
         at, timeout = self.address, min(self.timeout_s, CONNECT_S)
         if at.socket is not None:
-            connection: HTTPConnection = _Connection(at.socket)
-            connection.timeout = timeout
-            return connection
-        kind = HTTPSConnection if at.scheme == "https" else HTTPConnection
+            return _Local(at.socket, timeout)
+        kind = _Secure if at.scheme == "https" else _Whole
         return kind(at.host, at.port, timeout=timeout)
 
 
-def _close_all(idle: list[HTTPConnection]) -> None:
+def _close_all(idle: list[_Whole]) -> None:
     with suppress(IndexError):
         while True:
             idle.pop().close()

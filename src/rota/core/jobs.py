@@ -126,7 +126,7 @@ def lane_of(kind: Kind, handler: str | None) -> str:
     return handler or "" if kind == "handler" else SCRIPT_LANE
 
 
-class HandlerSpec(Struct, frozen=True, omit_defaults=True):
+class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A handler as a worker offers it. `mode`: `process` (a process of its own) or `async` (shares an event loop)."""
 
     name: str
@@ -153,7 +153,7 @@ class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
     hook: str | None = None
 
 
-class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How an attempt ended, as its worker saw it.
 
     `retry_in_s`: a snooze's length, or the pause that the handler asked for after an error. `refused`: the handler said
@@ -199,7 +199,7 @@ class Event(Struct, frozen=True, kw_only=True):
     why: str | None = None
 
 
-class LogChunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LogChunk(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A piece of an attempt's output; `n` counts the attempt's chunks from 0, so that a repeated call adds nothing."""
 
     job: str
@@ -210,7 +210,7 @@ class LogChunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: int = 0
 
 
-class ProgressNote(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ProgressNote(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The newest progress of an attempt."""
 
     job: str
@@ -218,7 +218,7 @@ class ProgressNote(Struct, frozen=True, kw_only=True, omit_defaults=True):
     progress: Progress
 
 
-class HookCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HookCall(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A handler's own call of its job's hook; `n` makes it idempotent, as with LogChunk."""
 
     job: str
@@ -254,7 +254,7 @@ class Welcome(Struct, frozen=True, kw_only=True):
     heartbeat_s: float
 
 
-class Held(Struct, frozen=True, kw_only=True):
+class Held(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An attempt that a worker holds, as its heartbeat names it."""
 
     job: str
@@ -291,7 +291,7 @@ class Settled(Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: State | None = None
 
 
-class Free(Struct, frozen=True, kw_only=True):
+class Free(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many more jobs a worker can take now: in processes of their own, async ones, and together."""
 
     process: int

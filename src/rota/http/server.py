@@ -20,6 +20,7 @@ from rota.service.service import Service
 MAX_HEAD = 64 << 10  # bytes of a request line and its headers
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
+_LONGEST_SOCKET = 107  # bytes; the kernel's struct has no more room
 _GRACE_S = 5  # how long requests that have begun may take when the server stops
 
 
@@ -44,7 +45,11 @@ class HttpServer:
         self.port: int = self._listeners[0].getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         if socket_path is not None:
-            self._listeners.append(_listen_at(socket_path))
+            try:
+                self._listeners.append(listen_at(socket_path))
+            except BaseException:
+                self._listeners[0].close()
+                raise
         config = uvicorn.Config(
             app, http=_Protocol, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
             server_header=False, backlog=_BACKLOG, timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
@@ -97,8 +102,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _listen_at(path: Path) -> socket.socket:
+def listen_at(path: Path) -> socket.socket:
     """Bind a Unix socket that only its owner may open; the store's lock says that a file there is a dead server's."""
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        raise Invalid("store", f"{path} is too long for a socket's name: keep the file at a shorter path")
     listener = socket.socket(socket.AF_UNIX)
     try:
         os.fchmod(listener.fileno(), 0o600)  # before the name exists: nobody else gets in between

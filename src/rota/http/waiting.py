@@ -33,7 +33,8 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         return task.result()
     finally:
         gone.cancel()
-        task.cancel()
+        if not task.done():
+            await _cancel(task)
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from rota.core.jobs import Event, LogChunk
@@ -30,16 +31,21 @@ class Feed:
         An empty list says that nothing happened for 15 s. Ends when the server stops.
         """
         seq = after if after is not None else await self._store.read(lambda tx: tx.last_event())
+        loop = asyncio.get_running_loop()
+        spoke_at = loop.time()
         with self._signals.on("events") as waiter:
             while not self._signals.closed:
                 page = await self._page(seq, job)
                 if page:
                     seq = page[-1].seq
                     chosen = [event for event in page if owner in (None, event.owner)]
-                    if chosen:
-                        yield chosen
-                elif not await waiter.wait(TICK_S):
-                    yield []
+                elif await waiter.wait(spoke_at + TICK_S - loop.time()):
+                    continue
+                else:
+                    chosen = []
+                if chosen or loop.time() - spoke_at >= TICK_S:  # others' events are no sign of life to this reader
+                    spoke_at = loop.time()
+                    yield chosen
 
     async def _page(self, seq: int, job: str | None) -> list[Event]:
         if job is None:

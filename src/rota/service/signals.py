@@ -15,6 +15,8 @@ from msgspec import Struct
 from rota.core.states import State
 from rota.service.observer import Observer
 
+Rooms = tuple[tuple[frozenset[str], int], ...]  # groups of lanes, and how many jobs of each group there is room for
+
 
 class Over(Struct, frozen=True):
     """A job that came to an end; how long its last attempt ran, and how long an abort took, in seconds."""
@@ -51,25 +53,26 @@ class Waiter:
 
     async def wait(self, seconds: float) -> bool:
         """Wait to be woken, `seconds` at most."""
-        if seconds <= 0:
-            return self._event.is_set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._event.wait()
         woken = self._event.is_set()
         self._event.clear()
         return woken
 
 
 class _Claimant(Waiter):
-    def __init__(self, lanes: frozenset[str], queues: frozenset[str], room: int) -> None:
+    def __init__(self, rooms: Rooms, queues: frozenset[str]) -> None:
         super().__init__()
-        self.lanes = lanes
-        self.queues = queues
-        self.room = room
+        self._rooms = rooms
+        self._queues = queues
 
-    def serves(self, queue: str, lane: str) -> bool:
-        return lane in self.lanes and (not self.queues or queue in self.queues)
+    def room(self, queue: str, lane: str) -> int:
+        """Return how many jobs of a lane it can take."""
+        if self._queues and queue not in self._queues:
+            return 0
+        return sum(room for lanes, room in self._rooms if lane in lanes)
 
 
 class Signals:
@@ -83,9 +86,9 @@ class Signals:
         self.closed = False
 
     @contextmanager
-    def claimant(self, lanes: frozenset[str], queues: frozenset[str], room: int) -> Iterator[Waiter]:
-        """Wait for jobs of these lanes and queues (empty: all queues)."""
-        waiter = _Claimant(lanes, queues, room)
+    def claimant(self, rooms: Rooms, queues: frozenset[str]) -> Iterator[Waiter]:
+        """Wait for jobs of these lanes, each group with room for so many, and queues (empty: all queues)."""
+        waiter = _Claimant(rooms, queues)
         self._claimants.append(waiter)
         try:
             yield waiter
@@ -145,10 +148,12 @@ class Signals:
 
     def ready(self, queue: str, lane: str, jobs: int) -> None:
         """Wake as many claimants as can take the jobs, not the whole herd; the woken one goes to the end of the line."""
-        for claimant in [c for c in self._claimants if c.serves(queue, lane)]:
+        for claimant in list(self._claimants):
             if jobs <= 0:
                 return
-            claimant.wake()
-            jobs -= claimant.room
-            self._claimants.remove(claimant)
-            self._claimants.append(claimant)
+            room = claimant.room(queue, lane)
+            if room > 0:
+                claimant.wake()
+                jobs -= room
+                self._claimants.remove(claimant)
+                self._claimants.append(claimant)

@@ -21,7 +21,7 @@ from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups, WorkerRow
 
 _BATCH = 500
 _LOOK_S = 1.0  # how long upkeep sleeps at most: one look a second when nothing happens
-_JUMP = 2 * SECOND  # a step of the store's clock, against the monotonic one, that is taken for a jump
+_JUMP_S = 2.0  # a step of the store's clock that is taken for a jump: no more than workers stop before their lease ends
 _ANSWERS_KEPT = 24 * 3600 * SECOND
 _GONE_WORKERS_KEPT = 3600 * SECOND
 
@@ -54,7 +54,8 @@ class Upkeep:
         self._monotonic = monotonic
         self._failed = failed
         self._held_at = 0  # since when every worker has had one lease to be heard of
-        self._clock_offset: int | None = None
+        self._clock_offset: int | None = None  # store less monotonic, when rescue was last held back
+        self._jump = round(min(_JUMP_S, lease_s / 5) * SECOND)
         self._prune_at = 0.0
         self.beat_at = 0.0  # when the loop last went round, on the monotonic clock
 
@@ -80,8 +81,8 @@ class Upkeep:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
         self._signals.upkeep_at = None
         try:
-            now, next_, lanes = await self._store.read(_look)
-            if self._jumped(now):
+            now, jumped, next_, lanes = await self._store.read(self._look)
+            if jumped:
                 await self._hold_rescue(now)
         except Exception as error:  # the store is away: its leases could not be renewed either
             self._failed("look", error)
@@ -139,11 +140,13 @@ class Upkeep:
         async def write(tx: Tx) -> int:
             overdue = await tx.overdue_jobs(tx.now - TIMEOUT_SLACK, _BATCH)
             effects.orders.update(o.worker for o in overdue)
-            late = [o for o in overdue if tx.now > self._fence_at(o)]
+            late = [o for o in overdue if tx.now > self._fence_at(o) and self._is_steady(tx.now)]
             ended = []
             for job in (await tx.lock_jobs(o.job for o in late)).values():
                 if job.state is State.RUNNING and job.deadline_at is not None:
-                    report = Report(job=job.id, attempt=job.attempt, outcome=Outcome.TIMED_OUT, error=_overdue(job))
+                    # An abort that nobody has seen come to its end must not count as confirmed.
+                    outcome = Outcome.TIMED_OUT if job.abort_requested_at is None else Outcome.LOST
+                    report = Report(job=job.id, attempt=job.attempt, outcome=outcome, error=_overdue(job))
                     ended.append(Ended(job, report, settle(job, report, tx.now, self._jitter())))
             await end_attempts(tx, ended, effects)
             return len(ended)
@@ -164,7 +167,7 @@ class Upkeep:
         effects = Effects()
 
         async def write(tx: Tx) -> int:
-            jobs = await tx.lock_jobs(await tx.unnamed_leases(_BATCH))
+            jobs = await tx.lock_jobs(await tx.unnamed_leases(_BATCH) if self._is_steady(tx.now) else [])
             ended = 0
             for charged in (True, False):
                 mine = [job.id for job in jobs.values() if await _is_gone(tx, job) is charged]
@@ -192,16 +195,20 @@ class Upkeep:
         self._prune_at = self._monotonic() + (0.0 if pruned == _BATCH else 60.0)
         return pruned
 
+    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]]]:
+        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes()
+
     def _jumped(self, now: int) -> bool:
-        """Say whether the store's clock was set, or was out of reach, since the last look."""
-        steady = self._clock_offset is not None and self._is_steady(now)
+        """Say whether the store's clock was set, or was out of reach, since rescue was last held back: small steps add up."""
+        if self._clock_offset is not None and self._is_steady(now):
+            return False
         self._clock_offset = now - round(self._monotonic() * SECOND)
-        return not steady
+        return True
 
     def _is_steady(self, now: int) -> bool:
-        """Say whether the clock goes on as it did at the last look; else what it says of leases and deadlines is void."""
+        """Say whether the clock goes as it did; else what it says of leases and deadlines is void."""
         offset = now - round(self._monotonic() * SECOND)
-        return self._clock_offset is None or abs(offset - self._clock_offset) <= _JUMP
+        return self._clock_offset is None or abs(offset - self._clock_offset) <= self._jump
 
     def _has_expired(self, row: WorkerRow, now: int) -> bool:
         """Say whether a worker's lease has run out: it may have been heard of since we looked."""
@@ -213,13 +220,9 @@ class Upkeep:
         await self._store.write(lambda tx: tx.clamp_leases(tx.now + self._lease))
 
     def _fence_at(self, overdue: Overdue) -> int:
-        """Return when an overdue attempt is surely over on its worker: it was told, or has lost its lease, and a grace passed."""
+        """Return when an overdue attempt is over on its worker: it was told, or has lost its lease, and a grace passed."""
         known_at = max(overdue.deadline_at, self._held_at) + TIMEOUT_SLACK
         return known_at + round(overdue.grace_s * SECOND) + self._lease
-
-
-async def _look(tx: Tx) -> tuple[int, Wakeups, list[tuple[str, str]]]:
-    return tx.now, await tx.wakeups(), await tx.ready_lanes()
 
 
 async def _is_gone(tx: Tx, job: Job) -> bool:

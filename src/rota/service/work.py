@@ -35,7 +35,7 @@ from rota.core.times import SECOND, rfc3339
 from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
 from rota.service.observer import Observer
-from rota.service.signals import Effects, Signals, Waiter
+from rota.service.signals import Effects, Rooms, Signals, Waiter
 from rota.store.protocol import Claimed, NewEvent, RunningRow, Store, Tx, WorkerRow
 
 MAX_CLAIM = 1000  # leases in one claim
@@ -51,12 +51,16 @@ class _Offer:
         self.specs: dict[str, HandlerSpec | None] = {spec.name: spec for spec in hello.handlers}
         if hello.scripts:
             self.specs[SCRIPT_LANE] = None
-        self.lanes = frozenset(self.specs)
+        self._async = frozenset(lane for lane in self.specs if self.is_async(lane))
+        self._process = frozenset(self.specs) - self._async
         self.queues = frozenset(hello.queues)
 
     def is_async(self, lane: str) -> bool:
         spec = self.specs[lane]
         return spec is not None and spec.mode == "async"
+
+    def rooms(self, free: Free) -> Rooms:
+        return (self._process, min(free.process, free.total)), (self._async, min(free.asynchronous, free.total))
 
     def serves(self, queue: str, lane: str) -> bool:
         return lane in self.specs and (not self.queues or queue in self.queues)
@@ -103,7 +107,7 @@ class Work:
         """Lease the first jobs in order that this worker can run, or wait for one. Raises NotFound."""
         offer = await self._offer(worker)
         room = min(free.total, free.process + free.asynchronous, MAX_CLAIM)
-        with self._signals.claimant(offer.lanes, offer.queues, max(room, 1)) as waiter:
+        with self._signals.claimant(offer.rooms(free), offer.queues) as waiter:
             leases = await self._claim(worker, offer, free, room)
             if not leases and await self._patience(waiter, wait_s):
                 leases = await self._claim(worker, offer, free, room)
@@ -243,7 +247,7 @@ class Work:
 
         async def write(tx: Tx) -> int:
             row = await tx.get_worker(worker)
-            if row is None or row.gone_at is not None:
+            if row is None or row.gone_at is not None or not only_if(row, tx.now):
                 return 0
             running = await tx.running_of(worker)
             mine = [r.job for r in running if at_once or r.lease_until is None or r.lease_until <= tx.now]

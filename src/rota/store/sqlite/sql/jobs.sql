@@ -27,9 +27,6 @@ SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, su
   max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook
 FROM rota_jobs WHERE id = ?;
 
--- name: job_state
-SELECT state FROM rota_jobs WHERE id = ?;
-
 -- name: after_of
 SELECT after FROM rota_dependencies WHERE job = ? ORDER BY position;
 

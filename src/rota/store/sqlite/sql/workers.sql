@@ -34,6 +34,3 @@ ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, seen_at = excluded.seen_a
 
 -- name: handlers
 SELECT name, spec, seen_at FROM rota_handlers ORDER BY name;
-
--- name: get_handler
-SELECT name, spec, seen_at FROM rota_handlers WHERE name = ?;

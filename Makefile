@@ -1,0 +1,52 @@
+# Rota. `make` alone lists what there is.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+SEEDS  ?= 10000
+PYTEST ?= -n 2 --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test bench check simulate
+
+help: ## list these
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install everything into .venv (Python 3.11 or newer)
+	@echo "Ready: make run, make test."
+
+run: $(STAMP) ## start a server with three workers and watch the tour (ROTA_HOST, ROTA_PORT, ROTA_STORE)
+	@$(BIN)/python -m examples.tour
+
+test: $(STAMP) ## run the tests (one of them: make test PYTEST="tests/core -k retry")
+	$(BIN)/python -m pytest $(PYTEST)
+
+bench: $(STAMP) ## measure, and write bench/RESULTS.md (some rows: make bench ROWS="drain idle")
+	$(BIN)/uv sync --quiet --frozen --inexact --group bench
+	$(BIN)/python -m bench $(ROWS)
+
+check: $(STAMP) ## lint, format, types, import floors
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+simulate: $(STAMP) ## step a whole cluster through SEEDS seeds (make simulate SEEDS=100000)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+# `--inexact` leaves uv itself, and what bench adds, in place.
+$(STAMP): pyproject.toml uv.lock
+	@for python in python3 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "Rota needs Python 3.11 or newer; found: $$(python3 --version 2>/dev/null || echo no python3)." >&2; exit 1; \
+	fi; \
+	if $(BIN)/python -c 'import uv' 2>/dev/null; then exit 0; fi; \
+	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$found cannot make a virtual environment; on Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "Installing into $(VENV) ..."; \
+	$$found -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv sync --quiet --frozen --inexact
+	@touch $@

@@ -1,0 +1,66 @@
+"""How fast a backlog of jobs that do nothing is run: claimed, run, results and history stored, durably."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench import huey_peer
+from bench.figures import Row
+from bench.scale import Scale
+from bench.server import Server, new_store
+
+_JOBS = 100_000
+_WARM_UP = 10_000
+_FIRST = 10  # the priority of the warm-up
+_BULK = 10_000
+_WORKERS = 2
+
+
+def rows(scale: Scale) -> Iterator[Row]:
+    """Drain async and process-isolated jobs, and Huey's for a ratio."""
+    asynchronous = Row(
+        f"drain {_JOBS:,} async jobs, {_WORKERS} workers",
+        [_drain("noop", scale) for _ in scale.repetitions()],
+        "/s",
+        "≥ 12,000/s (issue)",
+    )
+    yield asynchronous
+    yield Row(
+        f"drain {_JOBS:,} process-isolated jobs, {_WORKERS} workers of 1 slot",
+        [_drain("noop_process", scale, slots=1) for _ in scale.repetitions()],
+        "/s",
+        "≥ 5,000/s (issue)",
+    )
+    peer = Row(
+        f"Huey {huey_peer.VERSION} on SQLite (WAL, FULL, results), 2 processes",
+        [huey_peer.drain(scale.jobs(10_000)) for _ in scale.repetitions()],
+        "/s",
+    )
+    yield peer
+    yield Row("async drain over Huey's", [asynchronous.median / peer.median], "times", "≥ 10 (design)")
+
+
+def _drain(handler: str, scale: Scale, slots: int | None = None) -> float:
+    """Return jobs a second, from the first claim to the last settlement, by the store's own times.
+
+    The jobs wait in the store before the workers start. A warm-up of higher priority goes first, so that what is
+    measured starts with everything warm.
+    """
+    count, warm_up = scale.jobs(_JOBS), scale.jobs(_WARM_UP)
+    with new_store() as store:
+        with store.serve(workers=0) as server:
+            _fill(server, handler, warm_up, _FIRST)
+            _fill(server, handler, count, 0)
+        with store.serve(workers=_WORKERS, slots=slots) as server:
+            server.wait_idle()
+        ran, took_s = store.drained(0)
+    if ran != count:
+        raise RuntimeError(f"{ran} of {count} jobs succeeded")
+    return count / took_s
+
+
+def _fill(server: Server, handler: str, count: int, priority: int) -> None:
+    with server.client() as client:
+        for start in range(0, count, _BULK):
+            numbers = range(start, min(start + _BULK, count))
+            client.submit_many([{"handler": handler, "data": {"n": n}, "priority": priority} for n in numbers])

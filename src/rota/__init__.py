@@ -1,0 +1,32 @@
+"""Rota: durable jobs, and aborts that abort. Nothing is imported before it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rota.client.async_client import AsyncClient as AsyncClient
+    from rota.client.client import Client as Client
+    from rota.wiring.inside import submit_in as submit_in
+    from rota.worker.app import Aborted as Aborted
+    from rota.worker.app import App as App
+    from rota.worker.app import Context as Context
+    from rota.worker.app import Refuse as Refuse
+    from rota.worker.app import Retry as Retry
+    from rota.worker.app import Snooze as Snooze
+
+_HOMES = dict.fromkeys(("Aborted", "App", "Context", "Refuse", "Retry", "Snooze"), "rota.worker.app") | {
+    "AsyncClient": "rota.client.async_client",
+    "Client": "rota.client.client",
+    "submit_in": "rota.wiring.inside",
+}
+__all__ = ["Aborted", "App", "AsyncClient", "Client", "Context", "Refuse", "Retry", "Snooze", "submit_in"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: a handler's module needs no client, and a worker's keeper needs nothing."""
+    if (home := _HOMES.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value

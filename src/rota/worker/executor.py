@@ -1,0 +1,32 @@
+"""What runs attempts, as the supervisor sees it. `rota.worker.pool.Pool` is the real one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rota.core.jobs import HandlerSpec, Lease, Report
+from rota.core.states import Outcome
+
+
+class Executor(Protocol):
+    """Runs attempts, each to the proven end of its process tree."""
+
+    async def start(self) -> list[HandlerSpec]:
+        """Import the handlers and get ready to run. Also after `close`, with fresh code. Raises when they do not import."""
+        ...
+
+    async def run(self, lease: Lease) -> Report:
+        """Run one attempt to the end of its tree; enforces its timeout. Raises only when the executor itself is broken."""
+        ...
+
+    def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:
+        """Start to end an attempt; its `run` returns what really happened, else `outcome`. Unknown: no effect."""
+        ...
+
+    async def kill_all(self) -> None:
+        """End everything that runs now, without grace; returns when it is gone."""
+        ...
+
+    async def close(self) -> None:
+        """End all processes. Idempotent."""
+        ...

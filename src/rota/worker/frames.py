@@ -1,0 +1,130 @@
+"""What the supervisor and the children of a worker say to each other, as MessagePack; with script children, as JSON.
+
+    supervisor → child   Start, Cancel, Swept; RunScript
+    child → supervisor   Done, Said, Moved, Hooked; Exited
+
+`run` is the supervisor's number of the attempt, for as short a frame as can be. Payloads stay JSON, in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from rota.core.jobs import Failure, HandlerSpec
+from rota.core.states import Outcome
+from rota.worker.framing import frame
+
+Stream = Literal["stdout", "stderr", "log"]
+
+
+class Start(Struct, array_like=True, tag=1):
+    """Run a handler."""
+
+    run: int
+    job: str
+    attempt: int
+    handler: str
+    data: bytes
+    args: bytes
+    owner: str
+    timeout_s: float | None = None
+
+
+class Cancel(Struct, array_like=True, tag=2):
+    """Cancel a handler's task (async children only; the others get SIGTERM)."""
+
+    run: int
+
+
+class Swept(Struct, array_like=True, tag=3):
+    """What the last attempt had left behind is gone: reap it, and clean up."""
+
+
+class RunScript(Struct, array_like=True, tag=4):
+    """Run a script; `data`, when there is any, is its standard input."""
+
+    run: int
+    job: str
+    attempt: int
+    script: str
+    data: str | None
+    owner: str
+    timeout_s: float | None = None
+
+
+class Done(Struct, array_like=True, tag=5):
+    """A handler ended. `aborting`: it had been told to end; `left`: processes remain; `worn`: replace this child."""
+
+    run: int
+    outcome: Outcome
+    result: bytes | None = None
+    error: Failure | None = None
+    retry_in_s: float | None = None
+    refused: bool = False
+    aborting: bool = False
+    left: bool = False
+    worn: bool = False
+
+
+class Said(Struct, array_like=True, tag=6):
+    """A piece of an attempt's output that did not go through a pipe."""
+
+    run: int
+    stream: Stream
+    text: bytes
+
+
+class Moved(Struct, array_like=True, tag=7):
+    """An attempt's newest progress."""
+
+    run: int
+    fraction: float | None
+    message: str
+
+
+class Hooked(Struct, array_like=True, tag=8):
+    """A handler calls its job's hook; `n` counts its calls from 0."""
+
+    run: int
+    n: int
+    data: bytes
+
+
+class Exited(Struct, array_like=True, tag=9):
+    """A script's bash ended; `status` as waitpid gives it."""
+
+    run: int
+    status: int
+    aborting: bool = False
+    left: bool = False
+
+
+class Imported(Struct):
+    """What the zygote tells the supervisor: its handlers, or what is wrong."""
+
+    handlers: list[HandlerSpec] = []
+    wrong: str | None = None
+    threads: list[str] = []
+
+
+ToChild = Start | Cancel | Swept | RunScript
+FromChild = Done | Said | Moved | Hooked | Exited
+
+_encoder = msgspec.msgpack.Encoder()
+decode_to_child = msgspec.msgpack.Decoder(ToChild).decode
+decode_from_child = msgspec.msgpack.Decoder(FromChild).decode
+decode_from_script = msgspec.json.Decoder(FromChild).decode
+_encode_json = msgspec.json.Encoder().encode
+
+
+def encode(message: ToChild | FromChild) -> bytes:
+    """Return a message as a frame of MessagePack."""
+    return frame(_encoder.encode(message))
+
+
+def encode_for_script(message: ToChild) -> bytes:
+    """Return a message as a frame of JSON: script children know nothing but the standard library."""
+    return frame(_encode_json(message))

@@ -1,0 +1,186 @@
+"""A child as the pool sees it: its channel, the pipes of its output, and the attempts that it runs.
+
+Nothing here blocks: what a child does not read waits in a buffer of its own, what it writes is read in small pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Literal, Protocol
+
+from rota import log
+from rota.core.jobs import Lease, Report
+from rota.core.states import Outcome
+from rota.worker import frames
+from rota.worker.capture import Capture
+from rota.worker.frames import Done, Exited, Stream
+from rota.worker.framing import BrokenFrame, Splitter
+
+ChildKind = Literal["process", "async", "script"]
+
+_PIECE = 16 << 10
+_GULP = 1 << 18  # where the output is dropped anyway
+_PIPE = 1 << 16  # what a pipe holds
+_log = log.get("worker.child")
+
+
+class Running:
+    """One attempt on its way through the pool. `stopped_as` is the outcome that whoever stopped it gave."""
+
+    __slots__ = ("capture", "child", "done", "ended", "lease", "number", "report", "stopped_as", "stopped_at", "timer")
+
+    def __init__(self, lease: Lease, number: int, capture: Capture, report: asyncio.Future[Report]) -> None:
+        self.lease = lease
+        self.number = number
+        self.capture = capture
+        self.report = report
+        self.child: ChildHandle | None = None
+        self.done: Done | Exited | None = None  # what the child said
+        self.ended: asyncio.Event | None = None  # set with `done`, where somebody waits for it
+        self.stopped_as: Outcome | None = None
+        self.stopped_at = 0.0  # by the loop's clock
+        self.timer: asyncio.TimerHandle | None = None
+
+    def finish(self, report: Report) -> None:
+        """Deliver the report, after all output."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.capture.finish()
+        if not self.report.done():
+            self.report.set_result(report)
+
+
+class Owner(Protocol):
+    """Who hears what a child says."""
+
+    def heard(self, child: ChildHandle, message: frames.FromChild) -> None:
+        """Take a message."""
+        ...
+
+    def hung_up(self, child: ChildHandle) -> None:
+        """Hear that a child's channel is closed or broken."""
+        ...
+
+
+class ChildHandle:
+    """The supervisor's ends of one child. `fds()` are the child's, to be passed on and then closed."""
+
+    def __init__(self, number: int, kind: ChildKind, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
+        self.number = number
+        self.kind = kind
+        self.pid = 0
+        self.runs: dict[int, Running] = {}
+        self.ending = False  # it gets no more work; `gone` will come
+        self.stopped = False  # ended because an attempt of it had to end
+        self.killed = False  # ended because all had to end
+        self.end_at = 0.0  # when its end began, by the loop's clock
+        self.why = ""  # how it ended, where its status does not say
+        self._owner = owner
+        self._loop = loop
+        self._channel, self._theirs = socket.socketpair()
+        out, self._out = os.pipe()
+        err, self._err = os.pipe()
+        self._pipes: dict[int, Stream] = {out: "stdout", err: "stderr"}
+        self._splitter = Splitter()
+        self._waiting = bytearray()
+        self._encode = frames.encode_for_script if kind == "script" else frames.encode
+        self._decode = frames.decode_from_script if kind == "script" else frames.decode_from_child
+        self._channel.setblocking(False)
+        loop.add_reader(self._channel, self._read)
+        for fd in self._pipes:
+            os.set_blocking(fd, False)
+            loop.add_reader(fd, self._read_pipe, fd)
+
+    def fds(self) -> list[int]:
+        """Return the child's ends: channel, stdout, stderr."""
+        return [self._theirs.fileno(), self._out, self._err]
+
+    def handed_over(self) -> None:
+        """Close the child's ends here: the child has them."""
+        self._theirs.close()
+        os.close(self._out)
+        os.close(self._err)
+
+    def send(self, message: frames.ToChild) -> None:
+        """Send a message, now or as soon as the child reads."""
+        data = self._encode(message)
+        if not self._waiting:
+            try:
+                sent = self._channel.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:  # it has died: the reader notices, and the keeper tells
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._channel, self._write)
+        self._waiting += data
+
+    def drain(self) -> None:
+        """Read what the child has written until now."""
+        for fd in self._pipes:
+            taken = 0
+            while taken < _PIPE and (got := self._take(fd)) > 0:
+                taken += got
+
+    def hang_up(self) -> None:
+        """Close the channel: a child that waits for work ends."""
+        if self._channel.fileno() >= 0:
+            self._loop.remove_reader(self._channel)
+            self._loop.remove_writer(self._channel)
+            self._channel.close()
+
+    def close(self) -> None:
+        """Close everything; the child is gone, and what it wrote is read."""
+        self.hang_up()
+        for fd in self._pipes:
+            self._loop.remove_reader(fd)
+            os.close(fd)
+        self._pipes = {}
+
+    def _read(self) -> None:
+        try:
+            data = self._channel.recv(1 << 18)
+            messages = [self._decode(body) for body in self._splitter.feed(data)]
+        except BlockingIOError:
+            return
+        except (OSError, BrokenFrame, ValueError) as wrong:
+            _log.warning("channel_broken", pid=self.pid, error=str(wrong))
+            data, messages = b"", []
+        for message in messages:
+            self._owner.heard(self, message)
+        if not data and self._channel.fileno() >= 0:
+            self.hang_up()
+            self._owner.hung_up(self)
+
+    def _write(self) -> None:
+        try:
+            sent = self._channel.send(self._waiting)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._waiting)
+        del self._waiting[:sent]
+        if not self._waiting:
+            self._loop.remove_writer(self._channel)
+
+    def _read_pipe(self, fd: int) -> None:
+        if self._take(fd) == 0:
+            self._loop.remove_reader(fd)
+
+    def _take(self, fd: int) -> int:
+        """Read one piece of output and return its size: 0 at the end of file, -1 when there is none now."""
+        stream = self._pipes[fd]
+        run = next(iter(self.runs.values())) if self.runs and self.kind != "async" else None
+        try:
+            data = os.read(fd, _GULP if run is not None and run.capture.full(stream) else _PIECE)
+        except BlockingIOError:
+            return -1
+        if run is not None:
+            run.capture.feed(stream, data)
+        elif data:
+            _log.info("stray_output", pid=self.pid, stream=stream, text=data.decode("utf-8", "replace").rstrip())
+        return len(data)

@@ -1,0 +1,316 @@
+"""The keeper: parent of all that runs jobs, and the one that ends it. Small, one thread, standard library only.
+
+It is the subreaper of everything below it, so whatever the jobs start stays below it: a process that is below the
+keeper, and not in the tree of a child that it knows, is the orphan of a child that has died, and is killed at sight.
+When its control socket reads end-of-file the worker is gone: it kills everything, looks until nobody is left, and ends.
+
+Orders from the supervisor (JSON datagrams; descriptors ride along):
+    zygote {apps, ...} + report              start the zygote
+    fork   {id, kind}  + channel, out, err   a child from the zygote (kinds `process` and `async`)
+    script {id}        + channel, out, err   a script child, forked from here
+    end    {id, grace}                       end a child and all below it
+    sweep  {id, ref, mark, grace}            end what is below a child, or only what carries a mark; not the child
+    kill_all                                 end all children now
+Answers: started {id, pid} · gone {id, status, proof} · swept {ref, proof, others} · zygote_gone {status}.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from rota.worker import proctree
+from rota.worker.birth import PLAIN_SIGNALS, become_child, close_all_but
+from rota.worker.child_script import ScriptChild, discard
+from rota.worker.framing import receive_with_fds
+from rota.worker.ladder import Ladder
+
+_WATCH_S = 0.01
+
+
+class Keeper:
+    """Keeps the children of one worker. `folder` holds the working folders of scripts."""
+
+    def __init__(self, control: socket.socket, folder: str, alarm: int) -> None:
+        self._control = control
+        self._folder = folder
+        self._alarm = alarm  # reads when SIGCHLD came
+        self._pid = os.getpid()
+        self._pids: dict[int, int] = {}  # of the children that live, by their ids
+        self._ids: dict[int, int] = {}  # the other way round
+        self._status: dict[int, int] = {}  # of those that have died, while their ladder goes on
+        self._ladders: dict[int, Ladder] = {}  # the ends of whole children, by id
+        self._sweeps: list[Ladder] = []
+        self._zygote: tuple[int, socket.socket] | None = None
+        self._cleaners: set[int] = set()
+        self._answers: deque[bytes] = deque()
+        self._poll = select.poll()
+        self._poll.register(alarm, select.POLLIN)
+        self._poll.register(control, select.POLLIN)
+
+    def run(self) -> None:
+        """Keep until the worker is gone, then leave nothing behind."""
+        while self._serve():
+            pass
+        self._end_everything()
+
+    def _serve(self) -> bool:
+        """Wait for something to do and do it; False when the worker is gone."""
+        self._poll.modify(self._control, select.POLLIN | (select.POLLOUT if self._answers else 0))
+        self._poll.poll(self._pause_ms())
+        self._hear_zygote()
+        self._reap()
+        if not self._obey():
+            return False
+        self._climb()
+        self._send_answers()
+        return True
+
+    def _pause_ms(self) -> float | None:
+        ladders = [*self._ladders.values(), *self._sweeps]
+        if not ladders:
+            return None
+        return max(0.0, (min(ladder.due for ladder in ladders) - time.monotonic()) * 1000)
+
+    # --- what comes in
+
+    def _obey(self) -> bool:
+        while True:
+            try:
+                message, fds = receive_with_fds(self._control, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            if not message:
+                return False
+            order = json.loads(message)
+            try:
+                self._handle(order, fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    def _handle(self, order: dict[str, Any], fds: list[int]) -> None:
+        now = time.monotonic()
+        match order["do"]:
+            case "zygote":
+                self._start_zygote(order, fds)
+            case "fork":
+                self._ask_zygote(order, fds)
+            case "script":
+                self._fork_script(order["id"], fds)
+            case "end" if order["id"] in self._pids:
+                self._end(order["id"], order["grace"], now)
+            case "sweep":
+                self._sweep(order, now)
+            case "kill_all":
+                for child in list(self._pids):
+                    self._end(child, 0.0, now)
+
+    def _hear_zygote(self) -> None:
+        if self._zygote is None:
+            return
+        with suppress(OSError):
+            while message := self._zygote[1].recv(1 << 12, socket.MSG_DONTWAIT):
+                born = json.loads(message)
+                self._register(born["id"], born["pid"])
+
+    def _reap(self) -> None:
+        try:
+            os.read(self._alarm, 512)
+        except BlockingIOError:
+            return
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                self._cleaners.discard(pid)
+                if pid in self._ids:
+                    self._bury(pid, status)
+                elif self._zygote is not None and pid == self._zygote[0]:
+                    self._lose_zygote(status)
+        now = time.monotonic()
+        for ladder in self._ladders.values():
+            ladder.due = now  # whoever has died may have been the last one
+
+    def _bury(self, pid: int, status: int) -> None:
+        child = self._ids.pop(pid)
+        del self._pids[child]
+        self._status[child] = status
+        now = time.monotonic()
+        if child not in self._ladders:
+            self._end(child, 0.0, now)
+        self._ladders[child].hurry(now)  # what held the tree together is gone: the rest are orphans
+
+    # --- children
+
+    def _start_zygote(self, order: dict[str, Any], fds: list[int]) -> None:
+        if self._zygote is not None:
+            proctree.send([self._zygote[0]], signal.SIGKILL)
+            self._zygote[1].close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            setup = {**order, "orders": theirs.fileno(), "report": fds[0], "keeper": self._pid}
+            os.set_inheritable(theirs.fileno(), True)
+            os.set_inheritable(fds[0], True)
+            command = [sys.executable, "-m", "rota.worker.zygote", json.dumps(setup)]
+            pid = os.posix_spawn(sys.executable, command, os.environ, setsigdef=PLAIN_SIGNALS)
+        self._zygote = (pid, ours)
+        self._poll.register(ours, select.POLLIN)
+
+    def _ask_zygote(self, order: dict[str, Any], fds: list[int]) -> None:
+        with suppress(OSError):  # a zygote that has died: `zygote_gone` says so
+            if self._zygote is not None:
+                socket.send_fds(self._zygote[1], [json.dumps(order).encode()], fds)
+
+    def _lose_zygote(self, status: int) -> None:
+        assert self._zygote is not None, "it was the one that died"
+        self._poll.unregister(self._zygote[1])
+        self._zygote[1].close()
+        self._zygote = None
+        self._sweeps.append(Ladder(self._orphans, 0.0, time.monotonic(), lambda _proof: None))
+        self._answer("zygote_gone", status=status)
+
+    def _fork_script(self, child: int, fds: list[int]) -> None:
+        folder = os.path.join(self._folder, str(child))
+        pid = os.fork()
+        if pid:
+            self._register(child, pid)
+            return
+        try:
+            become_child(self._pid, fds)
+            close_all_but(fds[:1])
+            ScriptChild(socket.socket(fileno=fds[0]), folder).serve()
+        except BaseException:  # whatever it is: this process must not go back into the keeper's loop
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(1)
+
+    def _register(self, child: int, pid: int) -> None:
+        self._pids[child] = pid
+        self._ids[pid] = child
+        self._answer("started", id=child, pid=pid)
+
+    # --- ends
+
+    def _end(self, child: int, grace_s: float, now: float) -> None:
+        if (ladder := self._ladders.get(child)) is not None:
+            if grace_s <= 0:
+                ladder.hurry(now)
+            return
+
+        def told(proof: dict[str, Any]) -> None:
+            del self._ladders[child]
+            self._answer("gone", id=child, status=self._status.pop(child, None), proof=proof)
+            self._discard(os.path.join(self._folder, str(child)))
+
+        self._ladders[child] = Ladder(lambda: self._tree(child), grace_s, now, told)
+
+    def _sweep(self, order: dict[str, Any], now: float) -> None:
+        child, mark = order["id"], order["mark"]
+
+        def told(proof: dict[str, Any]) -> None:
+            others = [] if mark is None else list(self._marks(child).items())
+            self._answer("swept", ref=order["ref"], proof=proof, others=others)
+
+        if mark is None:
+            look: Callable[[], list[int]] = lambda: self._below(child)  # noqa: E731
+        else:
+            look = lambda: [pid for pid, whose in self._marks(child).items() if whose == mark]  # noqa: E731
+        self._sweeps.append(Ladder(look, order["grace"], now, told, _WATCH_S))
+
+    def _tree(self, child: int) -> list[int]:
+        """Return a child and all below it; once it has died, the orphans."""
+        pid = self._pids.get(child)
+        return self._orphans() if pid is None else [pid, *proctree.descendants([pid])]
+
+    def _below(self, child: int) -> list[int]:
+        pid = self._pids.get(child)
+        return [] if pid is None else proctree.descendants([pid])
+
+    def _marks(self, child: int) -> dict[int, str | None]:
+        pid = self._pids.get(child)
+        return {} if pid is None else proctree.marks(pid)
+
+    def _orphans(self) -> list[int]:
+        ours = proctree.children(self._pid)
+        self._hear_zygote()  # whoever is in the list, and was announced, was announced before
+        zygote = self._zygote[0] if self._zygote is not None else 0
+        orphans = [p for p in ours if p not in self._ids and p != zygote and p not in self._cleaners]
+        orphans = [p for p in orphans if proctree.is_alive(p)]
+        return orphans + proctree.descendants(orphans)
+
+    def _climb(self) -> None:
+        now = time.monotonic()
+        for ladder in list(self._ladders.values()):
+            if ladder.due <= now:
+                ladder.step(now, time.monotonic)
+        self._sweeps = [s for s in self._sweeps if s.due > now or not s.step(now, time.monotonic)]
+
+    def _end_everything(self) -> None:
+        """Kill all, whoever it is, until nobody is left; then remove the folders of scripts."""
+        self._ids.clear()
+        self._pids.clear()
+        if self._zygote is not None:
+            self._zygote[1].close()
+            self._zygote = None
+        over = False
+        ladder = Ladder(self._orphans, 0.0, time.monotonic(), lambda _proof: None)
+        while not over:
+            over = ladder.step(time.monotonic(), time.monotonic)
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            time.sleep(0.0005)
+        discard(self._folder)
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
+
+    def _discard(self, folder: str) -> None:
+        if os.path.isdir(folder):
+            self._cleaners.add(discard(folder))
+
+    # --- answers
+
+    def _answer(self, say: str, **fields: Any) -> None:
+        self._answers.append(json.dumps({"say": say, **fields}).encode())
+
+    def _send_answers(self) -> None:
+        with suppress(BlockingIOError):
+            while self._answers:
+                self._control.send(self._answers[0], socket.MSG_DONTWAIT)
+                self._answers.popleft()
+
+
+def main() -> None:
+    """Keep, as the program that the supervisor starts: `keeper FD FOLDER KEEP_FDS...`."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    for fd in map(int, sys.argv[3:]):
+        os.set_inheritable(fd, False)
+    os.setsid()
+    proctree.become_subreaper()
+    alarm, ring = os.pipe()
+    os.set_blocking(alarm, False)
+    os.set_blocking(ring, False)
+    signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the worker decides when all ends
+        signal.signal(number, signal.SIG_IGN)
+    gc.freeze()
+    Keeper(control, sys.argv[2], alarm).run()
+
+
+if __name__ == "__main__":
+    main()

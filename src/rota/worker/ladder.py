@@ -1,0 +1,100 @@
+"""Ending processes: SIGTERM to all at once, SIGKILL after the grace, and looking until nobody is left.
+
+Pure but for signals: who is to end is looked up anew at each step, and the time comes from outside.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from rota.worker import proctree
+
+_PASSES = 3  # over a tree within one step: what forks while it is swept is found by the next pass
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.0005, 0.02
+_GIVE_UP_S = 10.0  # after SIGKILL; what is left by then is stuck in the kernel
+
+
+class Ladder:
+    """The end of some processes. `look` returns those that are alive; `told` hears the proof when there are none.
+
+    While the grace lasts the ladder looks every `watch_s` seconds (None: it is enough to look when a child of the
+    keeper has died).
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], list[int]],
+        grace_s: float,
+        now: float,
+        told: Callable[[dict[str, Any]], None],
+        watch_s: float | None = None,
+    ) -> None:
+        self._look = look
+        self._began = now
+        self._kill_at = now + grace_s
+        self._told = told
+        self._watch_s = watch_s
+        self._signals: list[tuple[str, float]] = []
+        self._seen: set[int] = set()
+        self._wait_s = _FIRST_WAIT_S
+        self.due = now
+
+    def hurry(self, now: float) -> None:
+        """End the grace now."""
+        self._kill_at = min(self._kill_at, now)
+        self.due = now
+
+    def step(self, now: float, clock: Callable[[], float]) -> bool:
+        """Do what is due, and say whether nobody is left; else `due` is when to step again, at the latest."""
+        if now < self._kill_at:
+            over = self._term(now)
+        else:
+            over = self._kill(now)
+        if over or now > self._kill_at + _GIVE_UP_S:
+            survivors = [] if over else self._look()
+            self._told(
+                {
+                    "signals": self._signals,
+                    "processes": len(self._seen),
+                    "survivors": survivors,
+                    "took_s": round(clock() - self._began, 6),
+                }
+            )
+            return True
+        return False
+
+    def _term(self, now: float) -> bool:
+        live = self._see()
+        if live and not self._signals:
+            self._signals.append(("TERM", round(now - self._began, 6)))
+            told: set[int] = set()
+            for _ in range(_PASSES):
+                proctree.send(live, signal.SIGTERM)
+                proctree.send(live, signal.SIGCONT)  # a stopped process hears nothing else
+                told.update(live)
+                live = [pid for pid in self._see() if pid not in told]
+                if not live:
+                    break
+            live = self._see()
+        self.due = self._kill_at if self._watch_s is None else min(self._kill_at, now + self._watch_s)
+        return not live
+
+    def _kill(self, now: float) -> bool:
+        live = self._see()
+        if live and not any(name == "KILL" for name, _ in self._signals):
+            self._signals.append(("KILL", round(now - self._began, 6)))
+        for _ in range(_PASSES):
+            if not live:
+                return True
+            proctree.send(live, signal.SIGKILL)
+            live = self._see()
+        self.due = now + self._wait_s
+        self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
+        return not live
+
+    def _see(self) -> list[int]:
+        live = self._look()
+        self._seen.update(live)
+        return live

@@ -1,0 +1,396 @@
+"""The executor as the supervisor sees it: a lease goes in, a report comes out when its process tree is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from msgspec import Raw
+
+from rota.core.jobs import (
+    Failure,
+    HandlerSpec,
+    HookCall,
+    Lease,
+    LogChunk,
+    Progress,
+    ProgressNote,
+    Proof,
+    Report,
+)
+from rota.core.states import Outcome
+from rota.worker import frames, verdict
+from rota.worker.capture import Capture
+from rota.worker.frames import Cancel, Done, Exited, Hooked, Moved, RunScript, Said, Start, Swept
+from rota.worker.handle import ChildHandle, ChildKind, Running
+from rota.worker.nursery import AppError, Nursery, Unborn
+from rota.worker.oom import OomWatch
+from rota.worker.proctree import mark
+
+__all__ = ["AppError", "Pool"]
+
+_BIRTHS = 3  # how often a child is tried to be started for one attempt
+_BIRTH_S = 30.0
+_LOOK_AGAIN_S = 0.05  # what is unmarked only because it has not yet become its program has by then
+_NO_PROOF = Proof()
+
+Output = LogChunk | ProgressNote | HookCall
+
+
+class Pool:
+    """Runs attempts in children: sync handlers one in each, async handlers all in one, scripts one in each.
+
+    `slots` bounds how many warm children of a kind are kept, not how many attempts run: whoever calls `run` counts.
+    A child is replaced after `recycle_jobs` attempts, or when it has grown by `recycle_bytes`. `keep_fds` stay open
+    until all processes of the pool have ended, whatever ends them. The pool owns its process's children: nothing else
+    may start processes in sessions of their own beside it.
+    """
+
+    def __init__(
+        self,
+        apps: Sequence[str],
+        *,
+        slots: int,
+        scripts: bool,
+        on_output: Callable[[Output], None],
+        recycle_jobs: int = 10_000,
+        recycle_bytes: int = 512 << 20,
+        keep_fds: Sequence[int] = (),
+    ) -> None:
+        self._slots = slots
+        self._scripts = scripts
+        self._tell = on_output
+        self._nursery = Nursery(self, apps, recycle_jobs, recycle_bytes, keep_fds)
+        self._numbers = itertools.count(1)
+        self._kinds: dict[str, ChildKind] = {}
+        self._running: dict[tuple[str, int], Running] = {}
+        self._idle: dict[ChildKind, list[ChildHandle]] = {"process": [], "script": []}
+        self._async: ChildHandle | None = None
+        self._async_birth: asyncio.Task[ChildHandle] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> list[HandlerSpec]:
+        """Start the processes, import the handlers and return them; also after `close`. Raises AppError."""
+        self._loop = asyncio.get_running_loop()
+        self._oom = OomWatch()
+        try:
+            handlers = await self._nursery.open()
+        except BaseException:
+            await self.close()
+            raise
+        self._kinds = {spec.name: "async" if spec.mode == "async" else "process" for spec in handlers}
+        return handlers
+
+    async def run(self, lease: Lease) -> Report:
+        """Run one attempt to the proven end of its tree; enforces its timeout. Never raises for what a job does."""
+        kind = self._kind(lease)
+        run = Running(
+            lease,
+            next(self._numbers),
+            Capture(lease.job, lease.attempt, self._tell, self._loop),
+            self._loop.create_future(),
+        )
+        if kind is None:
+            what = "scripts" if lease.kind == "script" else f"a handler named {lease.handler!r}"
+            error = Failure("UnknownHandler", f"this worker does not offer {what}")
+            return Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.ERRORED, error=error)
+        key = (lease.job, lease.attempt)
+        self._running[key] = run
+        try:
+            child = self._free_child(kind)
+            if child is not None:
+                self._begin(child, run)
+            else:
+                await self._begin_with_new(kind, run)
+            return await run.report
+        except asyncio.CancelledError:
+            self._stop(run, 0.0, Outcome.INTERRUPTED)
+            raise
+        finally:
+            del self._running[key]
+
+    def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:
+        """Start to end an attempt; its `run` returns what really happened, else `outcome`. Unknown: no effect."""
+        run = self._running.get((job, attempt))
+        if run is not None:
+            self._stop(run, grace_s, outcome)
+
+    async def kill_all(self) -> None:
+        """End everything that runs now, without grace; returns when it is gone. All `run` return reports of loss."""
+        for run in self._running.values():
+            if run.child is None:
+                run.finish(verdict.report_lost(run, "killed before it began", None, charged=False))
+        await self._nursery.kill_all()
+
+    async def close(self) -> None:
+        """End all processes. Idempotent."""
+        for run in self._running.values():
+            if run.child is None:
+                run.finish(verdict.report_lost(run, "killed before it began", None, charged=False))
+        await self._nursery.close()
+        for task in list(self._tasks):
+            task.cancel()
+
+    # --- to a child
+
+    def _kind(self, lease: Lease) -> ChildKind | None:
+        if lease.kind == "script":
+            return "script" if self._scripts else None
+        return self._kinds.get(lease.handler or "")
+
+    def _free_child(self, kind: ChildKind) -> ChildHandle | None:
+        if kind == "async":
+            return self._async
+        idle = self._idle[kind]
+        while idle:
+            child = idle.pop()  # the one that was used last: its memory is warm
+            if not child.ending:
+                return child
+        return None
+
+    async def _begin_with_new(self, kind: ChildKind, run: Running) -> None:
+        birth = self._do(self._new_async() if kind == "async" else self._new(kind))
+        await asyncio.wait([birth, run.report], return_when=asyncio.FIRST_COMPLETED)
+        if run.report.done():  # stopped meanwhile
+            birth.add_done_callback(self._release_born)
+            return
+        try:
+            self._begin(birth.result(), run)
+        except (Unborn, TimeoutError):
+            run.finish(verdict.report_lost(run, "no process could be started for it", None, charged=False))
+
+    async def _new(self, kind: ChildKind) -> ChildHandle:
+        async with asyncio.timeout(_BIRTH_S):
+            for _ in range(_BIRTHS - 1):
+                try:
+                    return await self._nursery.bear(kind)
+                except Unborn:
+                    continue
+            return await self._nursery.bear(kind)
+
+    async def _new_async(self) -> ChildHandle:
+        """Return the async child; whoever comes while it is being started waits for the same one."""
+        if self._async_birth is None:
+            self._async_birth = self._do(self._new("async"))
+            self._async_birth.add_done_callback(self._async_born)
+        return await asyncio.shield(self._async_birth)
+
+    def _async_born(self, birth: asyncio.Task[ChildHandle]) -> None:
+        self._async_birth = None
+        if not birth.cancelled() and birth.exception() is None and not birth.result().ending:
+            self._async = birth.result()
+
+    def _release_born(self, birth: asyncio.Task[ChildHandle]) -> None:
+        if not birth.cancelled() and birth.exception() is None:
+            self._release(birth.result(), worn=False)
+
+    def _begin(self, child: ChildHandle, run: Running) -> None:
+        lease = run.lease
+        run.child = child
+        child.runs[run.number] = run
+        if lease.timeout_s is not None:
+            run.timer = self._loop.call_later(lease.timeout_s, self._stop, run, lease.grace_s, Outcome.TIMED_OUT)
+        if child.kind == "script":
+            data = bytes(lease.data).decode()
+            text = None if data == "null" else data
+            child.send(
+                RunScript(run.number, lease.job, lease.attempt, lease.script or "", text, lease.owner, lease.timeout_s)
+            )
+        else:
+            child.send(
+                Start(
+                    run.number,
+                    lease.job,
+                    lease.attempt,
+                    lease.handler or "",
+                    bytes(lease.data),
+                    bytes(lease.args),
+                    lease.owner,
+                    lease.timeout_s,
+                )
+            )
+
+    # --- what children say
+
+    def heard(self, child: ChildHandle, message: frames.FromChild) -> None:
+        """Take a message of a child."""
+        run = child.runs.get(message.run)
+        if run is None:
+            return
+        match message:
+            case Done() | Exited():
+                if run.done is None:
+                    self._ended(child, run, message)
+            case Said(stream=stream, text=text):
+                run.capture.feed(stream, text)
+            case Moved(fraction=fraction, message=text):
+                progress = Progress(fraction=fraction, message=text)
+                self._tell(ProgressNote(job=run.lease.job, attempt=run.lease.attempt, progress=progress))
+            case Hooked(n=n, data=data):
+                self._tell(HookCall(job=run.lease.job, attempt=run.lease.attempt, n=n, data=Raw(data)))
+
+    def hung_up(self, child: ChildHandle) -> None:
+        """Hear that a child has died, or closed its channel, and can be told nothing any more."""
+        if not child.ending:
+            self._nursery.end(child, 0.0)
+
+    def gone(self, child: ChildHandle, status: int | None, proof: Proof) -> None:
+        """Hear that a child and all below it are gone, and report what it ran."""
+        if self._async is child:
+            self._async = None
+        killed = status is not None and status & 0x7F == 9
+        struck = killed and bool(child.runs) and not child.killed and not child.stopped and self._oom.struck()
+        for run in list(child.runs.values()):
+            run.finish(self._last_word(child, run, status, proof, struck=struck))
+            if run.ended is not None:
+                run.ended.set()
+        child.runs.clear()
+
+    def _last_word(self, child: ChildHandle, run: Running, status: int | None, proof: Proof, *, struck: bool) -> Report:
+        if child.kind == "async" and run.stopped_as is not None:
+            proof = verdict.both(Proof(signals=[("CANCEL", 0.0)]), proof, max(0.0, child.end_at - run.stopped_at))
+        if run.done is not None:
+            return verdict.report_done(run, proof)
+        if run.stopped_as is not None:
+            return verdict.report_stopped(run, proof)
+        if child.killed:
+            return verdict.report_lost(run, "killed with all that its worker ran", proof)
+        if child.stopped:
+            return verdict.report_interrupted(run, proof)
+        how = child.why or f"its process was {verdict.describe_status(status or 0)}"
+        return verdict.report_lost(run, how, proof, out_of_memory=struck)
+
+    def _ended(self, child: ChildHandle, run: Running, message: Done | Exited) -> None:
+        """Take the end of a handler or script: its report goes out when nothing of it is left."""
+        run.done = message
+        if run.ended is not None:
+            run.ended.set()
+        if child.ending or run.stopped_as is not None:
+            return  # the ladder is at work, and its end is the attempt's
+        if message.aborting:  # a SIGTERM that was not ours: the child runs nothing else
+            self._nursery.end(child, 0.0)
+        elif message.left:
+            self._do(self._sweep(child, run))
+        else:
+            self._finish(child, run, None)
+
+    async def _sweep(self, child: ChildHandle, run: Running) -> None:
+        """End what an attempt has left behind."""
+        whose = mark(run.lease.job, run.lease.attempt) if child.kind == "async" else None
+        try:
+            proof, others = await self._nursery.sweep(child, whose, 0.0)
+        except Unborn:
+            return  # the keeper has died, and all children with it
+        if child.kind == "async" and len(child.runs) <= 1 and await self._strangers(child, others):
+            self._end_async(child)
+        elif proof.survivors:
+            self._nursery.end(child, 0.0)
+        else:
+            child.send(Swept())
+            self._finish(child, run, proof if proof.processes else None)
+
+    def _finish(self, child: ChildHandle, run: Running, proof: Proof | None) -> None:
+        if child.runs.pop(run.number, None) is None:
+            return  # the child has died since
+        assert run.done is not None, "it has ended"
+        if child.kind != "async":
+            child.runs[run.number] = run  # what is in the pipes is its own
+            child.drain()
+            del child.runs[run.number]
+        run.finish(verdict.report_done(run, proof))
+        self._release(child, worn=isinstance(run.done, Done) and run.done.worn)
+
+    def _release(self, child: ChildHandle, *, worn: bool) -> None:
+        """Keep a child that has become free for the next attempt, or let it go."""
+        if child.ending:
+            return
+        if child.kind == "async":
+            if worn and self._async is child:
+                self._async = None
+            if self._async is not child and not child.runs:
+                self._nursery.retire(child)
+        elif worn or len(self._idle[child.kind]) >= self._slots:
+            self._nursery.retire(child)
+        else:
+            self._idle[child.kind].append(child)
+
+    # --- stopping
+
+    def _stop(self, run: Running, grace_s: float, outcome: Outcome) -> None:
+        if run.stopped_as is not None or run.done is not None or run.report.done():
+            return
+        run.stopped_as = outcome
+        run.stopped_at = self._loop.time()
+        child = run.child
+        if child is None:
+            run.finish(verdict.report_stopped(run, _NO_PROOF))
+        elif child.kind == "async":
+            self._do(self._stop_async(child, run, grace_s))
+        elif not child.ending:
+            child.stopped = True
+            self._nursery.end(child, grace_s)
+            if not self._idle[child.kind]:
+                self._do(self._spare(child.kind))
+
+    async def _stop_async(self, child: ChildHandle, run: Running, grace_s: float) -> None:
+        """Cancel a task and end its processes; when it does not end, or leaves strangers, the whole child ends."""
+        run.ended = asyncio.Event()
+        child.send(Cancel(run.number))
+        whose = mark(run.lease.job, run.lease.attempt)
+        try:
+            ladder = self._do(self._nursery.sweep(child, whose, grace_s))
+            try:
+                async with asyncio.timeout(grace_s):
+                    await run.ended.wait()
+            except TimeoutError:
+                self._end_async(child)
+                return
+            proof, _ = await ladder
+            if run.done is not None and (run.done.left or proof.processes):
+                between_s = self._loop.time() - run.stopped_at
+                rest, others = await self._nursery.sweep(child, whose, 0.0)
+                if await self._strangers(child, others):
+                    self._end_async(child)
+                    return
+                proof = verdict.both(proof, rest, between_s)
+                child.send(Swept())
+        except Unborn:
+            return
+        took_s = round(self._loop.time() - run.stopped_at, 6)
+        self._finish(child, run, verdict.both(Proof(signals=[("CANCEL", 0.0)], took_s=took_s), proof, 0.0))
+
+    async def _strangers(self, child: ChildHandle, others: list[tuple[int, str | None]]) -> bool:
+        """Say whether something below the async child belongs to no attempt that runs in it."""
+
+        def strange(found: list[tuple[int, str | None]]) -> set[int]:
+            ours = {mark(r.lease.job, r.lease.attempt) for r in child.runs.values() if r.done is None}
+            return {pid for pid, whose in found if whose not in ours}
+
+        if not (first := strange(others)):
+            return False
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        _, found = await self._nursery.sweep(child, "", 0.0)
+        return bool(first & strange(found))
+
+    def _end_async(self, child: ChildHandle) -> None:
+        if self._async is child:
+            self._async = None
+        if not child.ending:
+            child.stopped = True
+            self._nursery.end(child, 0.0)
+
+    async def _spare(self, kind: ChildKind) -> None:
+        """Have a warm child ready in place of one that ends."""
+        try:
+            child = await self._nursery.bear(kind)
+        except Unborn:
+            return
+        self._release(child, worn=False)
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,129 @@
+"""What /proc says about processes: who descends from whom, who is alive, who carries a mark. Standard library only.
+
+A walk is no snapshot: processes fork and die beside it. Two facts make it sound nevertheless. A process that is in the
+tree of a subreaper stays in it, whatever it does: when its parent dies it becomes the subreaper's own child. And the
+list of a single-threaded process's children is never empty while it has descendants. So whoever walks until a walk
+finds nobody alive has missed nobody. A pid that was just read is signalled at once; the kernel hands out all other pids
+before it hands out that one again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of all its descendants whose own parents die."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent dies (its thread that is the parent, to be exact); at once if it is gone."""
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _children_listed(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as listing:
+                found.extend(map(int, listing.read(1 << 20).split()))
+    return found
+
+
+def _children_scanned() -> Callable[[int], list[int]]:
+    """Read the parents of all processes of the machine (where the kernel keeps no lists of children)."""
+    below: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (fields := _stat(int(name))):
+            below.setdefault(int(fields[1]), []).append(int(name))
+    return lambda pid: below.get(pid, [])
+
+
+_HAS_LISTS = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return what /proc/PID/stat says, from the state on; empty when the process is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:
+            text = stat.read(4096)
+    except OSError:
+        return []
+    return text[text.rfind(b")") + 2 :].split(maxsplit=18)
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs, or could: a zombie does not, unless only its first thread has ended."""
+    fields = _stat(pid)
+    return bool(fields) and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1)
+
+
+def session(pid: int) -> int:
+    """Return the id of a process's session; 0 when it is gone."""
+    fields = _stat(pid)
+    return int(fields[3]) if fields else 0
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, zombies too."""
+    return _children_listed(pid) if _HAS_LISTS else _children_scanned()(pid)
+
+
+def descendants(roots: Iterable[int]) -> list[int]:
+    """Return those below `roots` that are alive, parents before their children."""
+    listed = _children_listed if _HAS_LISTS else _children_scanned()
+    found: list[int] = []
+    queue = list(roots)
+    for pid in queue:  # grows while it is walked
+        for child in listed(pid):
+            if is_alive(child):
+                found.append(child)
+                queue.append(child)
+    return found
+
+
+def marks(root: int) -> dict[int, str | None]:
+    """Return whose attempt each live process below `root` belongs to: the mark of its environment, else its parent's."""
+    listed = _children_listed if _HAS_LISTS else _children_scanned()
+    found: dict[int, str | None] = {}
+    queue = [root]
+    for pid in queue:
+        for child in listed(pid):
+            if is_alive(child):
+                found[child] = _mark(child) or found.get(pid)
+                queue.append(child)
+    return found
+
+
+def _mark(pid: int) -> str | None:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            variables = environ.read().split(b"\0")
+    except OSError:
+        return None
+    values = dict(v.partition(b"=")[::2] for v in variables if v.startswith((b"ROTA_JOB_ID=", b"ROTA_ATTEMPT=")))
+    job, attempt = values.get(b"ROTA_JOB_ID"), values.get(b"ROTA_ATTEMPT")
+    return mark(job.decode("utf-8", "replace"), attempt.decode("utf-8", "replace")) if job and attempt else None
+
+
+def mark(job: str, attempt: int | str) -> str:
+    """Return what the processes of an attempt are known by."""
+    return f"{job}/{attempt}"
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Signal processes; those that are gone, or are no longer ours to signal, are passed over."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)

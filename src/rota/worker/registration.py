@@ -1,0 +1,423 @@
+"""One registration of a worker: from the server's welcome until the worker has drained, or its leases are no longer its own.
+
+Loops, none of which can hold up another: two that claim (one for each kind of slot that is free; together they never ask
+for more than is free), one each that heartbeats, watches for orders, settles, tells output, and looks at the clock. Each
+is a step that is taken again and again: an error costs it a pause, and never ends it.
+
+Fencing (invariant 2). Before anything is sent and before a claimed job is started, and at least once a second, the
+worker's own clock is asked whether the leases are still ours for certain (see `holdings`). If not, everything that runs
+is killed, and nothing else happens under this registration. So a worker that was stopped, or cut off, for longer than its
+lease ends what it runs before anything else, and while it is cut off before the server gives its jobs to another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from typing import TypeVar
+
+from rota import log
+from rota.core.errors import NotFound, RotaError
+from rota.core.jobs import AbortOrder, Free, Held, Lease, Orders, Proof, Report, Welcome, WorkerHello
+from rota.core.states import Outcome
+from rota.worker.contact import Contact
+from rota.worker.executor import Executor
+from rota.worker.holdings import Holding, Holdings, Key, Stage
+from rota.worker.loops import Over, cancel, repeat, wait_for
+from rota.worker.output import Output
+from rota.worker.queue import WorkQueue
+from rota.worker.reporting import Reports
+
+T = TypeVar("T")
+
+ANSWER_S = 10.0  # how long the answer to a call may take that is not asked to wait
+POLL_S = 30.0  # how long a claim or a watch waits at the server
+_LOOK_S = 1.0  # how often the clock is asked while jobs run: also a sleep of the whole machine is noticed within this
+_STUCK_S = 0.25  # how long a job that was claimed ahead waits for a slot
+_LAST_S = 1.0  # how long the ends of what was killed may take to be heard of
+_log = log.get("worker.registration")
+
+
+class End(Enum):
+    """How a registration ended."""
+
+    DRAINED = auto()  # it holds nothing any more, as was asked
+    FENCED = auto()  # by its own clock its leases may be over
+    UNKNOWN = auto()  # the server does not know it (any more)
+    STOPPED = auto()  # at once, as was asked
+    BROKEN = auto()  # what runs the jobs has failed
+
+
+class Registration:
+    """What a worker does between two registrations. `since` is when the registration was sent, on `clock` (monotonic)."""
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        executor: Executor,
+        *,
+        contact: Contact,
+        hello: WorkerHello,
+        welcome: Welcome,
+        since: float,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.id = welcome.worker
+        self.reports = Reports()
+        self.output = Output(clock)
+        self._queue = queue
+        self._executor = executor
+        self._contact = contact
+        self._clock = clock
+        self._jitter = jitter
+        self._heartbeat_s = welcome.heartbeat_s
+        self._enough_s = min(welcome.heartbeat_s, welcome.lease_s / 4)  # what must be left of a lease to start its job
+        self._held = Holdings(hello, welcome.lease_s)
+        self._renewed_at = since
+        self._asked: list[Free] = []  # what open claims ask for
+        self._early: dict[Key, AbortOrder] = {}  # aborts of what no claim has brought yet
+        self._draining = False
+        self._waiting: dict[bool, deque[Holding]] = {False: deque(), True: deque()}  # for a slot; by `asynchronous`
+        self._look_now = asyncio.Event()
+        self._room = asyncio.Event()
+        self._reported = asyncio.Event()
+        self._beat_now = asyncio.Event()
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._interrupters: list[asyncio.Task[None]] = []
+        self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+
+    @property
+    def running(self) -> int:
+        """Return how many attempts have a slot."""
+        return self._held.running()
+
+    async def run(self) -> End:
+        """Work until the end, and say which. Unless it is DRAINED, nothing that was started runs any more then."""
+        loops = [
+            asyncio.create_task(self._repeat(name, step))
+            for name, step in (
+                ("fence", self._look_at_clock),
+                ("heartbeat", self._heartbeat),
+                ("watch", self._watch),
+                ("claim for processes", lambda: self._claim(asynchronous=False)),
+                ("claim for async", lambda: self._claim(asynchronous=True)),
+                ("tell", self._tell),
+                ("settle", self._settle),
+            )
+        ]
+        try:
+            end = await self._end
+            if end is not End.DRAINED:
+                await self._executor.kill_all()
+            if end is End.FENCED and self._attempts:  # what was killed is known to be lost: that can be told at once
+                await asyncio.wait(self._attempts, timeout=_LAST_S)
+            return end
+        finally:
+            self._finish(End.STOPPED)
+            await cancel([*loops, *self._interrupters])
+
+    def drain(self, patience_s: float | None) -> None:
+        """Claim no more and end when nothing is held; after `patience_s` interrupt what still runs (None: never)."""
+        self._draining = True
+        for holding in self._held:
+            if holding.stage is Stage.WAITING:
+                self._give_back(holding)
+        if patience_s is not None:
+            self._interrupters.append(asyncio.create_task(self._interrupt_after(patience_s)))
+        self._end_if_drained()
+
+    def stop(self) -> None:
+        """Kill what runs, at once."""
+        self._finish(End.STOPPED)
+
+    # Claiming
+
+    async def _claim(self, *, asynchronous: bool) -> bool:
+        """Claim for what is free, as soon as this kind of slot is free and no open claim asks for it."""
+        while (free := self._to_ask(asynchronous=asynchronous)) is None:
+            self._room.clear()
+            await self._room.wait()
+        self._asked.append(free)
+        promised_since, sent_at = self._renewed_at, self._clock()
+        try:
+            leases = await self._ask(lambda: self._queue.claim(self.id, free, POLL_S), POLL_S + ANSWER_S)
+            self._check_clock()
+            for lease in leases:
+                self._accept(lease, promised_since)
+            self._start_waiting()
+        finally:
+            self._asked.remove(free)
+            self._room.set()
+        return bool(leases) or self._clock() - sent_at >= POLL_S / 2  # nothing, at once: not to be asked in a circle
+
+    def _to_ask(self, *, asynchronous: bool) -> Free | None:
+        if self._draining:
+            return None
+        free = self._held.free()
+        room = free.total - sum(asked.total for asked in self._asked)
+        process = 0 if any(asked.process for asked in self._asked) else min(free.process, room)
+        tasks = 0 if any(asked.asynchronous for asked in self._asked) else min(free.asynchronous, room)
+        if (tasks if asynchronous else process) <= 0:
+            return None
+        return Free(process=process, asynchronous=tasks, total=min(room, process + tasks))
+
+    def _accept(self, lease: Lease, since: float) -> None:
+        """Hold a lease until there is a slot for it."""
+        if self._held.get((lease.job, lease.attempt)) is not None:
+            return
+        holding = self._held.take(lease, since, self._clock())
+        holding.order = self._early.pop(holding.key, None)
+        if self._draining:
+            self._give_back(holding)
+        elif holding.order is not None:
+            self._start(holding)
+        else:
+            self._waiting[holding.asynchronous].append(holding)
+        if self._clock() - since >= self._heartbeat_s:
+            self._beat_now.set()
+
+    # Attempts
+
+    def _start_waiting(self) -> None:
+        """Start what there are slots for; but what may be over soon only after a heartbeat has confirmed it."""
+        if self._end.done() or self._draining:
+            return
+        for line in self._waiting.values():
+            while line and (line[0].stage is not Stage.WAITING or self._held.has_slot(line[0])):
+                holding = line[0]
+                if holding.stage is Stage.WAITING:  # it may have been aborted, lost or given back
+                    if self._held.left_s(holding, self._clock()) < self._enough_s:
+                        self._beat_now.set()
+                        break
+                    self._start(holding)
+                line.popleft()
+            if line:
+                self._look_now.set()
+
+    def _give_back_stuck(self) -> None:
+        """Return what was claimed ahead and waits behind slower jobs than were expected: others may run it now."""
+        latest = self._clock() - _STUCK_S
+        stuck = [
+            h for line in self._waiting.values() for h in line if h.stage is Stage.WAITING and h.taken_at <= latest
+        ]
+        for holding in stuck:
+            if not self._held.has_slot(holding):
+                self._held.misjudged()
+                self._give_back(holding)
+
+    def _start(self, holding: Holding) -> None:
+        self._held.started(holding)
+        task = asyncio.create_task(self._run(holding))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    async def _run(self, holding: Holding) -> None:
+        """Run an attempt to the end of its tree, and keep its report for the server, unless nobody wants it any more."""
+        lease = holding.lease
+        if holding.stage is Stage.LOST or self._end.done():
+            self._held.forget(holding.key)
+            return
+        if holding.order is not None:  # it came before the attempt was started: there is nothing to end
+            outcome = _outcome_of(holding.order)
+            self._ended(holding, Report(job=lease.job, attempt=lease.attempt, outcome=outcome, proof=Proof()))
+            return
+        began_at = self._clock()
+        try:
+            report = await self._executor.run(lease)
+        except Exception:
+            _log.exception("pool_failed")
+            self._finish(End.BROKEN)
+            return
+        self._held.lasted(holding, self._clock() - began_at)
+        self._ended(holding, report)
+
+    def _ended(self, holding: Holding, report: Report) -> None:
+        if report.proof is not None and report.proof.survivors:
+            _log.error("survivors", job=report.job, attempt=report.attempt, pids=report.proof.survivors)
+            self.drain(None)
+        if holding.stage is Stage.LOST or (self._end.done() and self._end.result() is not End.FENCED):
+            self._forget(holding.key)
+            return
+        self._held.finished(holding)
+        self._room.set()
+        self._start_waiting()
+        self.reports.add(report)
+        if self.output.is_pending(holding.key):
+            self.output.urge()
+        else:
+            self._reported.set()
+
+    def _give_back(self, holding: Holding) -> None:
+        """Return an attempt to the queue that no process has seen."""
+        lease = holding.lease
+        self._ended(holding, Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.INTERRUPTED))
+
+    async def _interrupt_after(self, patience_s: float) -> None:
+        await asyncio.sleep(patience_s)
+        if self.running:
+            _log.warning("interrupting", running=self.running)
+        for holding in self._held:
+            if holding.stage is Stage.RUNNING:
+                lease = holding.lease
+                self._executor.stop(lease.job, lease.attempt, lease.grace_s, Outcome.INTERRUPTED)
+
+    # Orders
+
+    async def _heartbeat(self) -> bool:
+        """Name everything that is held, when it is time; then obey."""
+        while (pause_s := self._next_beat_at() - self._clock()) > 0 and not self._beat_now.is_set():
+            await wait_for(self._beat_now, pause_s)
+        self._beat_now.clear()
+        held, sent_at = self._held.named(), self._clock()
+        repeated = set(self._early)  # a heartbeat tells all aborts that there are, again
+        orders = await self._ask(lambda: self._queue.heartbeat(self.id, held), self._heartbeat_s)
+        self._renewed_at = sent_at
+        self._held.renew(held, sent_at)
+        self._check_clock()
+        for key in repeated:
+            self._early.pop(key, None)
+        self._obey(orders)
+        self._start_waiting()
+        return True
+
+    def _next_beat_at(self) -> float:
+        oldest = self._held.oldest()
+        return (self._renewed_at if oldest is None else min(oldest, self._renewed_at)) + self._heartbeat_s
+
+    async def _watch(self) -> bool:
+        """Hear of orders at once. A hint: every heartbeat says them too."""
+        sent_at = self._clock()
+        orders = await self._ask(lambda: self._queue.watch(self.id, POLL_S), POLL_S + ANSWER_S)
+        self._check_clock()
+        self._obey(orders)
+        return bool(orders.abort or orders.lost) or self._clock() - sent_at >= POLL_S / 2
+
+    def _obey(self, orders: Orders) -> None:
+        for order in orders.abort:
+            self._abort(order)
+        for lost in orders.lost:
+            self._lose(lost)
+        if orders.drain and not self._draining:
+            _log.info("draining", running=self.running, patience="")
+            self.drain(None)
+
+    def _abort(self, order: AbortOrder) -> None:
+        key = (order.job, order.attempt)
+        holding = self._held.get(key)
+        if holding is None:
+            self._early[key] = order
+            return
+        if holding.stage in (Stage.FINISHED, Stage.LOST):
+            return
+        if holding.order is None:
+            _log.info("abort_ordered", job=order.job, attempt=order.attempt, why=order.why)
+        holding.order = order
+        if holding.stage is Stage.WAITING:
+            self._start(holding)
+        self._executor.stop(order.job, order.attempt, order.grace_s, _outcome_of(order))
+
+    def _lose(self, lost: Held) -> None:
+        key = (lost.job, lost.attempt)
+        holding = self._held.get(key)
+        if holding is None or holding.stage is Stage.LOST:
+            return
+        if holding.stage is Stage.RUNNING:
+            _log.warning("lease_lost", job=lost.job, attempt=lost.attempt)
+            self._held.lost(holding)  # its slot is taken until its tree has ended
+            self._executor.stop(lost.job, lost.attempt, 0.0, Outcome.LOST)
+        else:
+            self._forget(key)
+
+    # Telling
+
+    async def _tell(self) -> bool:
+        """Send what attempts have written, when it is time."""
+        while (pause_s := self.output.due_in_s()) != 0:
+            self.output.changed.clear()
+            await wait_for(self.output.changed, pause_s)
+        batch = self.output.batch()
+        try:
+            await self._ask(lambda: self._queue.tell(self.id, batch.logs, batch.progress, batch.hooks), ANSWER_S)
+        except NotFound:
+            raise
+        except RotaError as refusal:
+            _log.error("output_refused", attempts=len(batch.keys()), error=str(refusal))
+        self.output.told()
+        self._reported.set()
+        return True
+
+    async def _settle(self) -> bool:
+        """Send all reports whose output has been told; those that come meanwhile go with the next call."""
+        while not (batch := self.reports.batch(self.output.is_pending)):
+            self._reported.clear()
+            await self._reported.wait()
+        try:
+            answers = await self._ask(lambda: self._queue.settle(self.id, batch), ANSWER_S)
+        except NotFound:
+            raise
+        except RotaError as refusal:
+            for report in self.reports.refused(batch, str(refusal)):
+                _log.error("report_refused", job=report.job, attempt=report.attempt, error=str(refusal))
+                self._forget((report.job, report.attempt))
+            return True
+        for answer in answers:
+            if not answer.accepted:
+                _log.debug("report_stale", job=answer.job, attempt=answer.attempt, state=answer.state)
+        for report in batch:
+            self._forget((report.job, report.attempt))
+        return True
+
+    def _forget(self, key: Key) -> None:
+        self.reports.forget(key)
+        self._held.forget(key)
+        self._room.set()
+        self._start_waiting()
+        self._end_if_drained()
+
+    # Time, errors and the end
+
+    async def _look_at_clock(self) -> bool:
+        self._check_clock()
+        fence_at = self._held.fence_at(self._clock())
+        left_s = _LOOK_S if fence_at is None else fence_at - self._clock()
+        self._give_back_stuck()
+        self._look_now.clear()
+        if any(self._waiting.values()):
+            await asyncio.sleep(min(left_s, _STUCK_S, self._enough_s))
+        else:
+            await wait_for(self._look_now, min(left_s, _LOOK_S, self._enough_s))
+        return True
+
+    def _check_clock(self) -> None:
+        """Raise Over when nothing may be done any more under this registration; notice that by the clock."""
+        now = self._clock()
+        fence_at = self._held.fence_at(now)
+        if fence_at is not None and now >= fence_at:
+            self._finish(End.FENCED)
+        if self._end.done():
+            raise Over
+
+    async def _ask(self, verb: Callable[[], Awaitable[T]], within_s: float) -> T:
+        self._check_clock()
+        return await self._contact.ask(verb(), within_s)
+
+    async def _repeat(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            await repeat(name, step, longest_pause_s=self._heartbeat_s / 4, jitter=self._jitter)
+        except NotFound:
+            self._finish(End.UNKNOWN)
+
+    def _end_if_drained(self) -> None:
+        if self._draining and not len(self._held):
+            self._finish(End.DRAINED)
+
+    def _finish(self, end: End) -> None:
+        if not self._end.done():
+            self._end.set_result(end)
+
+
+def _outcome_of(order: AbortOrder) -> Outcome:
+    return Outcome.TIMED_OUT if order.why == "timed_out" else Outcome.ABORTED

@@ -1,0 +1,186 @@
+"""The tour itself, as `make run` starts it: on a terminal, without one, twice on one store, with a port that is taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+END = "The server goes on until Ctrl-C"
+PATIENCE_S = 90.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def environment(port: int) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
+    return clean | {"PYTHONPATH": str(ROOT), "ROTA_PORT": str(port), "COLUMNS": "110", "LINES": "45"}
+
+
+@contextmanager
+def tour(folder: Path, *arguments: str, port: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the tour without a terminal; whatever is left of it in the end is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "examples.tour", *arguments],
+        cwd=folder,
+        env=environment(port),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    with ending(process):
+        yield process
+
+
+@contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    family: list[psutil.Process] = []
+    try:
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+def read_until(descriptor: int, text: str) -> str:
+    """Read until some text has come. Fails with what came in its place."""
+    output = b""
+    deadline = time.monotonic() + PATIENCE_S
+    os.set_blocking(descriptor, False)
+    while text.encode() not in output:
+        assert time.monotonic() < deadline, output.decode(errors="replace")
+        try:
+            piece = os.read(descriptor, 65536)
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        except OSError:
+            piece = b""
+        assert piece, f"it ended:\n{output.decode(errors='replace')}"
+        output += piece
+    return output.decode(errors="replace")
+
+
+def all_end(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
+    """Send a signal to the tour alone; wait for the end of all its processes."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > 3, "a server and its workers"
+    process.send_signal(number)
+    status = process.wait(40)
+    _, left = psutil.wait_procs(family, timeout=5)
+    assert left == []
+    return status
+
+
+def test_the_tour_keeps_its_promises_twice_on_one_store(folder: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with tour(folder) as process:
+            assert process.stdout is not None
+            output = read_until(process.stdout.fileno(), END)
+            assert "✗" not in output, output
+            assert output.count("✓") == 6, output
+            assert all_end(process, number) == 0
+        document = json.loads((folder / "report.json").read_text())
+        assert document["total"]["files"] > 1000
+        assert "<table>" in (folder / "report.html").read_text()
+        (folder / "report.json").unlink()
+    with sqlite3.connect(folder / "rota.db") as con:
+        states = dict(con.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
+    con.close()
+    assert states.pop("aborted") == 2
+    assert set(states) == {"succeeded"}
+
+
+def test_quiet_says_only_how_it_ended(folder: Path) -> None:
+    with tour(folder, "--quiet") as process:
+        assert process.stdout is not None
+        lines = read_until(process.stdout.fileno(), END).strip().splitlines()
+        assert len(lines) <= 8, lines
+        assert all_end(process, signal.SIGTERM) == 0
+
+
+def test_on_a_terminal_it_is_drawn_and_ctrl_c_ends_it(folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "examples.tour"],
+        cwd=folder,
+        env=environment(0) | {"TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: os.set_inheritable(theirs, True),
+    )
+    os.close(theirs)
+    with ending(process):
+        output = read_until(ours, "packages measured")
+        output += read_until(ours, "The process tree of the hour's run: ")
+        family = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of its foreground
+        assert process.wait(40) == 0
+        _, left = psutil.wait_procs(family, timeout=5)
+        assert left == [], "Ctrl-C in the middle of it leaves nothing running"
+    os.close(ours)
+    assert re.search(r"\x1b\[\d*A", output), "the board is drawn over itself"
+
+
+def test_a_port_that_is_taken_is_told_with_the_way_out(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with tour(folder, port=port) as process:
+            assert process.stdout is not None
+            output = process.stdout.read().decode()
+            assert process.wait(30) == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in output
+    assert f"ROTA_PORT={port + 1} make run" in output
+    assert "Traceback" not in output
+
+
+def test_a_store_that_is_in_use_is_told(folder: Path) -> None:
+    with tour(folder, "--quiet") as first:
+        assert first.stdout is not None
+        deadline = time.monotonic() + 30
+        while not (folder / "rota.db.sock").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with tour(folder, "--quiet") as second:
+            assert second.stdout is not None
+            output = second.stdout.read().decode()
+            assert second.wait(30) == 1
+        assert "Traceback" not in output
+        assert re.search(r"pid \d+", output), output
+
+
+def test_the_server_dies_with_the_tour(folder: Path) -> None:
+    with tour(folder, "--quiet") as process:
+        deadline = time.monotonic() + 30
+        while not (folder / "rota.db.sock").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        _, left = psutil.wait_procs(family, timeout=30)
+        assert left == []

@@ -1,0 +1,79 @@
+"""Names that others import or read: sorted, stable, all there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import rota
+
+SRC = Path(rota.__file__).parent
+WITH_ALL = sorted(
+    ".".join(("rota", *path.relative_to(SRC).with_suffix("").parts)).removesuffix(".__init__")
+    for path in SRC.rglob("*.py")
+    if path.name != "__main__.py" and "\n__all__ " in path.read_text()
+)
+
+# What a program may import from `rota`; taking one away, or renaming it, breaks somebody.
+EXPORTED = [
+    "Aborted",
+    "App",
+    "AsyncClient",
+    "Client",
+    "Context",
+    "Refuse",
+    "Retry",
+    "Snooze",
+    "submit_in",
+]
+
+
+def test_exported_names_are_stable():
+    assert set(EXPORTED) <= set(rota.__all__), "a name that programs use is gone"
+
+
+def test_exported_names_are_sorted():
+    assert list(rota.__all__) == sorted(rota.__all__)
+
+
+@pytest.mark.parametrize("name", WITH_ALL)
+def test_names_in_all_exist_and_are_sorted(name: str):
+    module = importlib.import_module(name)
+    names = [n for n in module.__all__ if n != "__version__"]
+    assert names == sorted(names)
+    assert len(set(names)) == len(names)
+    for each in names:
+        assert getattr(module, each, None) is not None, f"{name}.{each}"
+
+
+def test_importing_rota_loads_no_server():
+    """Handlers need no server to import: `import rota` brings neither the web stack nor a store."""
+    import subprocess
+    import sys
+
+    code = "import sys, rota; rota.App; print([m for m in sys.modules if m.split('.')[0] in ('starlette', 'uvicorn', 'sqlite3')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_statement_of_a_store_is_used_and_exists():
+    """A named statement that nobody runs is dead; one that is run and not written fails only when it is."""
+    from rota.store import statements
+
+    written = set(statements.load("rota.store.sqlite.sql"))
+    tree = ast.parse((SRC / "store/sqlite/tx.py").read_text())
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert written - texts == set(), "statements that nobody runs"
+    calls = [
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("_one", "_all", "_run", "_many")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    ]
+    assert set(calls) - written == set(), "statements that are not written"

@@ -1,0 +1,159 @@
+"""What must hold after every step, whatever went wrong before: DESIGN.md, section 4, numbers 1 to 5 and 8."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+from rota.core.jobs import Lease, Settled
+from rota.core.states import FINAL, TRANSITIONS, State
+
+from .world import Broken, World
+
+if TYPE_CHECKING:
+    from .workers import Name, SimulatedWorker
+
+_COLUMNS = (
+    "id state attempt worker queue lane run_at failures crashes max_failures started_at finished_at lease_until deadline_at result "
+    "error reason abort_requested_at confirmed priority waiting_for submitted_at retry_of"
+).split()
+_ROWS = f"SELECT {', '.join(_COLUMNS)} FROM rota_jobs ORDER BY id"  # noqa: S608
+_AT = {name: at for at, name in enumerate(_COLUMNS)}
+_STATE, _ATTEMPT, _QUEUE, _LANE, _ABORT = (_AT[name] for name in ("state", "attempt", "queue", "lane", "abort_requested_at"))
+_CONFIRMED = _AT["confirmed"]
+_EVENTS = "SELECT seq, at, job, kind, state, attempt FROM rota_events WHERE seq > ? ORDER BY seq"
+_AFTER = "SELECT j.id, j.state FROM rota_dependencies d JOIN rota_jobs j ON j.id = d.after WHERE d.job = ?"
+_TRIES = "SELECT count(*), coalesce(max(attempt), 0) FROM rota_attempts WHERE job = ?"
+_COUNTS = "SELECT queue, lane, state, n FROM rota_counts WHERE n <> 0"
+Row = tuple[Any, ...]
+
+
+class Invariants:
+    """Compares the store with what it was, after every commit, and with what really runs on the workers."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.rows: dict[str, Row] = {}
+        self.seq = 0
+        self.acknowledged: set[str] = set()
+        self.of_key: dict[str, tuple[str, ...]] = {}
+        self.leases: dict[Name, str] = {}
+        self.accepted: set[Name] = set()
+        self.executing: defaultdict[str, dict[tuple[str, int, int], SimulatedWorker]] = defaultdict(dict)
+        world.checks.append(self.check)
+
+    # -- what servers answered
+
+    def submitted(self, key: str, jobs: tuple[str, ...]) -> None:
+        """1. What was acknowledged is there, and a key is answered with the same jobs for ever."""
+        if self.of_key.setdefault(key, jobs) != jobs:
+            raise Broken(f"the key {key} was answered with {self.of_key[key]} and then with {jobs}")
+        self.acknowledged.update(jobs)
+        if missing := self.acknowledged - self.rows.keys():
+            raise Broken(f"acknowledged, and not in the store: {sorted(missing)}")
+
+    def claimed(self, worker: str, leases: list[Lease]) -> None:
+        """2. An attempt is handed out once."""
+        for lease in leases:
+            name = (lease.job, lease.attempt)
+            if name in self.leases:
+                raise Broken(f"{name} was leased to {self.leases[name]} and to {worker}")
+            self.leases[name] = worker
+
+    def settled(self, answers: list[Settled]) -> None:
+        """2. The end of an attempt is accepted once, whoever tells it and however often."""
+        for answer in answers:
+            name = (answer.job, answer.attempt)
+            if answer.accepted and name in self.accepted:
+                raise Broken(f"the end of {name} was accepted twice")
+            if answer.accepted:
+                self.accepted.add(name)
+
+    # -- what workers do
+
+    def begins(self, worker: SimulatedWorker, name: Name) -> None:
+        self.executing[name[0]][worker.name, worker.boot, name[1]] = worker
+        self.runs(worker, name)
+
+    def runs(self, worker: SimulatedWorker, name: Name) -> None:
+        """2. Nobody else runs the job now; a machine that stands still runs nothing, and looks at its leases first."""
+        others = [
+            f"{other} (attempt {attempt})"
+            for (other, boot, attempt), at in self.executing[name[0]].items()
+            if (other, boot, attempt) != (worker.name, worker.boot, name[1]) and not at.stalled
+        ]
+        if others:
+            raise Broken(f"{worker.name} runs {name} beside {', '.join(others)}")
+
+    def ends(self, worker: SimulatedWorker, name: Name) -> None:
+        self.executing[name[0]].pop((worker.name, worker.boot, name[1]), None)
+
+    # -- after every commit
+
+    def check(self) -> None:
+        execute = self.world.connection.execute
+        before, self.rows = self.rows, {row[0]: row for row in execute(_ROWS)}
+        events: defaultdict[str, list[Row]] = defaultdict(list)
+        for event in execute(_EVENTS, (self.seq,)):
+            events[event[2]].append(event)
+            self.world.note("store: {} attempt {}: {}, {}", event[2], event[5], event[3], event[4])
+            self.seq = event[0]
+        for job, row in self.rows.items():
+            old = before.get(job)
+            if row != old or job in events:
+                self._changed(job, old, row, events.get(job, []))
+        if gone := before.keys() - self.rows.keys():
+            raise Broken(f"gone from the store: {sorted(gone)}")
+        counted = Counter((row[_QUEUE], row[_LANE], row[_STATE]) for row in self.rows.values())
+        kept = {(queue, lane, state): n for queue, lane, state, n in execute(_COUNTS)}
+        if counted != kept:
+            raise Broken(f"8. the counters say {kept}, the rows {dict(counted)}")
+
+    def _changed(self, job: str, old: Row | None, row: Row, events: list[Row]) -> None:
+        was, state = old and State(old[_STATE]), State(row[_STATE])
+        if was in FINAL and row != old:
+            raise Broken(f"{job} was {was} and changed: {old} -> {row}")
+        if was is not state and (was is not None and state not in TRANSITIONS[was]):
+            raise Broken(f"{job}: {was} -> {state} is no transition")
+        self._story(job, was, row, events)
+        attempts = old[_ATTEMPT] if old else 0
+        if row[_ATTEMPT] != attempts + (state is State.RUNNING and was is not State.RUNNING):
+            raise Broken(f"2. {job}: attempt {attempts} -> {row[_ATTEMPT]} while {was} -> {state}")
+        tries, last = self.world.connection.execute(_TRIES, (job,)).fetchone()
+        over = row[_ATTEMPT] - (state is State.RUNNING)
+        if (tries, last) != (over, over):
+            raise Broken(f"8. {job} has had {over} attempts, and {tries} are written, the last {last}")
+        if state is State.RUNNING and was is not State.RUNNING:
+            if unmet := [d for d, s in self.world.connection.execute(_AFTER, (job,)) if s != State.SUCCEEDED]:
+                raise Broken(f"5. {job} was started before {unmet} had succeeded")
+        if old is not None and old[_ABORT] is not None and (row[_ABORT] != old[_ABORT] or state not in (State.RUNNING, State.ABORTED)):
+            raise Broken(f"the abort of {job} was forgotten: {was} -> {state}")
+        if was is State.RUNNING and state is not State.RUNNING:
+            self._not_running(job, attempts, state, row)
+
+    def _not_running(self, job: str, attempt: int, state: State, row: Row) -> None:
+        """2, 4. When an attempt is over in the store it is over on its worker."""
+        still = [name for name, at in self.executing[job].items() if name[2] == attempt and not at.stalled]
+        if still:
+            raise Broken(f"{job} became {state} while attempt {attempt} still ran on {still}")
+        if state is State.ABORTED and row[_CONFIRMED] and any(name[2] == attempt for name in self.executing[job]):
+            raise Broken(f"4. {job} is aborted and confirmed, and its worker had not seen the end")
+
+    def _story(self, job: str, was: State | None, row: Row, events: list[Row]) -> None:
+        """8. The events since the last commit lead from what the row was to what it is."""
+        state = was
+        for _, at, _, kind, to, attempt in events:
+            if at != self.world.clock():
+                raise Broken(f"8. the event {kind} of {job} is of {at}, its transaction of {self.world.clock()}")
+            new = State(to)
+            if state is not None and new is not state and new not in TRANSITIONS[state]:
+                raise Broken(f"8. the events of {job} tell {state} -> {new}")
+            state = new
+            if attempt > row[_ATTEMPT]:
+                raise Broken(f"8. an event of {job} tells of attempt {attempt}, the row of {row[_ATTEMPT]}")
+        if state is None or state != row[_STATE]:
+            raise Broken(f"8. the events of {job} end with {state}, its row is {row[_STATE]}")
+        if was is not None and was != row[_STATE] and events[-1][5] != row[_ATTEMPT]:
+            raise Broken(f"8. the event of {job} names attempt {events[-1][5]}, the row {row[_ATTEMPT]}")
+        if was is None and events[0][3] != "submitted":
+            raise Broken(f"8. the story of {job} begins with {events[0][3]}")

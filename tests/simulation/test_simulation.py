@@ -1,0 +1,68 @@
+"""A thousand lives of a cluster; any number more with `make simulate SEEDS=…`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .simulate import Simulation, digest, run
+from .world import CALM
+
+SEEDS = 1000
+_CHUNK = 50
+
+
+@pytest.mark.parametrize("start", range(0, SEEDS, _CHUNK))
+def test_nothing_breaks_and_everything_ends(start: int):
+    for seed in range(start, start + _CHUNK):
+        run(seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_crash_at_every_commit_boundary(seed: int):
+    """No other fault: a short life, once for each boundary of each transaction in it, before and after its commit."""
+    boundaries = run(seed, odds=CALM).boundaries
+    assert boundaries > 300
+    for at in range(1, boundaries + 1, 1 if os.environ.get("ROTA_SIMULATE_ALL") else 7):
+        run(seed, odds=CALM, crash_at=at + seed)
+
+
+def test_the_same_seed_is_the_same_life():
+    assert digest(run(7)) == digest(run(7))
+    assert digest(run(7)) != digest(run(8))
+
+
+def test_a_seed_replays_in_another_process():
+    root = Path(__file__).parents[2]
+    seen = set()
+    for hashes in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--seed", "11", "--verbose"],
+            cwd=root, env={**os.environ, "PYTHONHASHSEED": hashes}, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        seen.add(done.stdout.rpartition("digest ")[2].split()[0])
+    assert seen == {digest(run(11))}
+
+
+def test_the_seeds_are_worth_running():
+    """Every fault and every end happens within a few dozen seeds; else the simulation has gone lame."""
+    told: set[str] = set()
+    for seed in range(60):
+        world = Simulation(seed).run()
+        told |= {text for _, text, _ in world.history}
+        told |= {f"ended {values[-1]}" for _, text, values in world.history if text.startswith("store: ")}
+        told |= {f"kind {values[-2]}" for _, text, values in world.history if text.startswith("store: ")}
+        world.connection.close()
+    for what in (
+        "server {} crashes", "the store's clock jumps by {:+.3f} s", "worker {} dies", "worker {} drains", "worker {} leaves",
+        "worker {} stalls for {:.3f} s", "worker {} kills {}: its lease was not renewed", "worker {} is told that {} is lost",
+        "worker {} is unknown: kills all, registers again", "lost: the request {}", "lost: the reply to {}",
+        "the store takes nothing", "ended succeeded", "ended failed", "ended aborted", "ended canceled", "ended blocked",
+        "ended scheduled", "kind lost", "kind timed_out", "kind snoozed", "kind interrupted", "kind out_of_memory",
+        "kind abort_requested", "kind edited", "kind released",
+    ):  # fmt: skip
+        assert what in told, what
