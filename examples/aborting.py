@@ -44,7 +44,7 @@ class Watched(Struct):
             depths[process.pid] = depth = depths.get(process.parent, -1) + 1
             gone_style = "bright_black strike" if over and process not in self.left else "cyan"
             apart = "  a session of its own" if process.session == process.pid and depth > 0 else ""
-            command = (process.command[:60], gone_style)
+            command = (process.command.partition(" {")[0][:60], gone_style)
             lines.append(Text.assemble(f"  {process.pid:>8}  {'  ' * depth}", command, (apart, "bright_black")))
         return Text("\n").join(lines)
 

@@ -27,12 +27,13 @@ class CannotStart(Exception):
 
 
 class Server:
-    """Runs until `stop`. What it prints goes to `hear`, line by line, from another thread."""
+    """Runs until it is asked to stop. What it prints once it is ready goes to `hear`, line by line, from another thread."""
 
     def __init__(self, settings: Settings, hear: Callable[[str], None]) -> None:
         self.settings = settings
         self.client = rota.Client(settings.server_url)
         self._said: list[str] = []
+        self._ready = False
         self._hear = hear
         command = [
             sys.executable, "-m", "rota", "serve", "--app", "examples.handlers:app", "--store", settings.store,
@@ -65,7 +66,8 @@ class Server:
         while not stopping.wait(0.05):
             if not self.running:
                 self._listener.join(2)
-                raise CannotStart("\n".join(self._said) or "the server ended at once and said nothing")
+                said = "\n".join(self._said).removeprefix("Error: ")
+                raise CannotStart(said or "the server ended at once and said nothing")
             if time.monotonic() > deadline:
                 raise CannotStart(f"the server was not ready within {_START_S:.0f} s")
             with suppress(ServerUnreachable, RotaError):
@@ -73,6 +75,7 @@ class Server:
                 if len(present) >= self.settings.workers:
                     break
         asking.close()
+        self._ready = True
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM; a second one ends what runs at once."""
@@ -93,8 +96,10 @@ class Server:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._said = [*self._said[-50:], line.rstrip("\n")]
-            self._hear(line.rstrip("\n"))
+            if self._ready:
+                self._hear(line.rstrip("\n"))
+            else:
+                self._said.append(line.rstrip("\n"))
 
 
 def free_port(settings: Settings) -> int:

@@ -155,7 +155,7 @@ def _tour(server: Server, screen: Screen, stopping: threading.Event) -> bool:
     if stopping.is_set() or not server.running:
         return stopping.is_set()
     found = findings(client, {name: job.refresh() for name, job in _by_ref(jobs, planned).items()}, watched)
-    screen.end(_ending(found, settings, hour))
+    screen.end(_ending(found, settings, hour, quiet=screen.quiet))
     return all(finding.holds for finding in found)
 
 
@@ -185,9 +185,11 @@ def _heading(settings: Settings) -> str:
     return f"{settings.server_url} · {settings.store} · {settings.workers} workers"
 
 
-def _ending(found: list[Finding], settings: Settings, hour: Job) -> list[Text]:
+def _ending(found: list[Finding], settings: Settings, hour: Job, *, quiet: bool) -> list[Text]:
     marks = {True: ("✓ ", "green"), False: ("✗ ", "bold red")}
     lines = [Text(), *[Text.assemble(marks[finding.holds], finding.text) for finding in found]]
+    if quiet:
+        return [*lines, Text("The server goes on until Ctrl-C.")]
     lines += [Text(), Text("The server goes on until Ctrl-C. To try next:", "bold")]
     commands = [
         (".venv/bin/rota jobs", "what ran"),

@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -161,7 +160,7 @@ def stubborn(path: str):
 @app.handler
 def busy_in_c(path: str):
     Path(path).touch()
-    re.match(r"(a+)+b", "a" * 64)
+    sum(range(10**12))
 
 
 @app.handler

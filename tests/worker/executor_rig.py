@@ -85,14 +85,21 @@ class Rig:
         return alive(self.keeper.children(recursive=True))
 
     def busy(self) -> list[psutil.Process]:
-        """Return what is neither the zygote nor a child that waits for work."""
-        warm = set(self.pool._nursery._children.values())
-        known = {c.pid for c in warm} | {self.zygote.pid}
-        return [p for p in self.below() if p.pid not in known]
+        """Return what belongs to jobs: neither zygote nor child, nor a child being born, nor what removes folders."""
+        known = {c.pid for c in self.pool._nursery._children.values()}
+        return [p for p in self.below() if p.pid not in known and not _is_own(p)]
 
     @property
     def zygote(self) -> psutil.Process:
         return next(p for p in self.keeper.children() if "rota.worker.zygote" in p.cmdline() and not is_child(self, p))
+
+
+def _is_own(process: psutil.Process) -> bool:
+    try:
+        command = " ".join(process.cmdline())
+    except psutil.Error:
+        return True
+    return "rota.worker.zygote" in command or "rm -rf -- " in command or not command
 
 
 def is_child(rig: Rig, process: psutil.Process) -> bool:

@@ -8,13 +8,15 @@ import psutil
 import pytest
 
 from rota.core.states import Outcome
-from tests.worker.executor_rig import live, rigged, until, value
+from tests.worker.executor_rig import alive, live, rigged, until, value
 
 TRAP = "trap '' TERM INT HUP; "
 SETSID = 'setsid sleep 600 & touch "$1"; wait'
 NOHUP = 'nohup sleep 600 >/dev/null 2>&1 & touch "$1"; wait'
 DOUBLE_FORK = '( ( sleep 600 & ) & ); touch "$1"; sleep 600'
-DAEMON = '( setsid bash -c "trap : TERM; while :; do sleep 1; done" </dev/null >/dev/null 2>&1 & ); touch "$1"; sleep 600'
+DAEMON = (
+    '( setsid bash -c "trap : TERM; while :; do sleep 1; done" </dev/null >/dev/null 2>&1 & ); touch "$1"; sleep 600'
+)
 TRAPPED = TRAP + 'touch "$1"; while :; do sleep 600; done'
 RESPAWNING = TRAP + 'f() { sleep 0.002; f & }; f; touch "$1"; sleep 600'
 CLEAN_ENV = 'env -i setsid sleep 600 & touch "$1"; wait'
@@ -33,9 +35,12 @@ async def abort(rig, lease, path, grace_s=0.3, outcome=Outcome.ABORTED):
     """Start a job, stop it when it has made `path`, and see that nothing of it is left."""
     task = rig.begin(lease)
     await until(path.exists)
-    job = rig.busy() or rig.below()
+    job = rig.busy()
+    seen = [p for p in rig.below() if p != rig.zygote]
     report, took_s = await rig.stop(lease, task, outcome, grace_s)
     assert not rig.busy()
+    left = {c.pid for c in rig.pool._nursery._children.values()}
+    assert not alive(p for p in seen if p.pid not in left)
     assert report.outcome is outcome, report
     assert report.proof is not None and not report.proof.survivors
     assert report.proof.took_s <= took_s + 0.01
@@ -87,26 +92,29 @@ async def test_wicked_programs_of_handlers(kind, handler, tmp_path):
 
 @live
 async def test_a_storm_of_forks(tmp_path):
-    storm = 'trap "" TERM\nf() { ( f ) & ( f ) & sleep 0.02; }\nfor i in 1 2 3; do f & done; touch %s; wait' % (tmp_path / "x")
     async with rigged() as rig:
-        lease = rig.script("ulimit -u 3000 2>/dev/null; n=0; s() { while :; do (sleep 0.01 &) ; sleep 0.002; done; }\n" + TRAP
-                           + f"for i in 1 2 3 4 5 6; do s & done; touch {tmp_path / 'x'}; wait")
+        lease = rig.script(
+            "s() { while :; do (sleep 0.01 &) ; sleep 0.002; done; }\n"
+            + TRAP
+            + f"for i in 1 2 3 4 5 6; do s & done; touch {tmp_path / 'x'}; wait"
+        )
         report, took_s, _ = await abort(rig, lease, tmp_path / "x")
         assert took_s < 2.0
-        assert storm
 
 
 @live
 async def test_two_hundred_children(tmp_path):
     async with rigged() as rig:
-        report, took_s, _ = await abort(rig, rig.lease("many", {"path": str(tmp_path / "x"), "count": 200}), tmp_path / "x", 5)
+        report, took_s, _ = await abort(
+            rig, rig.lease("many", {"path": str(tmp_path / "x"), "count": 200}), tmp_path / "x", 5
+        )
         assert report.proof.processes >= 201 and took_s < 2.0
 
 
 @live
 async def test_a_stopped_process(tmp_path):
     async with rigged() as rig:
-        lease = rig.script(f'sleep 600 & kill -STOP $!; touch {tmp_path / "x"}; kill -STOP $$; wait')
+        lease = rig.script(f"sleep 600 & kill -STOP $!; touch {tmp_path / 'x'}; kill -STOP $$; wait")
         task = rig.begin(lease)
         await until((tmp_path / "x").exists)
         await until(lambda: [p.status() for p in rig.busy()].count("stopped") == 2)
@@ -123,7 +131,9 @@ async def test_a_flood_can_be_aborted(tmp_path):
 @live
 async def test_the_folder_of_an_aborted_script_goes_too(tmp_path):
     async with rigged() as rig:
-        lease = rig.script(TRAP + f"pwd > {tmp_path / 'y'}; touch a b c; touch {tmp_path / 'x'}; while :; do sleep 1; done")
+        lease = rig.script(
+            TRAP + f"pwd > {tmp_path / 'y'}; touch a b c; touch {tmp_path / 'x'}; while :; do sleep 1; done"
+        )
         await abort(rig, lease, tmp_path / "x")
         folder = (tmp_path / "y").read_text().strip()
         await until(lambda: not os.path.exists(folder))
@@ -177,7 +187,7 @@ async def test_what_was_stopped_is_not_a_success(tmp_path):
 @live
 async def test_a_success_that_came_first_stays_one():
     async with rigged() as rig:
-        for lease in [rig.lease("noop") for _ in range(100)] + [rig.lease("anoop") for _ in range(100)]:
+        for lease in [rig.lease("noop") for _ in range(20)] + [rig.lease("anoop") for _ in range(20)]:
             task = rig.begin(lease)
             for _ in range(lease.attempt % 5):
                 await asyncio.sleep(0)
@@ -230,8 +240,8 @@ async def test_the_programs_of_an_async_job_end_and_those_of_its_siblings_live(t
         task = rig.begin(lease)
         await until((tmp_path / "x").exists)
         report, _ = await rig.stop(lease, task, grace_s=2)
-        assert report.outcome is Outcome.ABORTED and report.proof.processes == 2
-        assert ("TERM") in [name for name, _ in report.proof.signals]
+        assert report.outcome is Outcome.ABORTED and report.proof.processes >= 2
+        assert "TERM" in [name for name, _ in report.proof.signals]
         assert (await sibling).outcome is Outcome.SUCCEEDED
         assert not rig.busy()
 

@@ -47,6 +47,11 @@ class Waiter:
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
+    @property
+    def woken(self) -> bool:
+        """Say whether it was woken and has not noticed yet."""
+        return self._event.is_set()
+
     def wake(self) -> None:
         """Wake the one who waits, now or when it comes to wait."""
         self._event.set()
@@ -67,6 +72,7 @@ class _Claimant(Waiter):
         super().__init__()
         self._rooms = rooms
         self._queues = queues
+        self.woken_for: tuple[str, str] | None = None
 
     def room(self, queue: str, lane: str) -> int:
         """Return how many jobs of a lane it can take."""
@@ -94,6 +100,8 @@ class Signals:
             yield waiter
         finally:
             self._claimants.remove(waiter)
+            if waiter.woken and waiter.woken_for is not None:  # it goes without having looked: the next in line must
+                self.ready(*waiter.woken_for, 1)
 
     @contextmanager
     def on(self, kind: str, key: str = "") -> Iterator[Waiter]:
@@ -153,6 +161,7 @@ class Signals:
                 return
             room = claimant.room(queue, lane)
             if room > 0:
+                claimant.woken_for = (queue, lane)
                 claimant.wake()
                 jobs -= room
                 self._claimants.remove(claimant)

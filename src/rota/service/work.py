@@ -7,6 +7,7 @@ not renewed. A later heartbeat that names it takes that end away.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import re
 from collections.abc import Callable
@@ -107,11 +108,14 @@ class Work:
         """Lease the first jobs in order that this worker can run, or wait for one. Raises NotFound."""
         offer = await self._offer(worker)
         room = min(free.total, free.process + free.asynchronous, MAX_CLAIM)
+        until = asyncio.get_running_loop().time() + wait_s if wait_s > 0 else 0.0
         with self._signals.claimant(offer.rooms(free), offer.queues) as waiter:
-            leases = await self._claim(worker, offer, free, room)
-            if not leases and await self._patience(waiter, wait_s):
+            while True:
                 leases = await self._claim(worker, offer, free, room)
-            return leases
+                if leases or wait_s <= 0 or self._signals.closed:
+                    return leases
+                if not await waiter.wait(until - asyncio.get_running_loop().time()):
+                    return []
 
     async def heartbeat(self, worker: str, held: list[Held]) -> Orders:
         """Renew what is named; answer what to abort, what is lost, whether to drain. Raises NotFound."""
@@ -260,9 +264,6 @@ class Work:
         self._told.pop(worker, None)
         self._signals.publish(effects)
         return ended
-
-    async def _patience(self, waiter: Waiter, wait_s: float) -> bool:
-        return not self._signals.closed and await waiter.wait(wait_s)
 
     async def _offer(self, worker: str) -> _Offer:
         if worker not in self._offers:  # registered with another server, or before a restart

@@ -147,7 +147,9 @@ class ChildHandle:
             messages = [self._decode(body) for body in self._splitter.feed(data)]
         except BlockingIOError:
             return
-        except (OSError, BrokenFrame, ValueError) as wrong:
+        except OSError:  # reset: it died before it had read everything
+            data, messages = b"", []
+        except (BrokenFrame, ValueError) as wrong:
             _log.warning("channel_broken", pid=self.pid, error=str(wrong))
             data, messages = b"", []
         for message in messages:

@@ -6,8 +6,8 @@ that none has named yet it is the sending of the last heartbeat that had been an
 server promises no more, because a heartbeat that crosses the claim does not name the lease and so does not renew it.
 
 Jobs that last less than the way to the server and back would leave their slots empty most of the time. So as long as
-those for processes end within milliseconds, a worker claims ahead what it runs in the next moment. The first slow job
-ends that, and what waits behind it goes back to the queue (see `Registration`).
+those for processes end within milliseconds and more of them are ready, a worker claims ahead what it runs in the next
+moment. The first slow job ends that, and what waits behind it goes back to the queue (see `Registration`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Key = tuple[str, int]  # job, attempt
 _UNSETTLED = 10  # times the capacity: so many reports may wait for the server before no more work is taken
 _MARGIN_S = 2.0
 _SHORT_S = 0.005  # jobs that usually last longer are never claimed ahead
-_AHEAD_S = 0.02  # how much work is claimed ahead
-_LEAST_S = 0.0001  # no job is taken to be shorter, which bounds how many are claimed ahead
-_FORGET = 0.1  # how fast the usual length falls when jobs become shorter; it rises at once
+_AHEAD_S = 0.01  # how much work is claimed ahead
+_LEAST_S = 0.0002  # no job is taken to be shorter, which bounds how many are claimed ahead
+_WEIGHT = 0.2  # of the newest job in the usual length: a hiccup is forgiven, a slow job is not
 
 
 class Stage(Enum):
@@ -119,7 +119,7 @@ class Holdings:
         """Learn how long a job was in its slot."""
         if not holding.asynchronous:
             usual_s = seconds if self._usual_s is None else self._usual_s
-            self._usual_s = max(seconds, usual_s + _FORGET * (seconds - usual_s))
+            self._usual_s = usual_s + _WEIGHT * (seconds - usual_s)
 
     def misjudged(self) -> None:
         """Claim nothing ahead until jobs are known to be short again."""
@@ -135,9 +135,8 @@ class Holdings:
         """Return how many slots are taken."""
         return self._in_slots[False] + self._in_slots[True]
 
-    def free(self) -> Free:
-        """Return what can be claimed now. Little or nothing, when too many reports wait for their answer."""
-        ahead = self._ahead()
+    def free(self, ahead: int = 0) -> Free:
+        """Return what can be claimed now, `ahead` more than there are slots for. Less, when too many reports wait."""
         taken = self._taken[False] + self._taken[True]
         unsettled = len(self._by_key) - taken
         total = min(self._capacity + ahead - taken, _UNSETTLED * (self._capacity + ahead) - unsettled)
@@ -148,7 +147,8 @@ class Holdings:
             total=total,
         )
 
-    def _ahead(self) -> int:
+    def ahead(self) -> int:
+        """Return how many jobs more than there are slots are run in a moment, if there are so many; mostly none."""
         if self._usual_s is None or self._usual_s > _SHORT_S:
             return 0
         return int(self._slots * _AHEAD_S / max(self._usual_s, _LEAST_S))

@@ -101,9 +101,7 @@ class Nursery:
         child.ending = True
         child.hang_up()
 
-    async def sweep(
-        self, child: ChildHandle, mark: str | None, grace_s: float
-    ) -> Swept:
+    async def sweep(self, child: ChildHandle, mark: str | None, grace_s: float) -> Swept:
         """End what is below a child, or only what carries a mark; not the child itself.
 
         With a mark, returns also what else is below the child, as (pid, mark). Raises Unborn when the keeper dies.

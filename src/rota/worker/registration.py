@@ -79,6 +79,7 @@ class Registration:
         self._renewed_at = since
         self._asked: list[Free] = []  # what open claims ask for
         self._early: dict[Key, AbortOrder] = {}  # aborts of what no claim has brought yet
+        self._more = False  # the last claim brought all that it asked for
         self._draining = False
         self._waiting: dict[bool, deque[Holding]] = {False: deque(), True: deque()}  # for a slot; by `asynchronous`
         self._look_now = asyncio.Event()
@@ -136,27 +137,36 @@ class Registration:
     # Claiming
 
     async def _claim(self, *, asynchronous: bool) -> bool:
-        """Claim for what is free, as soon as this kind of slot is free and no open claim asks for it."""
+        """Claim for what is free, as soon as this kind of slot is free and no open claim asks for it.
+
+        While there is more to do than was asked for, short jobs are claimed ahead; such a claim does not wait for jobs.
+        """
         while (free := self._to_ask(asynchronous=asynchronous)) is None:
             self._room.clear()
             await self._room.wait()
+        wait_s = 0.0 if self._is_ahead() else POLL_S
         self._asked.append(free)
         promised_since, sent_at = self._renewed_at, self._clock()
         try:
-            leases = await self._ask(lambda: self._queue.claim(self.id, free, POLL_S), POLL_S + ANSWER_S)
+            leases = await self._ask(lambda: self._queue.claim(self.id, free, wait_s), wait_s + ANSWER_S)
             self._check_clock()
             for lease in leases:
                 self._accept(lease, promised_since)
             self._start_waiting()
         finally:
+            self._more = False
             self._asked.remove(free)
             self._room.set()
-        return bool(leases) or self._clock() - sent_at >= POLL_S / 2  # nothing, at once: not to be asked in a circle
+        self._more = len(leases) >= free.total
+        return bool(leases) or self._clock() - sent_at >= wait_s / 2  # nothing, at once: not to be asked in a circle
+
+    def _is_ahead(self) -> bool:
+        return self._more and self._held.ahead() > 0
 
     def _to_ask(self, *, asynchronous: bool) -> Free | None:
         if self._draining:
             return None
-        free = self._held.free()
+        free = self._held.free(self._held.ahead() if self._more else 0)
         room = free.total - sum(asked.total for asked in self._asked)
         process = 0 if any(asked.process for asked in self._asked) else min(free.process, room)
         tasks = 0 if any(asked.asynchronous for asked in self._asked) else min(free.asynchronous, room)

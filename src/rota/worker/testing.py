@@ -1,0 +1,93 @@
+"""For tests of handlers: run one here, in this thread, as a worker would, with a clock that stands still.
+
+ran = run_inline(app, "resize", {"path": "a.png", "width": 80})
+assert ran.outcome == "succeeded" and ran.result == "a-80.png"
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from rota.core.jobs import Failure, Progress
+from rota.core.states import Outcome
+from rota.worker import calling
+from rota.worker.app import App, Context, Handler
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class Ran:
+    """What an attempt did: its outcome, and all that it said on the way, in order."""
+
+    outcome: Outcome = Outcome.LOST
+    result: Any = None
+    error: Failure | None = None
+    retry_in_s: float | None = None
+    refused: bool = False
+    updates: list[Progress] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    hook_calls: list[Any] = field(default_factory=list)
+
+    def progress(self, progress: Progress) -> None:
+        """Keep a progress."""
+        self.updates.append(progress)
+
+    def log(self, text: str) -> None:
+        """Keep a line."""
+        self.lines.append(text.rstrip("\n"))
+
+    def call_hook(self, data: Raw) -> None:
+        """Keep a call of the hook."""
+        self.hook_calls.append(msgspec.json.decode(data))
+
+
+def run_inline(
+    app: App,
+    handler: str | Callable[..., Any],
+    data: Any = None,
+    *,
+    args: Sequence[Any] = (),
+    job_id: str = "test",
+    attempt: int = 1,
+    owner: str = "default",
+    timeout_s: float | None = None,
+    now: datetime = NOON,
+    aborting: bool = False,
+) -> Ran:
+    """Run a handler of `app` (its name, or the function) as a worker would, through JSON and back.
+
+    `now` is when the attempt starts: `ctx.deadline` is `timeout_s` after it (nothing times out here). `aborting` is what
+    `ctx.aborting` says. Raises KeyError for an unknown handler.
+    """
+    found = _find(app, handler)
+    ran = Ran()
+    context = Context(job_id, attempt, owner, calling.deadline_of(timeout_s, now), ran)
+    context.aborting = aborting
+    encoded = msgspec.json.encode(data), msgspec.json.encode(list(args))
+    try:
+        positional, keywords = calling.arguments(found, context, *encoded)
+        value = found.function(*positional, **keywords)
+        done = calling.succeeded(0, asyncio.run(value) if found.is_async else value)
+    except BaseException as raised:  # as in a child: SystemExit too is an error of the handler
+        done = calling.raised(0, raised)
+    ran.outcome, ran.error = done.outcome, done.error
+    ran.retry_in_s, ran.refused = done.retry_in_s, done.refused
+    ran.result = None if done.result is None else msgspec.json.decode(done.result)
+    return ran
+
+
+def _find(app: App, handler: str | Callable[..., Any]) -> Handler:
+    if isinstance(handler, str):
+        return app.handlers[handler]
+    for found in app.handlers.values():
+        if found.function is handler:
+            return found
+    raise KeyError(getattr(handler, "__name__", repr(handler)))
