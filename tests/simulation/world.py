@@ -92,9 +92,11 @@ class Odds:
     lose: float = 0.06  # a request or a reply
     double: float = 0.04  # a request
     late: float = 0.05  # a message that takes seconds, not milliseconds
+    slow: float = 0.03  # a transaction that waits for its turn
 
 
-CALM = Odds(crash=0.0, lose=0.0, double=0.0, late=0.0)
+CALM = Odds(crash=0.0, lose=0.0, double=0.0, late=0.0, slow=0.0)
+HARSH = Odds(crash=0.004, lose=0.2, double=0.1, late=0.15, slow=0.1)  # nearly nothing gets done, and all that is rare happens
 
 
 class Server:
@@ -181,7 +183,7 @@ class Server:
         except Exception as error:
             raise Broken(f"{what} on {self.name} raised {error!r}") from error
         else:
-            self.world.after(self.world.turn(0.15 if what == "upkeep" else 0.03), lambda: self._step(key, what, done))
+            self.world.after(self.world.turn(5 if what == "upkeep" else 1), lambda: self._step(key, what, done))
 
 
 class World:
@@ -229,10 +231,10 @@ class World:
     def chance(self, odds: float) -> bool:
         return odds > 0 and self.rng.random() < odds
 
-    def turn(self, slow: float) -> float:
+    def turn(self, times: int) -> float:
         """How long a transaction waits for its turn: mostly no time, now and then long enough to be overtaken by all."""
         draw = self.rng.random()
-        return 0.0002 + draw * 0.003 if draw >= slow or self.odds is CALM else self.rng.uniform(0.01, 2.0)
+        return 0.0002 + draw * 0.003 if draw >= self.odds.slow * times else self.rng.uniform(0.01, 2.0)
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (self.now + round(seconds * SECOND), self.serial(), action))

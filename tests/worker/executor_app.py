@@ -1,6 +1,7 @@
 """Handlers that the executor's tests run, the wicked ones too."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -151,10 +152,8 @@ def forgets_to_raise(path: str):
 def stubborn(path: str):
     Path(path).touch()
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             time.sleep(60)
-        except BaseException:
-            pass
 
 
 @app.handler
@@ -212,10 +211,8 @@ async def asleep(seconds: float):
 async def ignores_cancel(path: str):
     Path(path).touch()
     while True:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            pass
 
 
 @app.handler
@@ -230,8 +227,7 @@ async def ashell(path: str, script: str, wait: bool = True):
     if wait:
         await process.wait()
     else:
-        while not os.path.exists(path):
-            await asyncio.sleep(0.005)
+        await asyncio.to_thread(_wait_for, path)
 
 
 @app.handler
@@ -239,8 +235,7 @@ async def aforks(path: str):
     if os.fork() == 0:
         Path(path).touch()
         os.execvp("sleep", ["sleep", "600"])
-    while True:
-        await asyncio.sleep(1)
+    await asyncio.sleep(600)
 
 
 @app.handler

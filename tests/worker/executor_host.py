@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from rota.core.jobs import Lease
 from rota.worker.pool import Pool
-from tests.worker.executor_rig import APP
+from tests.worker.executor_rig import APP, until
 
 
 async def main(folder: str, keep_fd: int) -> None:
@@ -17,7 +17,10 @@ async def main(folder: str, keep_fd: int) -> None:
     await pool.start()
     link = pool._nursery._link
     assert link is not None
-    wicked = "trap '' TERM INT HUP; setsid sleep 600 & nohup sleep 600 & ( ( sleep 600 & ) & ); touch \"$1\"; while :; do sleep 600; done"
+    wicked = (
+        "trap '' TERM INT HUP; setsid sleep 600 & nohup sleep 600 & ( ( sleep 600 & ) & ); "
+        'touch "$1"; while :; do sleep 600; done'
+    )
     jobs = [
         ("stubborn", f"{folder}/a"),
         ("ignores_cancel", f"{folder}/b"),
@@ -29,8 +32,7 @@ async def main(folder: str, keep_fd: int) -> None:
     ]
     leases.append(Lease(job="script", attempt=1, kind="script", script=f"set -- {folder}/e; {wicked}"))
     tasks = [asyncio.create_task(pool.run(lease)) for lease in leases]
-    while not all(os.path.exists(f"{folder}/{name}") for name in "abcde"):
-        await asyncio.sleep(0.005)
+    await until(lambda: all(os.path.exists(f"{folder}/{name}") for name in "abcde"))
     print(link.pid, pool._nursery._folder, flush=True)
     await asyncio.gather(*tasks)
 

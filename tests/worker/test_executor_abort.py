@@ -98,7 +98,7 @@ async def test_a_storm_of_forks(tmp_path):
             + TRAP
             + f"for i in 1 2 3 4 5 6; do s & done; touch {tmp_path / 'x'}; wait"
         )
-        report, took_s, _ = await abort(rig, lease, tmp_path / "x")
+        _, took_s, _ = await abort(rig, lease, tmp_path / "x")
         assert took_s < 2.0
 
 

@@ -20,7 +20,7 @@ TRAPPED = "trap '' TERM; setsid sleep 600 & ( ( sleep 600 & ) & ); touch {}; whi
 async def test_kill_of_the_worker_leaves_nothing_and_frees_the_lock_last(tmp_path):
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    host = subprocess.Popen(
+    host = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-m", "tests.worker.executor_host", str(tmp_path), str(lock)],
         pass_fds=(lock,),
         stdout=subprocess.PIPE,

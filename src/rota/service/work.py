@@ -36,7 +36,7 @@ from rota.core.times import SECOND, rfc3339
 from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
 from rota.service.observer import Observer
-from rota.service.signals import Effects, Rooms, Signals, Waiter
+from rota.service.signals import Effects, Rooms, Signals
 from rota.store.protocol import Claimed, NewEvent, RunningRow, Store, Tx, WorkerRow
 
 MAX_CLAIM = 1000  # leases in one claim

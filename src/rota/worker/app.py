@@ -123,7 +123,7 @@ class App:
     def handler(self, function: F, /) -> F: ...
     @overload
     def handler(
-        self, *, name: str | None = None, timeout: str | float | None = None, retries: int = 0
+        self, /, *, name: str | None = None, timeout: str | float | None = None, retries: int = 0
     ) -> Callable[[F], F]: ...
 
     def handler(

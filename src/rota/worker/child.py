@@ -63,24 +63,26 @@ class Child:
 
     def serve(self) -> NoReturn:
         """Run handlers until the end of this process."""
-        splitter = Splitter()
         os.register_at_fork(after_in_child=_forget_term)
+        self._restore()
         try:
-            self._restore()
-            while True:
-                for body in splitter.feed(self._receive()):
-                    message = frames.decode_to_child(body)
-                    if isinstance(message, Start):
-                        self._send(self._attempt(message))
-                    elif isinstance(message, Swept):
-                        any_descendants()
-                    if self._told_to_end:
-                        raise _Leave
-        except (_Leave, OSError):
+            self._serve()
+        except _Leave:
             self._phase = _Phase.BUSY
             wait_for_descendants()
-        finally:
-            os._exit(0 if sys.exc_info()[0] is None else 1)
+        os._exit(0)
+
+    def _serve(self) -> None:
+        splitter = Splitter()
+        while data := self._receive():
+            for body in splitter.feed(data):
+                message = frames.decode_to_child(body)
+                if isinstance(message, Start):
+                    self._send(self._attempt(message))
+                elif isinstance(message, Swept):
+                    any_descendants()
+                if self._told_to_end:
+                    raise _Leave
 
     def _receive(self) -> bytes:
         self._phase = _Phase.WAITING
@@ -88,8 +90,6 @@ class Child:
             raise _Leave
         data = self._channel.recv(1 << 18)
         self._phase = _Phase.BUSY
-        if not data:
-            os._exit(0)
         return data
 
     def _attempt(self, start: Start) -> Done:

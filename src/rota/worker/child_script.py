@@ -10,12 +10,11 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rota.worker.framing import Splitter, frame
 
@@ -43,25 +42,29 @@ class ScriptChild:
 
     def serve(self) -> NoReturn:
         """Run scripts until the end of this process."""
-        splitter = Splitter()
+        signal.signal(signal.SIGTERM, self._on_term)
         try:
-            signal.signal(signal.SIGTERM, self._on_term)
-            while True:
-                for body in splitter.feed(self._receive()):
-                    tag, *fields = json.loads(body)
-                    if tag == _SCRIPT:
-                        self._attempt(*fields)
-                    elif tag == _SWEPT:
-                        _any_children()
-                        self._clean()
-                    if self._told_to_end:
-                        raise _Leave
-        except (_Leave, OSError):
-            while _any_children():
-                time.sleep(0.001)
+            self._serve()
+        except _Leave:
+            with suppress(ChildProcessError):
+                while True:  # as long as it lives, it holds its descendants together
+                    os.waitpid(-1, 0)
             self._clean()
-        finally:
-            os._exit(0 if sys.exc_info()[0] is None else 1)
+        os._exit(0)
+
+    def _serve(self) -> None:
+        splitter = Splitter()
+        while data := self._receive():
+            for body in splitter.feed(data):
+                tag, *fields = json.loads(body)
+                if tag == _SCRIPT:
+                    self._attempt(fields)
+                elif tag == _SWEPT:
+                    _any_children()
+                    self._clean()
+                if self._told_to_end:
+                    raise _Leave
+        self._clean()
 
     def _receive(self) -> bytes:
         self._waiting = True
@@ -69,14 +72,11 @@ class ScriptChild:
             raise _Leave
         data = self._channel.recv(1 << 18)
         self._waiting = False
-        if not data:
-            self._clean()
-            os._exit(0)
         return data
 
-    def _attempt(
-        self, run: int, job: str, attempt: int, script: str, data: str | None, owner: str, timeout_s: float | None
-    ) -> None:
+    def _attempt(self, fields: list[Any]) -> None:
+        """Run a script; `fields` are those of frames.RunScript."""
+        run, job, attempt, script, data, owner, timeout_s = fields
         work = os.path.join(self._folder, "work")
         os.makedirs(work, mode=0o700)
         text = _write(os.path.join(self._folder, "script"), script)
@@ -97,7 +97,7 @@ class ScriptChild:
 
     def _run(self, script: str, stdin: str, work: str, environment: Mapping[str, str]) -> int:
         os.chdir(work)
-        if self._told_to_end:
+        if self._must_end():
             return signal.SIGTERM
         pid = os.posix_spawn(
             self._bash,
@@ -108,6 +108,8 @@ class ScriptChild:
             setsigdef=_DEFAULT_SIGNALS,
         )
         os.chdir("/")
+        if self._must_end():  # while bash was being started: the keeper's signal may have missed it
+            os.kill(pid, signal.SIGTERM)
         while True:
             ended, status = os.waitpid(-1, 0)
             if ended == pid:
@@ -124,6 +126,9 @@ class ScriptChild:
         except OSError:
             with suppress(ChildProcessError):
                 os.waitpid(discard(self._folder), 0)
+
+    def _must_end(self) -> bool:
+        return self._told_to_end
 
     def _on_term(self, _number: int, _frame: FrameType | None) -> None:
         self._told_to_end = True

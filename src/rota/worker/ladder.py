@@ -48,10 +48,7 @@ class Ladder:
 
     def step(self, now: float, clock: Callable[[], float]) -> bool:
         """Do what is due, and say whether nobody is left; else `due` is when to step again, at the latest."""
-        if now < self._kill_at:
-            over = self._term(now)
-        else:
-            over = self._kill(now)
+        over = self._term(now) if now < self._kill_at else self._kill(now)
         if over or now > self._kill_at + _GIVE_UP_S:
             survivors = [] if over else self._look()
             self._told(

@@ -210,7 +210,7 @@ class Nursery:
 
     async def _until_ended(self, link: KeeperLink) -> None:
         deadline = self._loop.time() + _END_S
-        while not link.ended():
+        while not link.ended():  # noqa: ASYNC110  # its socket is closed: nothing else tells
             if self._loop.time() > deadline:
                 link.kill()
             await asyncio.sleep(0.001)

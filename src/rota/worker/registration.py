@@ -88,6 +88,7 @@ class Registration:
         self._beat_now = asyncio.Event()
         self._attempts: set[asyncio.Task[None]] = set()
         self._interrupters: list[asyncio.Task[None]] = []
+        self._claims: list[asyncio.Task[None]] = []
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
     @property
@@ -97,14 +98,16 @@ class Registration:
 
     async def run(self) -> End:
         """Work until the end, and say which. Unless it is DRAINED, nothing that was started runs any more then."""
+        self._claims = [
+            asyncio.create_task(self._repeat("claim for processes", lambda: self._claim(asynchronous=False))),
+            asyncio.create_task(self._repeat("claim for async", lambda: self._claim(asynchronous=True))),
+        ]
         loops = [
             asyncio.create_task(self._repeat(name, step))
             for name, step in (
                 ("fence", self._look_at_clock),
                 ("heartbeat", self._heartbeat),
                 ("watch", self._watch),
-                ("claim for processes", lambda: self._claim(asynchronous=False)),
-                ("claim for async", lambda: self._claim(asynchronous=True)),
                 ("tell", self._tell),
                 ("settle", self._settle),
             )
@@ -118,11 +121,13 @@ class Registration:
             return end
         finally:
             self._finish(End.STOPPED)
-            await cancel([*loops, *self._interrupters])
+            await cancel([*self._claims, *loops, *self._interrupters])
 
     def drain(self, patience_s: float | None) -> None:
         """Claim no more and end when nothing is held; after `patience_s` interrupt what still runs (None: never)."""
         self._draining = True
+        for claim in self._claims:  # an open one would take what is given back; what it takes now goes back as we leave
+            claim.cancel()
         for holding in self._held:
             if holding.stage is Stage.WAITING:
                 self._give_back(holding)

@@ -89,8 +89,8 @@ def _fork_again(
             Child(channel, handlers, setup["recycle_jobs"], setup["recycle_bytes"]).serve()
     except BaseException:  # whatever it is: this process must not go back into the zygote's loop
         sys.excepthook(*sys.exc_info())
-    finally:
-        os._exit(0)
+        os._exit(1)
+    os._exit(0)
 
 
 def _reseed() -> None:

@@ -90,7 +90,11 @@ class Bench:
         self.now = START
         self._runner = asyncio.Runner()
         self.store = kind.make(lambda: self.now)
-        self.run(self.store.open())
+        try:
+            self.run(self.store.open())
+        except BaseException:
+            self._runner.close()
+            raise
 
     def run(self, coroutine: Any) -> Any:
         return self._runner.run(coroutine)

@@ -362,7 +362,8 @@ def test_a_listing_is_newest_first_page_by_page(bench: Bench, query: Query, chos
             break
         query = replace(query, cursor=cursor)
     assert seen == expected
-    if pages > 1:
+    several = sum((query.owner is not None, query.queue is not None, bool(query.states), len(query.labels) > 1)) > 1
+    if pages > 1 and not several:  # with several filters a page may be empty
         assert pages == -(-len(expected) // limit), "no page is empty at the end"
 
 

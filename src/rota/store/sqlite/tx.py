@@ -328,7 +328,8 @@ class SqliteTx:
         if attempt is None:
             rows = self._all("logs_of", job, *after, limit)
         else:
-            rows = self._all("logs_of_attempt", job, attempt, after[1] if after[0] == attempt else -1, limit)
+            n = after[1] if after[0] == attempt else -1
+            rows = self._all("logs_of_attempt", job, attempt, n, limit) if after[0] <= attempt else []
         return [LogChunk(job=job, attempt=a, n=n, stream=stream, at=at, text=piece) for a, n, stream, at, piece in rows]
 
     async def counts(self) -> list[CountRow]:
