@@ -19,14 +19,14 @@ _WORKERS = 2
 def rows(scale: Scale) -> Iterator[Row]:
     """Drain async and process-isolated jobs, and Huey's for a ratio."""
     asynchronous = Row(
-        f"drain {_JOBS:,} async jobs, {_WORKERS} workers",
+        f"drain {scale.jobs(_JOBS):,} async jobs, {_WORKERS} workers",
         [_drain("noop", scale) for _ in scale.repetitions()],
         "/s",
         "≥ 12,000/s (issue)",
     )
     yield asynchronous
     yield Row(
-        f"drain {_JOBS:,} process-isolated jobs, {_WORKERS} workers of 1 slot",
+        f"drain {scale.jobs(_JOBS):,} process-isolated jobs, {_WORKERS} workers of 1 slot",
         [_drain("noop_process", scale, slots=1) for _ in scale.repetitions()],
         "/s",
         "≥ 5,000/s (issue)",

@@ -46,7 +46,7 @@ class Store:
         """Return how many jobs of a priority succeeded, and the seconds from their first claim to their last settlement."""
         with sqlite3.connect(self.file) as con:
             count, first, last = con.execute(
-                "SELECT count(*), min(started_at), max(finished_at) FROM jobs WHERE state = 'succeeded' AND priority = ?",
+                "SELECT count(*), min(started_at), max(finished_at) FROM rota_jobs WHERE state = 'succeeded' AND priority = ?",
                 (priority,),
             ).fetchone()
         con.close()

@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, settings: Settings, hear: Callable[[str], None]) -> None:
         self.settings = settings
-        self.client = rota.Client(settings.server_url)
+        self.client = rota.Client(settings.server_url, tries=5)
         self._said: list[str] = []
         self._ready = False
         self._hear = hear
@@ -42,7 +42,7 @@ class Server:
         # A session of its own: Ctrl-C reaches the tour alone, which then asks the server to stop, once.
         self._process = subprocess.Popen(
             command,
-            env={"ROTA_LOG_LEVEL": "warning", **os.environ},
+            env={"ROTA_LOG_LEVEL": "warning", "ROTA_DRAIN": "2s", **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

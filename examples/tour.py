@@ -24,7 +24,7 @@ from examples.aborting import Watched, abort_and_watch
 from examples.board import Board
 from examples.findings import Finding, findings
 from examples.plan import Planned, plan
-from examples.processes import die_with_parent
+from examples.processes import catches, die_with_parent
 from examples.server import CannotStart, Server, free_port
 from examples.sources import packages
 from rota.client import Job, ServerUnreachable
@@ -108,14 +108,15 @@ def main() -> int:
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
-        server.ask_to_stop()
+        server.ask_to_stop()  # a second time: at once
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
+    _in_thread(_heed_make)
     holds = False
     try:
         server.wait_ready(stopping)
-        holds = _tour(server, screen, stopping)
+        holds = stopping.is_set() or _tour(server, screen, stopping)
         while server.running and not stopping.wait(0.5):
             pass
     except CannotStart as error:
@@ -125,8 +126,22 @@ def main() -> int:
             print(f"Error: {error}", file=sys.stderr)
     if not stopping.is_set():
         server.ask_to_stop()
+    elif server.running and not screen.quiet:
+        screen.say("Stopping. Ctrl-C again ends what runs at once.")
     status = server.wait_stopped()
     return 0 if holds and status == 0 else 1
+
+
+def _heed_make() -> None:
+    """Take a SIGINT that was sent to our parent alone as sent to us.
+
+    `make` then waits for us and does not say so; that it no longer catches the signal is the only sign.
+    """
+    parent = os.getppid()
+    if catches(parent, signal.SIGINT):
+        while catches(parent, signal.SIGINT):
+            time.sleep(_LOOK_S)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _arguments() -> argparse.Namespace:

@@ -86,6 +86,13 @@ def read_until(descriptor: int, text: str) -> str:
     return output.decode(errors="replace")
 
 
+def wait_for_server(folder: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not (folder / "rota.db.sock").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def all_end(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
     """Send a signal to the tour alone; wait for the end of all its processes."""
     family = psutil.Process(process.pid).children(recursive=True)
@@ -98,30 +105,24 @@ def all_end(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
 
 
 def test_the_tour_keeps_its_promises_twice_on_one_store(folder: Path) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with tour(folder) as process:
+    for arguments, number in (((), signal.SIGTERM), (("--quiet",), signal.SIGINT)):
+        with tour(folder, *arguments) as process:
             assert process.stdout is not None
             output = read_until(process.stdout.fileno(), END)
             assert "✗" not in output, output
             assert output.count("✓") == 6, output
+            if arguments:
+                assert len(output.strip().splitlines()) == 7, "quiet: how it ended, no more"
             assert all_end(process, number) == 0
         document = json.loads((folder / "report.json").read_text())
         assert document["total"]["files"] > 1000
         assert "<table>" in (folder / "report.html").read_text()
         (folder / "report.json").unlink()
     with sqlite3.connect(folder / "rota.db") as con:
-        states = dict(con.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
+        states = dict(con.execute("SELECT state, count(*) FROM rota_jobs GROUP BY state"))
     con.close()
     assert states.pop("aborted") == 2
     assert set(states) == {"succeeded"}
-
-
-def test_quiet_says_only_how_it_ended(folder: Path) -> None:
-    with tour(folder, "--quiet") as process:
-        assert process.stdout is not None
-        lines = read_until(process.stdout.fileno(), END).strip().splitlines()
-        assert len(lines) <= 8, lines
-        assert all_end(process, signal.SIGTERM) == 0
 
 
 def test_on_a_terminal_it_is_drawn_and_ctrl_c_ends_it(folder: Path) -> None:
@@ -162,12 +163,8 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(folder: Path) -> None:
 
 
 def test_a_store_that_is_in_use_is_told(folder: Path) -> None:
-    with tour(folder, "--quiet") as first:
-        assert first.stdout is not None
-        deadline = time.monotonic() + 30
-        while not (folder / "rota.db.sock").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    with tour(folder, "--quiet"):
+        wait_for_server(folder)
         with tour(folder, "--quiet") as second:
             assert second.stdout is not None
             output = second.stdout.read().decode()
@@ -176,12 +173,21 @@ def test_a_store_that_is_in_use_is_told(folder: Path) -> None:
         assert re.search(r"process \d+", output), output
 
 
+def test_make_that_is_interrupted_alone_ends_all(folder: Path) -> None:
+    (folder / "Makefile").write_text(f"run:\n\t@{sys.executable} -m examples.tour --quiet\n")
+    process = subprocess.Popen(["make", "run"], cwd=folder, env=environment(0), start_new_session=True)
+    with ending(process):
+        wait_for_server(folder)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) != 0, "make says that it was interrupted"
+        _, left = psutil.wait_procs(family, timeout=5)
+        assert left == []
+
+
 def test_the_server_dies_with_the_tour(folder: Path) -> None:
     with tour(folder, "--quiet") as process:
-        deadline = time.monotonic() + 30
-        while not (folder / "rota.db.sock").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for_server(folder)
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         _, left = psutil.wait_procs(family, timeout=30)

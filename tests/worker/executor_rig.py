@@ -91,7 +91,10 @@ class Rig:
 
     @property
     def zygote(self) -> psutil.Process:
-        return next(p for p in self.keeper.children() if "rota.worker.zygote" in p.cmdline() and not is_child(self, p))
+        """Return the zygote: of the keeper's session, as no child is but at its birth, the oldest."""
+        session = os.getsid(self.keeper.pid)
+        alike = [p for p in alive(self.keeper.children()) if os.getsid(p.pid) == session]
+        return min(alike, key=lambda process: process.create_time())
 
 
 def _is_own(process: psutil.Process) -> bool:
@@ -100,10 +103,6 @@ def _is_own(process: psutil.Process) -> bool:
     except psutil.Error:
         return True
     return "rota.worker.zygote" in command or "rm -rf -- " in command or not command
-
-
-def is_child(rig: Rig, process: psutil.Process) -> bool:
-    return process.pid in {c.pid for c in rig.pool._nursery._children.values()}
 
 
 @contextlib.asynccontextmanager

@@ -70,7 +70,7 @@ class Service:
         monotonic: Callable[[], float] = time.monotonic,
         failed: Callable[[str, Exception], None] = lambda _step, _error: None,
     ) -> None:
-        rng = rng or random.SystemRandom()
+        rng = rng or random.Random()  # noqa: S311  # seeded by the system; ids and jitter need no more
         self.store = store
         observer = observer or Nobody()
         self.signals = Signals(observer)

@@ -25,9 +25,9 @@ def become_child(keeper: int, fds: list[int]) -> None:
 
     `fds` are the channel and the pipes for stdout and stderr; the channel stays where it is, above 2.
     """
+    os.setsid()  # waits until the kernel is done with the old parent, whose end must not be taken for the keeper's
     proctree.die_with(keeper)
     proctree.become_subreaper()
-    os.setsid()
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("500")  # when memory runs out, a job goes before what guards it
     signal.set_wakeup_fd(-1)

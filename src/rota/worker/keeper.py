@@ -53,6 +53,7 @@ class Keeper:
         self._sweeps: list[Ladder] = []
         self._zygote: tuple[int, socket.socket] | None = None
         self._cleaners: set[int] = set()
+        self._scripts: set[int] = set()  # children that run scripts
         self._answers: deque[bytes] = deque()
         self._poll = select.poll()
         self._poll.register(alarm, select.POLLIN)
@@ -185,6 +186,7 @@ class Keeper:
         folder = os.path.join(self._folder, str(child))
         pid = os.fork()
         if pid:
+            self._scripts.add(child)
             self._register(child, pid)
             return
         try:
@@ -211,10 +213,14 @@ class Keeper:
 
         def told(proof: dict[str, Any]) -> None:
             del self._ladders[child]
+            self._scripts.discard(child)
             self._answer("gone", id=child, status=self._status.pop(child, None), proof=proof)
             self._discard(os.path.join(self._folder, str(child)))
 
-        self._ladders[child] = Ladder(lambda: self._tree(child), grace_s, now, told)
+        def is_stray(pid: int) -> bool:  # adopted: a script child starts nothing but bash
+            return child in self._scripts and proctree.parent(pid) == self._pids.get(child)
+
+        self._ladders[child] = Ladder(lambda: self._tree(child), grace_s, now, told, is_stray=is_stray)
 
     def _sweep(self, order: dict[str, Any], now: float) -> None:
         child, mark = order["id"], order["mark"]
@@ -243,12 +249,13 @@ class Keeper:
         return {} if pid is None else proctree.marks(pid)
 
     def _orphans(self) -> list[int]:
-        ours = proctree.children(self._pid)
-        self._hear_zygote()  # whoever is in the list, and was announced, was announced before
-        zygote = self._zygote[0] if self._zygote is not None else 0
-        orphans = [p for p in ours if p not in self._ids and p != zygote and p not in self._cleaners]
-        orphans = [p for p in orphans if proctree.is_alive(p)]
-        return orphans + proctree.descendants(orphans)
+        return proctree.descendants([self._pid], spared=self._is_known)
+
+    def _is_known(self, pid: int) -> bool:
+        """Say whether a process below the keeper is a child, the zygote or a cleaner; asked after it was seen."""
+        if pid not in self._ids:
+            self._hear_zygote()  # whoever is a child by now was announced before
+        return pid in self._ids or pid in self._cleaners or (self._zygote is not None and pid == self._zygote[0])
 
     def _climb(self) -> None:
         now = time.monotonic()

@@ -13,14 +13,15 @@ from rota.worker import proctree
 
 _PASSES = 3  # over a tree within one step: what forks while it is swept is found by the next pass
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.0005, 0.02
+_WATCH_FOR_S = 0.1  # so long are late ones looked for
 _GIVE_UP_S = 10.0  # after SIGKILL; what is left by then is stuck in the kernel
 
 
 class Ladder:
     """The end of some processes. `look` returns those that are alive; `told` hears the proof when there are none.
 
-    While the grace lasts the ladder looks every `watch_s` seconds (None: it is enough to look when a child of the
-    keeper has died).
+    While the grace lasts the ladder looks every `watch_s` seconds; None: a few times after SIGTERM, and then when a child
+    of the keeper has died. `is_stray` says of a process that came after SIGTERM whether it should have had it too.
     """
 
     def __init__(
@@ -30,12 +31,15 @@ class Ladder:
         now: float,
         told: Callable[[dict[str, Any]], None],
         watch_s: float | None = None,
+        is_stray: Callable[[int], bool] = lambda _pid: False,
     ) -> None:
         self._look = look
         self._began = now
         self._kill_at = now + grace_s
         self._told = told
         self._watch_s = watch_s
+        self._is_stray = is_stray
+        self._programs: dict[int, bytes] = {}  # what those ran that had SIGTERM, when they had it
         self._signals: list[tuple[str, float]] = []
         self._seen: set[int] = set()
         self._wait_s = _FIRST_WAIT_S
@@ -64,23 +68,40 @@ class Ladder:
 
     def _term(self, now: float) -> bool:
         live = self._see()
-        if live and not self._signals:
+        if not self._signals and live:
             self._signals.append(("TERM", round(now - self._began, 6)))
-            told: set[int] = set()
             for _ in range(_PASSES):
-                proctree.send(live, signal.SIGTERM)
-                proctree.send(live, signal.SIGCONT)  # a stopped process hears nothing else
-                told.update(live)
-                live = [pid for pid in self._see() if pid not in told]
-                if not live:
+                self._tell_to_end([pid for pid in live if pid not in self._programs])
+                live = self._see()
+                if all(pid in self._programs for pid in live):
                     break
-            live = self._see()
-        self.due = self._kill_at if self._watch_s is None else min(self._kill_at, now + self._watch_s)
+        else:
+            self._tell_to_end([pid for pid in live if self._has_missed_it(pid)])
+        self.due = self._kill_at
+        if self._watch_s is not None or self._wait_s < _WATCH_FOR_S:
+            self.due = min(self._kill_at, now + (self._watch_s or self._wait_s))
+            self._wait_s *= 2
         return not live
+
+    def _tell_to_end(self, pids: list[int]) -> None:
+        for pid in pids:
+            self._programs[pid] = proctree.program(pid)
+        proctree.send(pids, signal.SIGTERM)
+        proctree.send(pids, signal.SIGCONT)  # a stopped process hears nothing else
+
+    def _has_missed_it(self, pid: int) -> bool:
+        """Say whether SIGTERM has not reached who it was for.
+
+        A shell's fork takes the signal with the shell's handler, and forgets it when it becomes its program; or it is
+        born when all had been told, of a shell that then ends. What is started to clean up is neither.
+        """
+        told = self._programs.get(pid)
+        return self._is_stray(pid) if told is None else told != proctree.program(pid)
 
     def _kill(self, now: float) -> bool:
         live = self._see()
         if live and not any(name == "KILL" for name, _ in self._signals):
+            self._wait_s = _FIRST_WAIT_S
             self._signals.append(("KILL", round(now - self._began, 6)))
         for _ in range(_PASSES):
             if not live:

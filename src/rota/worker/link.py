@@ -67,6 +67,10 @@ class KeeperLink:
         """Reap the keeper if it has ended, and say whether it has."""
         return self._process.poll() is not None
 
+    def wait(self) -> None:
+        """Wait until the keeper has ended; blocks."""
+        self._process.wait()
+
     def _sent(self, message: bytes, fds: Sequence[int]) -> bool:
         try:
             socket.send_fds(self._control, [message], list(fds))

@@ -198,7 +198,9 @@ class Nursery:
         """End what a dead keeper has left to us, then tell of the ends of all children."""
         proofs: list[dict[str, Any]] = []
         ladder = Ladder(_orphans, 0.0, time.monotonic(), proofs.append)
-        while not ladder.step(time.monotonic(), time.monotonic):
+        while True:
+            if ladder.step(time.monotonic(), time.monotonic):
+                break
             await asyncio.sleep(0.001)
         for swept in self._sweeps.values():
             if not swept.done():
@@ -209,11 +211,12 @@ class Nursery:
             self._gone(child.number, None, proof_of(proofs[0]))
 
     async def _until_ended(self, link: KeeperLink) -> None:
-        deadline = self._loop.time() + _END_S
-        while not link.ended():  # noqa: ASYNC110  # its socket is closed: nothing else tells
-            if self._loop.time() > deadline:
-                link.kill()
+        for _ in range(round(_END_S * 1000)):
+            if link.ended():
+                return
             await asyncio.sleep(0.001)
+        link.kill()
+        await asyncio.to_thread(link.wait)
 
     async def _until_empty(self) -> None:
         while self._children:
@@ -277,9 +280,11 @@ class Nursery:
 def _orphans() -> list[int]:
     """Return what a dead keeper has left to this process: its children in sessions that are not its own."""
     ours = os.getsid(0)
-    orphans = [pid for pid in proctree.children(os.getpid()) if proctree.session(pid) != ours]
-    for pid in orphans:
+
+    def is_ours(pid: int) -> bool:
         with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-    orphans = [pid for pid in orphans if proctree.is_alive(pid)]
-    return orphans + proctree.descendants(orphans)
+            if proctree.session(pid) != ours:
+                os.waitpid(pid, os.WNOHANG)
+        return proctree.session(pid) == ours
+
+    return proctree.descendants([os.getpid()], spared=is_ours)

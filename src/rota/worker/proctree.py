@@ -2,9 +2,10 @@
 
 A walk is no snapshot: processes fork and die beside it. Two facts make it sound nevertheless. A process that is in the
 tree of a subreaper stays in it, whatever it does: when its parent dies it becomes the subreaper's own child. And the
-list of a single-threaded process's children is never empty while it has descendants. So whoever walks until a walk
-finds nobody alive has missed nobody. A pid that was just read is signalled at once; the kernel hands out all other pids
-before it hands out that one again.
+list of a single-threaded process's children is never empty while it has descendants: whoever dies stays in it, as a
+zombie, until it is reaped. So a walk that meets nobody but zombies, all of whom were zombies before it began, has missed
+nobody. A pid that was just read is signalled at once; the kernel hands out all other pids before it hands out that one
+again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+_MOST_WALKS = 10
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -69,41 +71,77 @@ def is_alive(pid: int) -> bool:
     return bool(fields) and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1)
 
 
+def program(pid: int) -> bytes:
+    """Return the command line of a process: another one after it has become another program."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as command:
+            return command.read(4096)
+    except OSError:
+        return b""
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process; 0 when it is gone."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
 def session(pid: int) -> int:
     """Return the id of a process's session; 0 when it is gone."""
     fields = _stat(pid)
     return int(fields[3]) if fields else 0
 
 
-def children(pid: int) -> list[int]:
-    """Return the children of a process, zombies too."""
-    return _children_listed(pid) if _HAS_LISTS else _children_scanned()(pid)
+def descendants(roots: Iterable[int], spared: Callable[[int], bool] = lambda _pid: False) -> list[int]:
+    """Return those below `roots` that are alive, parents before their children; not the `spared`, nor what is below them.
 
-
-def descendants(roots: Iterable[int]) -> list[int]:
-    """Return those below `roots` that are alive, parents before their children."""
-    listed = _children_listed if _HAS_LISTS else _children_scanned()
-    found: list[int] = []
-    queue = list(roots)
-    for pid in queue:  # grows while it is walked
-        for child in listed(pid):
-            if is_alive(child):
-                found.append(child)
-                queue.append(child)
-    return found
+    An empty list is a proof, if nobody but the caller reaps the children of the roots.
+    """
+    roots = list(roots)
+    known_dead: set[int] = set()
+    while True:
+        found, dead = _walk(roots, spared)
+        if found or dead <= known_dead:
+            return found
+        known_dead = dead
 
 
 def marks(root: int) -> dict[int, str | None]:
-    """Return whose attempt each live process below `root` belongs to: the mark of its environment, else its parent's."""
-    listed = _children_listed if _HAS_LISTS else _children_scanned()
+    """Return whose attempt each live process below `root` belongs to: the mark of its environment, else its parent's.
+
+    It may be read while `root` reaps: what one walk passes over, the next one sees.
+    """
+    seen: tuple[list[int], set[int]] | None = None
+    for _ in range(_MOST_WALKS):
+        before, seen = seen, _walk([root], lambda _pid: False)
+        if seen in (before, ([], set())):
+            break
     found: dict[int, str | None] = {}
-    queue = [root]
-    for pid in queue:
-        for child in listed(pid):
-            if is_alive(child):
-                found[child] = _mark(child) or found.get(pid)
-                queue.append(child)
+    for pid in seen[0] if seen else []:
+        found[pid] = _mark(pid) or found.get(parent(pid))
     return found
+
+
+def _walk(roots: Iterable[int], spared: Callable[[int], bool]) -> tuple[list[int], set[int]]:
+    """Return who is alive below `roots`, and who was listed and is not.
+
+    Whoever died after the list was read may have left children to its subreaper's list after that was read: a walk that
+    meets someone newly dead proves nothing.
+    """
+    listed = _children_listed if _HAS_LISTS else _children_scanned()
+    found: list[int] = []
+    dead: set[int] = set()
+    queue = list(roots)
+    for pid in queue:  # grows while it is walked
+        for child in listed(pid):
+            if spared(child):
+                continue
+            if is_alive(child):
+                found.append(child)
+                queue.append(child)
+            else:
+                dead.add(child)
+    return found, dead
 
 
 def _mark(pid: int) -> str | None:
