@@ -21,9 +21,9 @@ run: $(STAMP) ## start a server with three workers and watch the tour (ROTA_HOST
 test: $(STAMP) ## run the tests (one of them: make test PYTEST="tests/core -k retry")
 	$(BIN)/python -m pytest $(PYTEST)
 
-bench: $(STAMP) ## measure, and write bench/RESULTS.md (some rows: make bench ROWS="drain idle")
+bench: $(STAMP) ## measure, and write bench/RESULTS.md (some parts: make bench PARTS="drain idle")
 	$(BIN)/uv sync --quiet --frozen --inexact --group bench
-	$(BIN)/python -m bench $(ROWS)
+	$(BIN)/python -m bench $(PARTS)
 
 check: $(STAMP) ## lint, format, types, import floors
 	$(BIN)/ruff check

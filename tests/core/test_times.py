@@ -101,7 +101,8 @@ def test_numbers_are_seconds(seconds: float):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("2m", 120), ("1h30m", 5400), ("4d", 345600), (" 1.5h ", 5400), ("250ms", 0.25), ("7", 7)]
+    ("text", "seconds"),
+    [("30s", 30), ("2m", 120), ("1h30m", 5400), ("4d", 345600), (" 1.5h ", 5400), ("250ms", 0.25), ("7", 7)],
 )
 def test_durations_as_people_write_them(text: str, seconds: float):
     assert parse_duration(text) == seconds

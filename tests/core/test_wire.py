@@ -9,11 +9,50 @@ from msgspec import Raw
 from rota.core.jobs import SCRIPT_LANE, Attempt, Event, Failure, Job, LogChunk, Progress, Proof, lane_of
 from rota.core.retry import DEFAULT_BACKOFF, Backoff
 from rota.core.states import Outcome, Reason, State
-from rota.core.wire import AttemptView, EventView, JobView, LogView, Page, attempt_view, display_state, event_view
-from rota.core.wire import job_view, log_view
+from rota.core.wire import (
+    AttemptView,
+    EventView,
+    JobView,
+    LogView,
+    Page,
+    attempt_view,
+    display_state,
+    event_view,
+    job_view,
+    log_view,
+)
 
-CONTRACT = """id state handler script image data owner queue priority labels after run_at submitted_at started_at finished_at attempt
-failures max_failures timeout worker progress result error reason abort_requested_at confirmed hook retry_of array""".split()
+CONTRACT = [
+    "id",
+    "state",
+    "handler",
+    "script",
+    "image",
+    "data",
+    "owner",
+    "queue",
+    "priority",
+    "labels",
+    "after",
+    "run_at",
+    "submitted_at",
+    "started_at",
+    "finished_at",
+    "attempt",
+    "failures",
+    "max_failures",
+    "timeout",
+    "worker",
+    "progress",
+    "result",
+    "error",
+    "reason",
+    "abort_requested_at",
+    "confirmed",
+    "hook",
+    "retry_of",
+    "array",
+]
 
 
 def job(**fields: object) -> Job:

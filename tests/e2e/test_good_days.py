@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
@@ -61,7 +62,7 @@ def test_one_server_many_kinds_of_jobs(serve: Serve) -> None:
     assert (late["state"], late["reason"]) == ("failed", "timed_out")
 
 
-def test_dependents_run_after_all_that_they_wait_for(serve: Serve, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_dependents_run_after_all_that_they_wait_for(serve: Serve, tmp_path: Path) -> None:
     server = serve()
     path = str(tmp_path / "order")
     bulk = [
@@ -117,3 +118,15 @@ def test_hooks_are_signed_tried_again_and_recorded(
     )
     tries = {d["id"]: d["tries"] for d in server.get(f"/v1/jobs/{job}/deliveries")["items"]}
     assert sorted(t if isinstance(t, int) else len(t) for t in tries.values()) == [1, 2]
+
+
+def test_reload_takes_up_changed_handlers_and_survives_broken_ones(serve: Serve, tmp_path: Path) -> None:
+    module = tmp_path / "changing.py"
+    text = "import rota\napp = rota.App()\n@app.handler\ndef version():\n    return {}\n"
+    module.write_text(text.format(1))
+    server = serve("--app", "changing:app", "--workers", "1", "--reload")
+    assert server.wait(server.submit("version"))["result"] == 1
+    module.write_text("this is no Python\n")
+    wait_for(lambda: any("reload_failed" in line for line in server.lines), "it says what is wrong")
+    module.write_text(text.format(2))
+    wait_for(lambda: server.wait(server.submit("version"))["result"] == 2, "the new code runs")

@@ -93,7 +93,9 @@ class Model:
     def claim(self, worker: ModelWorker, n: int, now: int) -> list[tuple[str, int]]:
         if worker.lease_until <= now or worker.draining:
             return []
-        ready = [j for j in self.jobs.values() if j.state == "queued" and (not worker.queues or j.queue in worker.queues)]
+        ready = [
+            j for j in self.jobs.values() if j.state == "queued" and (not worker.queues or j.queue in worker.queues)
+        ]
         chosen = sorted(ready, key=lambda j: (-j.priority, j.run_at, j.id))[:n]
         for job in chosen:
             timeout, retries = DEFAULTS[job.handler]
@@ -119,7 +121,14 @@ class Model:
         return [j for j in self.jobs.values() if j.state == "running" and j.worker == worker.id]
 
     def settle(
-        self, job: ModelJob, outcome: str, now: int, *, retry_in_s: float | None = None, refused: bool = False, charged: bool = True
+        self,
+        job: ModelJob,
+        outcome: str,
+        now: int,
+        *,
+        retry_in_s: float | None = None,
+        refused: bool = False,
+        charged: bool = True,
     ) -> None:
         job.worker, job.deadline, job.lease_end = None, None, None
         if job.aborting:
@@ -177,9 +186,8 @@ class Model:
 
     def end_overdue(self, now: int) -> None:
         for job in list(self.jobs.values()):
-            if job.state == "running" and job.deadline is not None:
-                if now > job.deadline + SLACK + round(job.grace_s * SECOND) + LEASE:
-                    self.settle(job, "lost" if job.aborting else "timed_out", now)
+            if job.deadline is not None and now > job.deadline + SLACK + round(job.grace_s * SECOND) + LEASE:
+                self.settle(job, "lost" if job.aborting else "timed_out", now)
 
     # -- what follows
 

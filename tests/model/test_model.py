@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,19 +98,33 @@ class Machine(RuleBasedStateMachine):
         return Submission(handler=handler, backoff=Backoff(base=BASE, factor=FACTOR, limit=LIMIT), grace=1.0, **fields)
 
     @rule(
-        handler=st.sampled_from(sorted(DEFAULTS)), delay=st.sampled_from([None, None, 3.0]), priority=st.sampled_from([0, 0, 1, -1]),
-        queue=st.sampled_from(["default", "default", "q"]), after=st.lists(picks, max_size=3), retries=st.sampled_from([None, 0, 2]),
-        timeout=st.sampled_from([None, 2.0, 40.0]), chain=st.sampled_from([1, 1, 2, 3]),
-    )  # fmt: skip
+        handler=st.sampled_from(sorted(DEFAULTS)),
+        delay=st.sampled_from([None, None, 3.0]),
+        priority=st.sampled_from([0, 0, 1, -1]),
+        queue=st.sampled_from(["default", "default", "q"]),
+        after=st.lists(picks, max_size=3),
+        retries=st.sampled_from([None, 0, 2]),
+        timeout=st.sampled_from([None, 2.0, 40.0]),
+        chain=st.sampled_from([1, 1, 2, 3]),
+    )
     def submit(
-        self, handler: str, delay: float | None, priority: int, queue: str, after: list[int], retries: int | None, timeout: float | None,
+        self,
+        handler: str,
+        delay: float | None,
+        priority: int,
+        queue: str,
+        after: list[int],
+        retries: int | None,
+        timeout: float | None,
         chain: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Submit one, or a chain of jobs, the last of which is named first."""
         wanted = tuple(dict.fromkeys(self.job(pick).id for pick in after)) if self.model.jobs else ()
         fields = {"priority": priority, "queue": queue, "retries": retries, "timeout": timeout, "delay": delay}
         bulk = [
-            self._submission(handler, {**fields, "ref": f"r{n}", "after": [*wanted, *([f"r{n + 1}"] if n < chain - 1 else [])]})
+            self._submission(
+                handler, {**fields, "ref": f"r{n}", "after": [*wanted, *([f"r{n + 1}"] if n < chain - 1 else [])]}
+            )
             for n in range(chain)
         ]
         if chain == 1:
@@ -136,7 +151,10 @@ class Machine(RuleBasedStateMachine):
 
     @has_jobs
     @rule(
-        pick=picks, priority=st.sampled_from([None, 5, -5]), delay=st.sampled_from([None, 0.0, 4.0]), queue=st.sampled_from([None, "q"])
+        pick=picks,
+        priority=st.sampled_from([None, 5, -5]),
+        delay=st.sampled_from([None, 0.0, 4.0]),
+        queue=st.sampled_from([None, "q"]),
     )
     def edit(self, pick: int, priority: int | None, delay: float | None, queue: str | None) -> None:
         job = self.job(pick)
@@ -160,7 +178,13 @@ class Machine(RuleBasedStateMachine):
         assert new.retry_of == old.id
         retries = None if old.max_failures is None else old.max_failures - 1
         made = ModelJob(
-            id=new.id, handler=old.handler, queue=old.queue, priority=old.priority, run_at=self.now, timeout_s=old.timeout_s, retries=retries
+            id=new.id,
+            handler=old.handler,
+            queue=old.queue,
+            priority=old.priority,
+            run_at=self.now,
+            timeout_s=old.timeout_s,
+            retries=retries,
         )
         self.model.submit(made, self.now)
 
@@ -189,19 +213,30 @@ class Machine(RuleBasedStateMachine):
 
     @has_leases
     @rule(
-        pick=picks, outcome=st.sampled_from(Outcome), retry_in_s=st.sampled_from([None, 0.0, 5.0]), refused=st.booleans(), old=st.booleans()
+        pick=picks,
+        outcome=st.sampled_from(Outcome),
+        retry_in_s=st.sampled_from([None, 0.0, 5.0]),
+        refused=st.booleans(),
+        old=st.booleans(),
     )
     def settle(self, pick: int, outcome: Outcome, retry_in_s: float | None, refused: bool, old: bool) -> None:
         running = [lease for lease in self.leases if self._holds(*lease)]
         leases = self.leases if old or not running else running
         self._settle(leases[pick % len(leases)], outcome, retry_in_s, refused=refused)
 
-    def _settle(self, lease: tuple[str, str, int], outcome: Outcome, retry_in_s: float | None, *, refused: bool) -> None:
+    def _settle(
+        self, lease: tuple[str, str, int], outcome: Outcome, retry_in_s: float | None, *, refused: bool
+    ) -> None:
         worker, name, attempt = lease
         job = self.model.jobs[name]
         holds = self._holds(worker, name, attempt)
         report = Report(
-            job=name, attempt=attempt, outcome=outcome, error=Failure(type="E", message="m"), refused=refused, retry_in_s=retry_in_s
+            job=name,
+            attempt=attempt,
+            outcome=outcome,
+            error=Failure(type="E", message="m"),
+            refused=refused,
+            retry_in_s=retry_in_s,
         )
         (answer,) = drive(self.service.work.settle(worker, [report]))
         if holds:
@@ -218,7 +253,9 @@ class Machine(RuleBasedStateMachine):
         """Name all that is held, but for `forget`, and something that is not."""
         worker = self.worker(pick)
         named = {(job.id, job.attempt) for job in self.model.held(worker)[forget:]} - self.unheard | {("nobody", 1)}
-        orders = drive(self.service.work.heartbeat(worker.id, [Held(job=job, attempt=attempt) for job, attempt in named]))
+        orders = drive(
+            self.service.work.heartbeat(worker.id, [Held(job=job, attempt=attempt) for job, attempt in named])
+        )
         aborting = {job.id for job in self.model.held(worker) if job.aborting}
         assert {order.job for order in orders.abort if order.why == "requested"} == aborting
         assert orders.drain == worker.draining
@@ -258,7 +295,11 @@ class Machine(RuleBasedStateMachine):
             self.upkeep(step)
 
     @has_workers
-    @rule(pick=picks, outcome=st.sampled_from([Outcome.OUT_OF_MEMORY, Outcome.LOST, Outcome.ERRORED, Outcome.SUCCEEDED]), times=st.integers(1, 6))
+    @rule(
+        pick=picks,
+        outcome=st.sampled_from([Outcome.OUT_OF_MEMORY, Outcome.LOST, Outcome.ERRORED, Outcome.SUCCEEDED]),
+        times=st.integers(1, 6),
+    )
     def work_for_a_while(self, pick: int, outcome: Outcome, times: int) -> None:
         """Claim what there is and end all of it in the same way, again and again."""
         worker = self.worker(pick)
@@ -293,7 +334,12 @@ class Machine(RuleBasedStateMachine):
     def the_rows_are_as_the_model_says(self) -> None:
         for job in self.model.jobs.values():
             row = drive(self.service.jobs.get(job.id))
-            assert (row.state, row.attempt, row.failures, row.crashes) == (job.state, job.attempt, job.failures, job.crashes)
+            assert (row.state, row.attempt, row.failures, row.crashes) == (
+                job.state,
+                job.attempt,
+                job.failures,
+                job.crashes,
+            )
             assert (row.priority, row.queue, row.run_at) == (job.priority, job.queue, job.run_at)
             assert (row.reason, row.confirmed, row.after) == (job.reason, job.confirmed, list(job.after))
             assert (row.abort_requested_at is not None) == job.aborting
@@ -314,7 +360,7 @@ class Machine(RuleBasedStateMachine):
             states = [event.state for event in events]
             assert events[0].kind == "submitted"
             assert states[-1] == job.state
-            assert all(a is b or b in TRANSITIONS[a] for a, b in zip(states, states[1:], strict=False))
+            assert all(a is b or b in TRANSITIONS[a] for a, b in pairwise(states))
             assert sum(event.kind == "started" for event in events) == job.attempt
             assert [event.seq for event in events] == sorted({event.seq for event in events})
             attempts = drive(self.service.jobs.attempts(job.id))
@@ -324,5 +370,10 @@ class Machine(RuleBasedStateMachine):
 
 TestModel = Machine.TestCase
 TestModel.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
 )

@@ -16,13 +16,33 @@ STEPS = 250
 
 def step(machine: Machine, rng: random.Random) -> tuple[str, dict[str, Any]]:
     pick = rng.randrange(10**6)
-    names = ["submit", "claim", "claim", "settle", "settle", "heartbeat", "let_time_pass", "let_time_pass", "abort", "edit", "retry", "restart", "lose", "advance"]
+    names = [
+        "submit",
+        "claim",
+        "claim",
+        "settle",
+        "settle",
+        "heartbeat",
+        "let_time_pass",
+        "let_time_pass",
+        "abort",
+        "edit",
+        "retry",
+        "restart",
+        "lose",
+        "advance",
+    ]
     name = rng.choice(names if rng.random() < 0.97 else ["leave", "drain", "register"])
-    if not any(not worker.gone and not worker.draining for worker in machine.model.workers.values()) and rng.random() < 0.5:
+    if (
+        not any(not worker.gone and not worker.draining for worker in machine.model.workers.values())
+        and rng.random() < 0.5
+    ):
         name = "register"
     match name:
         case "submit":
-            alive = sum(job.state in ("queued", "running", "scheduled", "blocked") for job in machine.model.jobs.values())
+            alive = sum(
+                job.state in ("queued", "running", "scheduled", "blocked") for job in machine.model.jobs.values()
+            )
             return ("submit" if alive < 8 else "claim"), {
                 "handler": rng.choice(("h", "again")), "delay": rng.choice((None, 3.0)), "priority": rng.choice((0, 0, 1)),
                 "queue": rng.choice(("default", "q")), "after": [rng.randrange(10**6)] if rng.random() < 0.3 else [],
@@ -31,7 +51,13 @@ def step(machine: Machine, rng: random.Random) -> tuple[str, dict[str, Any]]:
         case "claim":
             return name, {"pick": pick, "n": rng.randrange(4), "unheard": rng.random() < 0.2}
         case "settle":
-            return name, {"pick": pick, "outcome": rng.choice(list(Outcome)), "retry_in_s": rng.choice((None, 0.0, 5.0)), "refused": rng.random() < 0.1, "old": rng.random() < 0.2}  # noqa: E501
+            return name, {
+                "pick": pick,
+                "outcome": rng.choice(list(Outcome)),
+                "retry_in_s": rng.choice((None, 0.0, 5.0)),
+                "refused": rng.random() < 0.1,
+                "old": rng.random() < 0.2,
+            }
         case "lose":
             return "settle", {"pick": pick, "outcome": Outcome.LOST, "retry_in_s": None, "refused": False, "old": False}
         case "heartbeat":
@@ -39,7 +65,12 @@ def step(machine: Machine, rng: random.Random) -> tuple[str, dict[str, Any]]:
         case "let_time_pass" | "advance":
             return name, {"seconds": rng.choice((0.0, 0.5, 1.0, 2.5, 5.0, 5.0, 14.9, 15.0))}
         case "edit":
-            return name, {"pick": pick, "priority": rng.choice((None, 5)), "delay": rng.choice((None, 0.0, 4.0)), "queue": rng.choice((None, "q"))}
+            return name, {
+                "pick": pick,
+                "priority": rng.choice((None, 5)),
+                "delay": rng.choice((None, 0.0, 4.0)),
+                "queue": rng.choice((None, "q")),
+            }
         case "register":
             return name, {"queues": rng.choice(((), ("default",)))}
         case "restart":

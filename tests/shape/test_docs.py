@@ -10,7 +10,14 @@ import pytest
 from rota.core.states import mermaid
 
 ROOT = Path(__file__).parents[2]
-DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"), *(ROOT / "bench").rglob("*.md")])
+DOCS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+        *(ROOT / "bench").rglob("*.md"),
+    ]
+)
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
 
@@ -32,7 +39,9 @@ def test_the_state_diagram_is_the_machine():
     text = (ROOT / "docs" / "state-machine.md").read_text("utf-8")
     drawn = re.search(r"```mermaid\n(.*?)```", text, re.DOTALL)
     assert drawn, "docs/state-machine.md has no diagram"
-    assert drawn.group(1) == mermaid(), "paste what `python -c 'from rota.core.states import mermaid; print(mermaid())'` prints"
+    assert drawn.group(1) == mermaid(), (
+        "paste what `python -c 'from rota.core.states import mermaid; print(mermaid())'` prints"
+    )
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -54,7 +54,9 @@ def test_importing_rota_loads_no_server():
     import subprocess
     import sys
 
-    code = "import sys, rota; rota.App; print([m for m in sys.modules if m.split('.')[0] in ('starlette', 'uvicorn', 'sqlite3')])"
+    code = """import sys, rota
+rota.App
+print([m for m in sys.modules if m.split(".")[0] in ("starlette", "uvicorn", "sqlite3")])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -36,7 +36,9 @@ def main() -> int:
             print(world.tell_history())
             print(f"seed {seed}: fine; digest {digest(world)}")
     took = time.monotonic() - began
-    print(f"{len(seeds)} seeds, {failed} failed, {steps} transactions, {took:.1f} s ({took / len(seeds) * 1000:.0f} ms a seed)")
+    print(
+        f"{len(seeds)} seeds, {failed} failed, {steps} transactions, {took:.1f} s ({took / len(seeds) * 1000:.0f} ms a seed)"
+    )
     return 1 if failed else 0
 
 

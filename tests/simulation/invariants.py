@@ -13,13 +13,36 @@ from .world import Broken, World
 if TYPE_CHECKING:
     from .workers import Name, SimulatedWorker
 
-_COLUMNS = (
-    "id state attempt worker queue lane run_at failures crashes max_failures started_at finished_at lease_until deadline_at result "
-    "error reason abort_requested_at confirmed priority waiting_for submitted_at retry_of"
-).split()
-_ROWS = f"SELECT {', '.join(_COLUMNS)} FROM rota_jobs ORDER BY id"  # noqa: S608
+_COLUMNS = [
+    "id",
+    "state",
+    "attempt",
+    "worker",
+    "queue",
+    "lane",
+    "run_at",
+    "failures",
+    "crashes",
+    "max_failures",
+    "started_at",
+    "finished_at",
+    "lease_until",
+    "deadline_at",
+    "result",
+    "error",
+    "reason",
+    "abort_requested_at",
+    "confirmed",
+    "priority",
+    "waiting_for",
+    "submitted_at",
+    "retry_of",
+]
+_ROWS = f"SELECT {', '.join(_COLUMNS)} FROM rota_jobs ORDER BY id"
 _AT = {name: at for at, name in enumerate(_COLUMNS)}
-_STATE, _ATTEMPT, _QUEUE, _LANE, _ABORT = (_AT[name] for name in ("state", "attempt", "queue", "lane", "abort_requested_at"))
+_STATE, _ATTEMPT, _QUEUE, _LANE, _ABORT = (
+    _AT[name] for name in ("state", "attempt", "queue", "lane", "abort_requested_at")
+)
 _CONFIRMED = _AT["confirmed"]
 _EVENTS = "SELECT seq, at, job, kind, state, attempt FROM rota_events WHERE seq > ? ORDER BY seq"
 _AFTER = "SELECT j.id, j.state FROM rota_dependencies d JOIN rota_jobs j ON j.id = d.after WHERE d.job = ?"
@@ -123,10 +146,15 @@ class Invariants:
         over = row[_ATTEMPT] - (state is State.RUNNING)
         if (tries, last) != (over, over):
             raise Broken(f"8. {job} has had {over} attempts, and {tries} are written, the last {last}")
-        if state is State.RUNNING and was is not State.RUNNING:
-            if unmet := [d for d, s in self.world.connection.execute(_AFTER, (job,)) if s != State.SUCCEEDED]:
-                raise Broken(f"5. {job} was started before {unmet} had succeeded")
-        if old is not None and old[_ABORT] is not None and (row[_ABORT] != old[_ABORT] or state not in (State.RUNNING, State.ABORTED)):
+        begins = state is State.RUNNING and was is not State.RUNNING
+        waits = self.world.connection.execute(_AFTER, (job,)) if begins else ()
+        if unmet := [after for after, stands in waits if stands != State.SUCCEEDED]:
+            raise Broken(f"5. {job} was started before {unmet} had succeeded")
+        if (
+            old is not None
+            and old[_ABORT] is not None
+            and (row[_ABORT] != old[_ABORT] or state not in (State.RUNNING, State.ABORTED))
+        ):
             raise Broken(f"the abort of {job} was forgotten: {was} -> {state}")
         if was is State.RUNNING and state is not State.RUNNING:
             self._not_running(job, attempts, state, row)

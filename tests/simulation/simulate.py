@@ -94,7 +94,9 @@ class Simulation:
 
     def _check_held(self) -> None:
         held = {name: worker.name for worker in self.workers for name in worker.held}
-        rows = self.world.connection.execute("SELECT id, attempt, worker FROM rota_jobs WHERE state = 'running'").fetchall()
+        rows = self.world.connection.execute(
+            "SELECT id, attempt, worker FROM rota_jobs WHERE state = 'running'"
+        ).fetchall()
         dead = [row for row in rows if (row[0], row[1]) not in held and row[2] not in {w.id for w in self.workers}]
         if dead:
             raise Broken(f"3. still with workers that are gone: {dead}")
@@ -162,7 +164,10 @@ class Simulation:
     def _edit(self) -> None:
         if self.jobs:
             rng = self.world.rng
-            job, edit = rng.choice(self.jobs), rng.choice((Edit(priority=9), Edit(delay=0), Edit(delay=3.0), Edit(queue="other")))
+            job, edit = (
+                rng.choice(self.jobs),
+                rng.choice((Edit(priority=9), Edit(delay=0), Edit(delay=3.0), Edit(queue="other"))),
+            )
             self.world.note("people: edit {}: {}", job, edit)
             self.world.call(f"edit {job}", lambda s: s.jobs.edit(job, edit), _whatever)
 
@@ -194,7 +199,9 @@ class Simulation:
     def _stall(self) -> None:
         worker = self.world.rng.choice(self.workers)
         if not worker.stalled:
-            worker.stall(self.world.rng.choice((0.5, 4, LEASE_S, LEASE_S + 1, 2 * LEASE_S)) * self.world.rng.uniform(0.9, 1.1))
+            worker.stall(
+                self.world.rng.choice((0.5, 4, LEASE_S, LEASE_S + 1, 2 * LEASE_S)) * self.world.rng.uniform(0.9, 1.1)
+            )
 
     def _cut(self) -> None:
         rng = self.world.rng

@@ -33,7 +33,11 @@ def mutate(monkeypatch: pytest.MonkeyPatch, holder: Any, name: str, old: str, ne
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1, f"{name} has no such text any more: write this mutation anew\n{source}"
     found: dict[str, Any] = {}
-    exec(compile("from __future__ import annotations\n" + source.replace(old, new), name, "exec"), function.__globals__, found)
+    exec(
+        compile("from __future__ import annotations\n" + source.replace(old, new), name, "exec"),
+        function.__globals__,
+        found,
+    )
     monkeypatch.setattr(holder, name, found[name])
 
 
@@ -51,7 +55,9 @@ def no_fencing(monkeypatch: pytest.MonkeyPatch) -> None:
     real = settling.settle
 
     def lenient(job: Any, report: Report, now: int, jitter: float) -> Any:
-        return real(job, Report(job=job.id, attempt=job.attempt, outcome=report.outcome, error=report.error), now, jitter)
+        return real(
+            job, Report(job=job.id, attempt=job.attempt, outcome=report.outcome, error=report.error), now, jitter
+        )
 
     monkeypatch.setattr(work, "settle", lenient)
 

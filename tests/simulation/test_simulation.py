@@ -24,11 +24,11 @@ def test_nothing_breaks_and_everything_ends(start: int):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_crash_at_every_commit_boundary(seed: int):
-    """No other fault: a short life, once for each boundary of each transaction in it, before and after its commit."""
+    """No other fault: the same life, once for each boundary. Here every seventh; all of them with ROTA_SIMULATE_ALL=1."""
     boundaries = run(seed, odds=CALM).boundaries
     assert boundaries > 300
-    for at in range(1, boundaries + 1, 1 if os.environ.get("ROTA_SIMULATE_ALL") else 7):
-        run(seed, odds=CALM, crash_at=at + seed)
+    for at in range(1 + seed, boundaries + 1, 1 if os.environ.get("ROTA_SIMULATE_ALL") else 7):
+        run(seed, odds=CALM, crash_at=at)
 
 
 def test_the_same_seed_is_the_same_life():

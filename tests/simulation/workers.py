@@ -22,8 +22,20 @@ from msgspec import Raw
 
 from rota.core.errors import NotFound
 from rota.core.jobs import (
-    AbortOrder, Failure, Free, HandlerSpec, Held, Lease, LogChunk, Orders, Progress, ProgressNote, Proof, Report,
-    Welcome, WorkerHello,
+    AbortOrder,
+    Failure,
+    Free,
+    HandlerSpec,
+    Held,
+    Lease,
+    LogChunk,
+    Orders,
+    Progress,
+    ProgressNote,
+    Proof,
+    Report,
+    Welcome,
+    WorkerHello,
 )  # fmt: skip
 from rota.core.states import Outcome
 
@@ -60,7 +72,9 @@ class SimulatedWorker:
 
     fences_itself = True  # tests of the simulation take this away
 
-    def __init__(self, world: World, invariants: Invariants, name: str, *, slots: int, queues: list[str], owned: bool) -> None:
+    def __init__(
+        self, world: World, invariants: Invariants, name: str, *, slots: int, queues: list[str], owned: bool
+    ) -> None:
         self.world = world
         self.invariants = invariants
         self.name = name
@@ -275,7 +289,9 @@ class SimulatedWorker:
         good_from = self.answered
         worker = self.id
         busy = sum(1 for run in self.held.values() if run.lease.handler == "busy")
-        free = Free(process=self.slots - (len(self.held) - busy), asynchronous=1 - busy, total=self.slots + 1 - len(self.held))
+        free = Free(
+            process=self.slots - (len(self.held) - busy), asynchronous=1 - busy, total=self.slots + 1 - len(self.held)
+        )
 
         def answered(leases: list[Lease] | None, error: Exception | None) -> None:
             if worker != self.id or self.claiming != sent:  # given up already, or answered twice
@@ -352,7 +368,9 @@ class SimulatedWorker:
     def _tell(self, run: Run) -> None:
         if self.held.get(run.name) is run and run.report is None and self.id is not None:
             worker, (job, attempt) = self.id, run.name
-            logs = [LogChunk(job=job, attempt=attempt, n=n, stream="stdout", text=f"{job} {attempt} {n}\n") for n in (0, 1)]
+            logs = [
+                LogChunk(job=job, attempt=attempt, n=n, stream="stdout", text=f"{job} {attempt} {n}\n") for n in (0, 1)
+            ]
             note = ProgressNote(job=job, attempt=attempt, progress=Progress(0.5, "half"))
             self._call("tell", lambda s: s.work.tell(worker, logs, [note], []), lambda _value, _error: None)
 

@@ -96,7 +96,9 @@ class Odds:
 
 
 CALM = Odds(crash=0.0, lose=0.0, double=0.0, late=0.0, slow=0.0)
-HARSH = Odds(crash=0.004, lose=0.2, double=0.1, late=0.15, slow=0.1)  # nearly nothing gets done, and all that is rare happens
+HARSH = Odds(
+    crash=0.004, lose=0.2, double=0.1, late=0.15, slow=0.1
+)  # nearly nothing gets done, and all that is rare happens
 
 
 class Server:

@@ -81,6 +81,11 @@ def fails_with(kind: str):
         case "deaf":
             os.closerange(3, 1024)
             time.sleep(60)
+        case "garbage":
+            for fd in range(3, 30):
+                with contextlib.suppress(OSError):
+                    os.write(fd, b"\x05\x00\x00\x00nonsense" * 10)
+            time.sleep(60)
         case "raise_aborted":
             raise rota.Aborted
     return None

@@ -128,7 +128,7 @@ async def test_kill_of_the_keeper_at_any_moment():
             rig.keeper.kill()
             for task in tasks:
                 assert (await task).outcome in (Outcome.SUCCEEDED, Outcome.LOST)
-            assert not alive(tree)
+            await until(lambda tree=tree: not alive(tree), 2)  # all may have ended before the keeper was killed
             assert value(await rig.run(rig.lease("noop"))) is None
 
 

@@ -95,6 +95,7 @@ async def test_a_process_that_dies_is_lost_and_charged(handler, kind, how):
 async def test_a_handler_that_closes_its_channel_is_ended():
     async with rigged() as rig:
         assert (await rig.run(rig.lease("fails", "deaf"))).outcome is Outcome.LOST
+        assert (await rig.run(rig.lease("fails", "garbage"))).outcome is Outcome.LOST
         assert (await rig.run(rig.lease("fails", "raise_aborted"))).outcome is Outcome.LOST
         assert value(await rig.run(rig.lease("noop"))) is None
 

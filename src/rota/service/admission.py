@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -119,8 +120,13 @@ def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo) 
 
 def check_name(field: str, name: str, where: str) -> None:
     """Raise Invalid unless this can name a handler, an owner or a queue."""
-    if not (len(name) <= MAX_NAME and _NAME.fullmatch(name)) or (field == "handler" and ":" in name):
+    if not (len(name) <= MAX_NAME and _is_name(name)) or (field == "handler" and ":" in name):
         raise Invalid(where + field, f"is 1 to {MAX_NAME} characters, no control characters; a handler's has no colon")
+
+
+@lru_cache(maxsize=1024)  # the same few names come again and again
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
 
 
 def run_at(at: str | None, delay: str | float | None, where: str, now: int, zone: tzinfo) -> int:

@@ -233,7 +233,7 @@ class Keeper:
             look: Callable[[], list[int]] = lambda: self._below(child)  # noqa: E731
         else:
             look = lambda: [pid for pid, whose in self._marks(child).items() if whose == mark]  # noqa: E731
-        self._sweeps.append(Ladder(look, order["grace"], now, told, _WATCH_S))
+        self._sweeps.append(Ladder(look, order["grace"], now, told, watch_s=_WATCH_S))
 
     def _tree(self, child: int) -> list[int]:
         """Return a child and all below it; once it has died, the orphans."""

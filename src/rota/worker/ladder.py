@@ -30,6 +30,7 @@ class Ladder:
         grace_s: float,
         now: float,
         told: Callable[[dict[str, Any]], None],
+        *,
         watch_s: float | None = None,
         is_stray: Callable[[int], bool] = lambda _pid: False,
     ) -> None:

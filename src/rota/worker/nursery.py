@@ -256,10 +256,11 @@ class Nursery:
             return
         self._has_zygote.clear()
         _log.warning("zygote_died", status=status)
-        for number, birth in list(self._births.items()):
-            if self._children[number].kind != "script" and not birth.done():
+        for number in [n for n in self._births if self._children[n].kind != "script"]:
+            self._children.pop(number).close()  # if it was born after all, this ends it
+            birth = self._births.pop(number)
+            if not birth.done():
                 birth.set_exception(Unborn())
-                self._children[number].hang_up()
         self._recover(self._import_again())
 
     async def _import_again(self) -> None:

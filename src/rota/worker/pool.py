@@ -157,8 +157,12 @@ class Pool:
             birth.add_done_callback(self._release_born)
             return
         try:
-            self._begin(birth.result(), run)
+            child = birth.result()
         except (Unborn, TimeoutError):
+            child = None
+        if child is not None and not child.ending:
+            self._begin(child, run)
+        else:
             run.finish(verdict.report_lost(run, "no process could be started for it", None, charged=False))
 
     async def _new(self, kind: ChildKind) -> ChildHandle:

@@ -151,5 +151,12 @@ class Bench:
 
 def a_job(name: str, **fields: Any) -> Job:
     """Return a queued job of handler `h`; ids sort as their names do."""
-    values = {"state": State.QUEUED, "kind": "handler", "handler": "h", "run_at": START, "submitted_at": START, **fields}
+    values = {
+        "state": State.QUEUED,
+        "kind": "handler",
+        "handler": "h",
+        "run_at": START,
+        "submitted_at": START,
+        **fields,
+    }
     return Job(id=name, **values)

@@ -14,12 +14,17 @@ from .bench import START, Bench, a_job
 
 def test_events_are_numbered_in_the_order_of_commits_and_carry_the_stores_time(bench: Bench):
     assert bench.read(lambda tx: tx.last_event()) == 0
-    bench.write(lambda tx: tx.append_events([NewEvent("a", "ana", "submitted", State.QUEUED), NewEvent("b", "bob", "submitted", State.QUEUED)]))
+    bench.write(
+        lambda tx: tx.append_events(
+            [NewEvent("a", "ana", "submitted", State.QUEUED), NewEvent("b", "bob", "submitted", State.QUEUED)]
+        )
+    )
     bench.now += 7
     bench.write(lambda tx: tx.append_events([NewEvent("a", "ana", "started", State.RUNNING, 1, "w", "because")]))
     every = bench.read(lambda tx: tx.events_after(0, 9))
     assert [(e.job, e.owner, e.kind, e.state, e.attempt, e.by, e.why, e.at) for e in every] == [
-        ("a", "ana", "submitted", State.QUEUED, 0, None, None, START), ("b", "bob", "submitted", State.QUEUED, 0, None, None, START),
+        ("a", "ana", "submitted", State.QUEUED, 0, None, None, START),
+        ("b", "bob", "submitted", State.QUEUED, 0, None, None, START),
         ("a", "ana", "started", State.RUNNING, 1, "w", "because", START + 7),
     ]  # fmt: skip
     seqs = [e.seq for e in every]
@@ -100,7 +105,11 @@ def test_calls_of_hooks_are_taken_hidden_and_noted(bench: Bench):
     assert bench.write(lambda tx: tx.take_deliveries(9, START + 10)) == []
     bench.now = START + 10
     row = next(r for r in bench.write(lambda tx: tx.take_deliveries(9, START + 20)) if r.id == "m1")
-    row.tries, row.next_at, row.log = 1, START + 99, [Try(at=START, status=500, took_s=0.1), Try(at=START, error="refused")]
+    row.tries, row.next_at, row.log = (
+        1,
+        START + 99,
+        [Try(at=START, status=500, took_s=0.1), Try(at=START, error="refused")],
+    )
     bench.write(lambda tx: tx.note_delivery(row))
     assert bench.read(lambda tx: tx.wakeups()).delivery == START + 20
     row.tries, row.next_at, row.done_at, row.gave_up = 2, None, START + 30, True

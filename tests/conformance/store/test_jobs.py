@@ -32,7 +32,11 @@ def test_a_job_is_read_as_it_was_written(bench: Bench):
 
 def test_a_job_that_was_over_at_its_submission(bench: Bench):
     over = a_job(
-        "a", state=State.CANCELED, finished_at=START, reason=Reason.DEPENDENCY, error=Failure(type="dependency", message="x")
+        "a",
+        state=State.CANCELED,
+        finished_at=START,
+        reason=Reason.DEPENDENCY,
+        error=Failure(type="dependency", message="x"),
     )
     bench.insert(over)
     assert bench.get("a") == over
@@ -55,7 +59,13 @@ def test_a_claim_makes_a_lease_and_raises_the_attempt(bench: Bench):
     assert isinstance(claimed, Claimed)
     assert (claimed.queue, claimed.lane, claimed.ready_at) == ("default", "h", START)
     lease = claimed.lease
-    assert (lease.job, lease.attempt, lease.handler, bytes(lease.data), bytes(lease.args)) == ("a", 1, "h", b'{"x": 1}', b"[2]")
+    assert (lease.job, lease.attempt, lease.handler, bytes(lease.data), bytes(lease.args)) == (
+        "a",
+        1,
+        "h",
+        b'{"x": 1}',
+        b"[2]",
+    )
     assert (lease.owner, lease.hook, lease.timeout_s) == ("ana", "http://h", 2.5)
     job = bench.get("a")
     assert (job.state, job.attempt, job.worker, job.started_at) == (State.RUNNING, 1, "w", START)
@@ -92,8 +102,10 @@ def test_a_scripts_placeholders_are_filled_in(bench: Bench):
 
 def test_heads_of_a_lane_come_by_priority_then_age_then_id(bench: Bench):
     bench.insert(
-        a_job("a", run_at=START + 2), a_job("b", run_at=START + 1), a_job("c", run_at=START + 1), a_job("d", priority=5, run_at=START + 9),
-        a_job("e", priority=-1, run_at=0), a_job("f", queue="other"), a_job("g", handler="i"), a_job("h", state=State.SCHEDULED),
+        a_job("a", run_at=START + 2), a_job("b", run_at=START + 1), a_job("c", run_at=START + 1),
+        a_job("d", priority=5, run_at=START + 9),
+        a_job("e", priority=-1, run_at=0), a_job("f", queue="other"), a_job("g", handler="i"),
+        a_job("h", state=State.SCHEDULED),
     )  # fmt: skip
     heads = bench.read(lambda tx: tx.ready_heads("default", "h", 10))
     assert heads == [(-5, START + 9, "d"), (0, START + 1, "b"), (0, START + 1, "c"), (0, START + 2, "a"), (1, 0, "e")]
@@ -178,12 +190,20 @@ def test_a_claim_after_a_failed_attempt_forgets_its_error_and_progress(bench: Be
 
 @pytest.mark.parametrize("state", [State.BLOCKED, State.SCHEDULED, State.QUEUED])
 def test_what_waits_is_moved(bench: Bench, state: State):
-    bench.insert(a_job("z"), a_job("a", state=state, waiting_for=int(state is State.BLOCKED), after=["z"] if state is State.BLOCKED else []))
+    bench.insert(
+        a_job("z"),
+        a_job("a", state=state, waiting_for=int(state is State.BLOCKED), after=["z"] if state is State.BLOCKED else []),
+    )
     job = bench.lock("a")
     error = Failure(type="requested", message="x")
     bench.write(lambda tx: tx.move_jobs([(job, cancel(job, START + 1, Reason.REQUESTED, error))]))
     found = bench.get("a")
-    assert (found.state, found.finished_at, found.reason, found.error) == (State.CANCELED, START + 1, Reason.REQUESTED, error)
+    assert (found.state, found.finished_at, found.reason, found.error) == (
+        State.CANCELED,
+        START + 1,
+        Reason.REQUESTED,
+        error,
+    )
     assert bench.counts() == {("default", "h", "canceled"): 1, ("default", "h", "queued"): 1}
 
 
@@ -256,12 +276,18 @@ def test_what_succeeded_before_is_met_at_once(bench: Bench):
 
 def test_pruning_removes_a_job_with_all_that_belongs_to_it(bench: Bench):
     bench.register()
-    bench.insert(a_job("a", labels={"k": "v"}, hook="http://h"), a_job("b"), a_job("c", state=State.BLOCKED, waiting_for=1, after=["a"]))
+    bench.insert(
+        a_job("a", labels={"k": "v"}, hook="http://h"),
+        a_job("b"),
+        a_job("c", state=State.BLOCKED, waiting_for=1, after=["a"]),
+    )
     bench.claim("a")
 
     async def history(tx: Tx) -> None:
         await tx.append_events([NewEvent("a", "default", "submitted", State.QUEUED)])
-        await tx.insert_attempts([("a", Attempt(attempt=1, worker="w", started_at=1, finished_at=2, outcome=Outcome.SUCCEEDED))])
+        await tx.insert_attempts(
+            [("a", Attempt(attempt=1, worker="w", started_at=1, finished_at=2, outcome=Outcome.SUCCEEDED))]
+        )
         await tx.insert_deliveries([("m", "a", "http://h", "{}")])
 
     bench.write(history)
@@ -288,7 +314,12 @@ def test_the_oldest_over_comes_first_and_in_batches(bench: Bench):
 
 
 def test_where_a_job_stands_in_its_lane(bench: Bench):
-    bench.insert(*(a_job(n, priority=p, run_at=START + at) for n, p, at in (("a", 0, 5), ("b", 0, 5), ("c", 1, 9), ("d", 0, 1), ("e", -1, 0))))
+    bench.insert(
+        *(
+            a_job(n, priority=p, run_at=START + at)
+            for n, p, at in (("a", 0, 5), ("b", 0, 5), ("c", 1, 9), ("d", 0, 1), ("e", -1, 0))
+        )
+    )
     for name, ahead in (("c", 0), ("d", 1), ("a", 2), ("b", 3), ("e", 4)):
         job = bench.lock(name)
         assert bench.read(lambda tx, job=job: tx.ahead_of(job, 99)) == ahead
@@ -354,7 +385,7 @@ def test_a_listing_is_newest_first_page_by_page(bench: Bench, query: Query, chos
     query = replace(query, limit=limit)
     pages = 0
     while True:
-        jobs, cursor = bench.read(lambda tx: tx.find_jobs(query))
+        jobs, cursor = bench.read(lambda tx, query=query: tx.find_jobs(query))
         seen += [job.id for job in jobs]
         pages += 1
         assert len(jobs) <= limit

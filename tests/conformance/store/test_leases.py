@@ -19,7 +19,8 @@ def worker(bench: Bench, name: str = "w") -> WorkerRow:
 
 def test_a_worker_is_read_as_it_registered(bench: Bench):
     hello = WorkerHello(
-        name="box", handlers=[HandlerSpec(name="h", mode="async", timeout=3, retries=1, doc="d", parameters=["a"])], scripts=True,
+        name="box", scripts=True,
+        handlers=[HandlerSpec(name="h", mode="async", timeout=3, retries=1, doc="d", parameters=["a"])],
         queues=["q"], slots=4, async_slots=9, max_jobs=5, pid=12, host="here", owned=True,
     )  # fmt: skip
     bench.write(lambda tx: tx.insert_worker("box.1", hello, START + LEASE))
@@ -33,7 +34,10 @@ def test_handlers_are_remembered_in_their_newest_form(bench: Bench):
     bench.now += 5
     bench.register("w", HandlerSpec(name="h", retries=2))
     bench.write(lambda tx: tx.bury_worker("w", "left"))
-    assert bench.read(lambda tx: tx.handlers()) == [(HandlerSpec(name="g"), START), (HandlerSpec(name="h", retries=2), START + 5)]
+    assert bench.read(lambda tx: tx.handlers()) == [
+        (HandlerSpec(name="g"), START),
+        (HandlerSpec(name="h", retries=2), START + 5),
+    ]
 
 
 def test_a_heartbeat_renews_and_a_grave_is_final(bench: Bench):
@@ -127,7 +131,10 @@ def test_a_clock_that_was_set_back_shortens_every_lease(bench: Bench):
     bench.write(lambda tx: tx.clamp_leases(START + LEASE))
     assert worker(bench, "w").lease_until == START + LEASE
     assert worker(bench, "v").lease_until == START + SECOND
-    assert {row.job: row.lease_until for row in bench.read(lambda tx: tx.running_of("w"))} == {"a": START + LEASE, "b": START + 1}
+    assert {row.job: row.lease_until for row in bench.read(lambda tx: tx.running_of("w"))} == {
+        "a": START + LEASE,
+        "b": START + 1,
+    }
 
 
 def test_progress_is_taken_from_the_holder_only(bench: Bench):

@@ -14,7 +14,19 @@ from rota.store.protocol import NewEvent, Tx
 
 from .bench import KINDS, SECOND, START, Bench, Crash, SqliteInline, a_job
 
-EVERYTHING = "jobs labels dependencies attempts events counts workers handlers logs deliveries answers".split()
+EVERYTHING = [
+    "jobs",
+    "labels",
+    "dependencies",
+    "attempts",
+    "events",
+    "counts",
+    "workers",
+    "handlers",
+    "logs",
+    "deliveries",
+    "answers",
+]
 
 
 def rows(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
@@ -118,7 +130,11 @@ def test_a_crash_at_the_commit_leaves_all_or_nothing(tmp_path: Path, side: str):
     else:
         assert bench.get("a").state is State.RUNNING
         assert bench.get("o").after == ["n"]
-        assert bench.counts() == {("default", "h", "queued"): 2, ("default", "h", "running"): 1, ("default", "h", "blocked"): 1}
+        assert bench.counts() == {
+            ("default", "h", "queued"): 2,
+            ("default", "h", "running"): 1,
+            ("default", "h", "blocked"): 1,
+        }
         assert bench.read(lambda tx: tx.get_answer("k")) is not None
     bench.close()
 
@@ -161,7 +177,9 @@ IMPOSSIBLE = {
     "a lease of what is over": f"UPDATE rota_jobs SET lease_until = {START} WHERE id = 'over'",
     "an abort of what does not run": f"UPDATE rota_jobs SET abort_requested_at = {START} WHERE id = 'queued'",
     "a success after an abort": f"UPDATE rota_jobs SET abort_requested_at = {START} WHERE id = 'over'",
-    "aborted, without a request": f"UPDATE rota_jobs SET state = 'aborted', finished_at = {START}, confirmed = 1 WHERE id = 'running'",
+    "aborted, without a request": (
+        f"UPDATE rota_jobs SET state = 'aborted', finished_at = {START}, confirmed = 1 WHERE id = 'running'"
+    ),
     "aborted, nobody says whether confirmed": f"UPDATE rota_jobs SET state = 'aborted', finished_at = {START}, abort_requested_at = {START} WHERE id = 'running'",  # noqa: E501
     "failed, without a reason": f"UPDATE rota_jobs SET state = 'failed', finished_at = {START} WHERE id = 'running'",
     "canceled, without a reason": f"UPDATE rota_jobs SET state = 'canceled', finished_at = {START} WHERE id = 'queued'",
@@ -179,7 +197,12 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize("what", IMPOSSIBLE)
 def test_an_impossible_row_is_refused(bench: Bench, what: str):
     bench.register()
-    bench.insert(a_job("queued"), a_job("running"), a_job("over"), a_job("blocked", state=State.BLOCKED, waiting_for=1, after=["queued"]))
+    bench.insert(
+        a_job("queued"),
+        a_job("running"),
+        a_job("over"),
+        a_job("blocked", state=State.BLOCKED, waiting_for=1, after=["queued"]),
+    )
     bench.write(lambda tx: tx.insert_deliveries([("m", "queued", "http://h", "{}")]))
     bench.claim("running", "over")
     bench.settle("over")

@@ -69,7 +69,9 @@ class Cluster:
         fields = {"handlers": SPECS, "slots": 4, "async_slots": 4, "scripts": True, **fields}
         return (await self.queue.register(WorkerHello(name=name, **fields))).worker
 
-    async def claim(self, worker: str, process: int = 9, asynchronous: int = 9, total: int = 9, wait_s: float = 0.0) -> list[Lease]:
+    async def claim(
+        self, worker: str, process: int = 9, asynchronous: int = 9, total: int = 9, wait_s: float = 0.0
+    ) -> list[Lease]:
         return await self.queue.claim(worker, Free(process=process, asynchronous=asynchronous, total=total), wait_s)
 
     async def one(self, worker: str) -> Lease:

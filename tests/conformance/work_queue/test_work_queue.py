@@ -10,7 +10,18 @@ import pytest
 from msgspec import Raw
 
 from rota.core.errors import Invalid, NotFound, RotaError
-from rota.core.jobs import AbortOrder, Failure, HandlerSpec, Held, HookCall, LogChunk, Orders, Progress, ProgressNote, Proof
+from rota.core.jobs import (
+    AbortOrder,
+    Failure,
+    HandlerSpec,
+    Held,
+    HookCall,
+    LogChunk,
+    Orders,
+    Progress,
+    ProgressNote,
+    Proof,
+)
 from rota.core.states import Outcome, Reason, State
 from rota.service.work import MAX_CHUNK, MAX_CHUNKS
 
@@ -93,7 +104,11 @@ def test_a_claim_comes_by_priority_then_age_over_all_lanes(live: Live):
 def test_a_claim_takes_what_its_worker_can_run(live: Live):
     async def test(c: Cluster) -> None:
         mine = await c.submit("h", queue="q")
-        for fields in ({"queue": "other"}, {"handler": "stranger", "queue": "q"}, {"handler": None, "script": "true", "queue": "q"}):
+        for fields in (
+            {"queue": "other"},
+            {"handler": "stranger", "queue": "q"},
+            {"handler": None, "script": "true", "queue": "q"},
+        ):
             await c.submit(**{"handler": "h", **fields})
         worker = await c.register(queues=["q", "r"], scripts=False)
         assert [lease.job for lease in await c.claim(worker)] == [mine]
@@ -103,7 +118,15 @@ def test_a_claim_takes_what_its_worker_can_run(live: Live):
 
 @pytest.mark.parametrize(
     ("free", "expected"),
-    [((2, 9, 9), (2, 3)), ((9, 1, 9), (3, 1)), ((9, 9, 2), None), ((0, 9, 9), (0, 3)), ((9, 0, 9), (3, 0)), ((0, 0, 9), (0, 0)), ((9, 9, 0), (0, 0))],
+    [
+        ((2, 9, 9), (2, 3)),
+        ((9, 1, 9), (3, 1)),
+        ((9, 9, 2), None),
+        ((0, 9, 9), (0, 3)),
+        ((9, 0, 9), (3, 0)),
+        ((0, 0, 9), (0, 0)),
+        ((9, 9, 0), (0, 0)),
+    ],
 )
 def test_a_claim_takes_no_more_than_is_free(live: Live, free: tuple[int, int, int], expected: tuple[int, int] | None):
     async def test(c: Cluster) -> None:
@@ -119,11 +142,18 @@ def test_a_claim_takes_no_more_than_is_free(live: Live, free: tuple[int, int, in
 
 def test_a_lease_tells_all_that_is_needed(live: Live):
     async def test(c: Cluster) -> None:
-        await c.submit("a", data=Raw(b'{"x":[1,null]}'), args=Raw(b'["y"]'), owner="ana", hook="http://127.0.0.1:1/h", grace=0.5)
+        await c.submit(
+            "a", data=Raw(b'{"x":[1,null]}'), args=Raw(b'["y"]'), owner="ana", hook="http://127.0.0.1:1/h", grace=0.5
+        )
         await c.submit(None, script="echo {{x}}", variables={"x": "a b"}, timeout="2m")
         worker = await c.register()
         first, second = await c.claim(worker)
-        assert (first.kind, first.handler, bytes(first.data), bytes(first.args)) == ("handler", "a", b'{"x":[1,null]}', b'["y"]')
+        assert (first.kind, first.handler, bytes(first.data), bytes(first.args)) == (
+            "handler",
+            "a",
+            b'{"x":[1,null]}',
+            b'["y"]',
+        )
         assert (first.owner, first.hook, first.timeout_s, first.grace_s) == ("ana", "http://127.0.0.1:1/h", 3.0, 0.5)
         assert (second.kind, second.script, second.timeout_s, second.grace_s) == ("script", "echo 'a b'", 120.0, 5.0)
 
@@ -404,7 +434,14 @@ def test_every_outcome_is_recorded_once(live: Live, outcome: Outcome):
         await c.submit("again")
         lease = await c.one(worker)
         failure = Failure(type="E", message="m", traceback="t") if outcome is not Outcome.SUCCEEDED else None
-        made = report(lease, outcome, result=Raw(b'{"r":1}'), error=failure, exit_code=3, retry_in_s=60 if outcome is Outcome.SNOOZED else None)
+        made = report(
+            lease,
+            outcome,
+            result=Raw(b'{"r":1}'),
+            error=failure,
+            exit_code=3,
+            retry_in_s=60 if outcome is Outcome.SNOOZED else None,
+        )
         (first,) = await c.queue.settle(worker, [made])
         assert (first.accepted, first.state) == (True, OUTCOMES[outcome])
         before = await c.job(lease.job), await c.service.jobs.events(lease.job)
@@ -496,11 +533,18 @@ def test_output_and_progress_of_what_is_held_are_kept_once(live: Live):
         note = ProgressNote(job=lease.job, attempt=1, progress=Progress(0.25, "a quarter"))
         for _ in range(2):
             await c.queue.tell(worker, logs, [note], [])
-        stale = [LogChunk(job=lease.job, attempt=2, n=9, stream="stdout", text="x"), LogChunk(job="nobody", attempt=1, n=0, stream="log", text="x")]
+        stale = [
+            LogChunk(job=lease.job, attempt=2, n=9, stream="stdout", text="x"),
+            LogChunk(job="nobody", attempt=1, n=0, stream="log", text="x"),
+        ]
         await c.queue.tell(worker, stale, [ProgressNote(job=lease.job, attempt=2, progress=Progress(0.9))], [])
         await c.queue.tell(other, [LogChunk(job=lease.job, attempt=1, n=7, stream="stdout", text="x")], [note], [])
         chunks = await c.service.jobs.logs(lease.job)
-        assert [(chunk.n, chunk.text, chunk.stream) for chunk in chunks] == [(0, "0\n", "stdout"), (1, "1\n", "stdout"), (2, "2\n", "stdout")]
+        assert [(chunk.n, chunk.text, chunk.stream) for chunk in chunks] == [
+            (0, "0\n", "stdout"),
+            (1, "1\n", "stdout"),
+            (2, "2\n", "stdout"),
+        ]
         assert (await c.job(lease.job)).progress == Progress(0.25, "a quarter")
         await c.queue.settle(worker, [report(lease)])
         await c.queue.tell(worker, [LogChunk(job=lease.job, attempt=1, n=8, stream="stdout", text="late")], [], [])
