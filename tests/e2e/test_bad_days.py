@@ -181,3 +181,22 @@ def test_a_worker_from_outside_joins_runs_and_leaves(serve: Serve, tmp_path: Pat
     finally:
         worker.kill()
         worker.wait()
+
+
+def test_a_worker_that_is_stopped_past_its_lease_runs_nothing_beside_its_successor(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--workers", "2", "--lease", "2")
+    job = server.submit("tree", {"path": str(tmp_path / "pids")})
+    pids = pids_in(tmp_path / "pids")
+    name = server.get(f"/v1/jobs/{job}")["worker"]
+    victim = next(w["pid"] for w in server.get("/v1/workers")["items"] if w["id"] == name)
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        wait_for(lambda: server.get(f"/v1/jobs/{job}")["attempt"] == 2, "another worker runs it", 6)
+        assert gone(pids), "what the stopped worker ran was ended before the successor began"
+    finally:
+        os.kill(victim, signal.SIGCONT)
+    wait_for(lambda: "lease_over" in "".join(server.lines), "the worker notices")
+    wait_for(lambda: len(server.worker_pids()) == 2, "and is back under a new id")
+    found = server.get(f"/v1/jobs/{job}")
+    assert (found["state"], found["attempt"], found["failures"]) == ("running", 2, 0)
+    assert server.post(f"/v1/jobs/{job}/abort?wait=10")["state"] == "aborted"

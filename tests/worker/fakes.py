@@ -263,6 +263,7 @@ class FakeExecutor:
         self.fresh = [HandlerSpec(name="work"), HandlerSpec(name=ASYNC, mode="async")]
         self.on_run: Callable[[Lease], None] = lambda _lease: None
         self.kill_takes = 0.0
+        self.leased: float | None = None
 
     def did(self, what: str) -> list[Any]:
         return [arg for _, name, arg in self.history if name == what]
@@ -303,6 +304,9 @@ class FakeExecutor:
             report = Report(job=job, attempt=attempt, outcome=outcome, proof=proof)
             after = min(self.ends_after[job], grace_s)
             asyncio.get_running_loop().call_later(after, self._end, (job, attempt), report)
+
+    def leased_until(self, at: float | None) -> None:
+        self.leased = at
 
     async def kill_all(self) -> None:
         self._note("kill_all", sorted(self.running))

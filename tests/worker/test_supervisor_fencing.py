@@ -230,3 +230,19 @@ async def test_nothing_new_starts_while_the_killing_takes_its_time() -> None:
     await asyncio.sleep(0.9)
     assert ("b", 1) not in scene.executor.did("run")
     assert scene.queue.settled == {}
+
+
+@virtual
+async def test_the_executor_is_told_when_the_leases_end_also_if_the_worker_is_stopped_by_then() -> None:
+    scene = await Scene().begin()
+    assert scene.executor.leased is None
+    scene.executor.lasts["a"] = 20.0
+    scene.queue.add(lease("a"))
+    await asyncio.sleep(0.01)
+    told = [scene.executor.leased]
+    assert told[0] is not None and now() + 10 < told[0] < now() + LEASE_S
+    await asyncio.sleep(6)
+    told.append(scene.executor.leased)
+    assert told[1] is not None and told[1] >= told[0] + 4, "a heartbeat has renewed it"
+    await asyncio.sleep(21)
+    assert scene.executor.leased is None, "nothing runs any more"

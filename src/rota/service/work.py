@@ -99,7 +99,7 @@ class Work:
             raise Invalid("handlers", "are at most 10,000, queues at most 1,000")
         for at, spec in enumerate(hello.handlers):
             check_name("handler", spec.name, f"handlers[{at}].")
-        worker = f"{re.sub(r'[^A-Za-z0-9._-]', '-', hello.name)}.{self._random_bits(32):08x}"
+        worker = f"{re.sub(r'[^A-Za-z0-9._-]', '-', hello.name)}.{self._random_bits(64):016x}"
         await self._store.write(lambda tx: tx.insert_worker(worker, hello, tx.now + self._lease))
         self._offers[worker] = _Offer(hello)
         return Welcome(worker=worker, lease_s=self._lease_s, heartbeat_s=self._lease_s / 3)

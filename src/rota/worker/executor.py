@@ -23,6 +23,13 @@ class Executor(Protocol):
         """Start to end an attempt; its `run` returns what really happened, else `outcome`. Unknown: no effect."""
         ...
 
+    def leased_until(self, at: float | None) -> None:
+        """Kill everything that runs at `at` (seconds of CLOCK_BOOTTIME), unless told otherwise before; None: never.
+
+        The worker's leases may be over then. It holds also while the worker itself is stopped.
+        """
+        ...
+
     async def kill_all(self) -> None:
         """End everything that runs now, without grace; returns when it is gone."""
         ...

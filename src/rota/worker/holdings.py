@@ -66,7 +66,8 @@ class Holdings:
         self._capacity = self._slots + self._async_slots
         if hello.max_jobs is not None:
             self._capacity = min(self._capacity, hello.max_jobs)
-        self._ours_s = lease_s - min(_MARGIN_S, lease_s / 5)
+        self.margin_s = min(_MARGIN_S, lease_s / 5)
+        self._ours_s = lease_s - self.margin_s
         self._by_key: dict[Key, Holding] = {}
         self._taken = {False: 0, True: 0}  # waiting, running, lost; by `asynchronous`
         self._in_slots = {False: 0, True: 0}  # running, lost

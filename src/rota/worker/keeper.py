@@ -11,6 +11,7 @@ Orders from the supervisor (JSON datagrams; descriptors ride along):
     end    {id, grace}                       end a child and all below it
     sweep  {id, ref, mark, grace}            end what is below a child, or only what carries a mark; not the child
     kill_all                                 end all children now
+    lease  {until}                           do the same at that time of CLOCK_BOOTTIME: the worker may be stopped by then
 Answers: started {id, pid} · gone {id, status, proof} · swept {ref, proof, others} · zygote_gone {status}.
 """
 
@@ -55,6 +56,7 @@ class Keeper:
         self._cleaners: set[int] = set()
         self._scripts: set[int] = set()  # children that run scripts
         self._answers: deque[bytes] = deque()
+        self._leased_until: float | None = None
         self._poll = select.poll()
         self._poll.register(alarm, select.POLLIN)
         self._poll.register(control, select.POLLIN)
@@ -73,15 +75,16 @@ class Keeper:
         self._reap()
         if not self._obey():
             return False
+        self._mind_lease()
         self._climb()
         self._send_answers()
         return True
 
     def _pause_ms(self) -> float | None:
-        ladders = [*self._ladders.values(), *self._sweeps]
-        if not ladders:
-            return None
-        return max(0.0, (min(ladder.due for ladder in ladders) - time.monotonic()) * 1000)
+        pauses = [ladder.due - time.monotonic() for ladder in (*self._ladders.values(), *self._sweeps)]
+        if self._leased_until is not None:
+            pauses.append(self._leased_until - time.clock_gettime(time.CLOCK_BOOTTIME))
+        return max(0.0, min(pauses) * 1000) if pauses else None
 
     # --- what comes in
 
@@ -114,8 +117,19 @@ class Keeper:
             case "sweep":
                 self._sweep(order, now)
             case "kill_all":
-                for child in list(self._pids):
-                    self._end(child, 0.0, now)
+                self._kill_all(now)
+            case "lease":
+                self._leased_until = order["until"]
+
+    def _kill_all(self, now: float) -> None:
+        for child in list(self._pids):
+            self._end(child, 0.0, now)
+
+    def _mind_lease(self) -> None:
+        """Kill all when the lease may be over: the worker, which ought to have done it, has stopped or hangs."""
+        if self._leased_until is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._leased_until:
+            self._leased_until = None
+            self._kill_all(time.monotonic())
 
     def _hear_zygote(self) -> None:
         if self._zygote is None:

@@ -96,6 +96,16 @@ class Nursery:
         if self._link is not None:
             self._link.send("end", id=child.number, grace=grace_s)
 
+    def hurry(self, child: ChildHandle) -> None:
+        """End the grace of a child that is being ended."""
+        if self._link is not None:
+            self._link.send("end", id=child.number, grace=0.0)
+
+    def leased_until(self, at: float | None) -> None:
+        """Have the keeper kill all children at `at` (seconds of CLOCK_BOOTTIME), unless told otherwise before."""
+        if self._link is not None:
+            self._link.send("lease", until=at)
+
     def retire(self, child: ChildHandle) -> None:
         """Let a child that has nothing to do end by itself."""
         child.ending = True

@@ -117,6 +117,10 @@ class Pool:
         if run is not None:
             self._stop(run, grace_s, outcome)
 
+    def leased_until(self, at: float | None) -> None:
+        """Have the keeper kill everything at `at` (seconds of CLOCK_BOOTTIME), whatever has become of this process by then."""
+        self._nursery.leased_until(at)
+
     async def kill_all(self) -> None:
         """End everything that runs now, without grace; returns when it is gone. All `run` return reports of loss."""
         for run in self._running.values():
@@ -323,7 +327,10 @@ class Pool:
     # --- stopping
 
     def _stop(self, run: Running, grace_s: float, outcome: Outcome) -> None:
-        if run.stopped_as is not None or run.done is not None or run.report.done():
+        if run.done is not None or run.report.done():
+            return
+        if run.stopped_as is not None:
+            self._hurry(run, grace_s)
             return
         run.stopped_as = outcome
         run.stopped_at = self._loop.time()
@@ -337,6 +344,15 @@ class Pool:
             self._nursery.end(child, grace_s)
             if not self._idle[child.kind]:
                 self._do(self._spare(child.kind))
+
+    def _hurry(self, run: Running, grace_s: float) -> None:
+        """End the grace of an attempt that is being stopped: its lease is lost, and no time is left."""
+        if grace_s > 0 or run.child is None:
+            return
+        if run.child.kind == "async":
+            self._end_async(run.child)
+        else:
+            self._nursery.hurry(run.child)
 
     async def _stop_async(self, child: ChildHandle, run: Running, grace_s: float) -> None:
         """Cancel a task and end its processes; when it does not end, or leaves strangers, the whole child ends."""

@@ -81,6 +81,7 @@ class Registration:
         self._early: dict[Key, AbortOrder] = {}  # aborts of what no claim has brought yet
         self._more = False  # the last claim brought all that it asked for
         self._draining = False
+        self._leased_until: float | None = None  # what the executor was told
         self._waiting: dict[bool, deque[Holding]] = {False: deque(), True: deque()}  # for a slot; by `asynchronous`
         self._look_now = asyncio.Event()
         self._room = asyncio.Event()
@@ -116,6 +117,7 @@ class Registration:
             end = await self._end
             if end is not End.DRAINED:
                 await self._executor.kill_all()
+            self._executor.leased_until(None)
             if end is End.FENCED and self._attempts:  # what was killed is known to be lost: that can be told at once
                 await asyncio.wait(self._attempts, timeout=_LAST_S)
             return end
@@ -225,6 +227,7 @@ class Registration:
 
     def _start(self, holding: Holding) -> None:
         self._held.started(holding)
+        self._tell_lease()
         task = asyncio.create_task(self._run(holding))
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
@@ -292,6 +295,7 @@ class Registration:
         self._renewed_at = sent_at
         self._held.renew(held, sent_at)
         self._check_clock()
+        self._tell_lease()
         for key in repeated:
             self._early.pop(key, None)
         self._obey(orders)
@@ -414,6 +418,13 @@ class Registration:
             self._finish(End.FENCED)
         if self._end.done():
             raise Over
+
+    def _tell_lease(self) -> None:
+        """Have the executor kill what runs a little after we ought to have done so ourselves."""
+        fence_at = self._held.fence_at(self._clock())
+        if fence_at != self._leased_until:
+            self._leased_until = fence_at
+            self._executor.leased_until(None if fence_at is None else fence_at + self._held.margin_s / 2)
 
     async def _ask(self, verb: Callable[[], Awaitable[T]], within_s: float) -> T:
         self._check_clock()
