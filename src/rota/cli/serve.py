@@ -39,6 +39,8 @@ def serve(**flags: Any) -> None:
     State is in one SQLite file, owned by this process. Stop with Ctrl-C or SIGTERM: running jobs get time to finish and
     are given back otherwise; a second Ctrl-C ends them at once.
     """
+    import gc
+
     import uvloop
 
     from rota import log
@@ -56,6 +58,9 @@ def serve(**flags: Any) -> None:
     arguments += ["--slots", str(settings.slots)] if settings.slots is not None else []
     arguments += ["--reload"] if reload else []
     log.set_up(settings.log_format, settings.log_level)
+    gc.collect()
+    gc.freeze()  # what was imported stays: the collector need not walk it again and again
+    gc.set_threshold(20_000, 20, 50)  # a batch of 10,000 jobs is no garbage
     try:
         uvloop.run(run_server(settings, worker_arguments=arguments))
     except WorkerFailed as error:

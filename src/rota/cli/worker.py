@@ -21,7 +21,7 @@ Examples:
 )
 @click.option("--server", metavar="URL", help="Where to get jobs.  [default: ROTA_SERVER, or http://127.0.0.1:8000]")
 @click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers; may be repeated.")
-@click.option("--slots", type=click.IntRange(1, 1024), help="Jobs at once.  [default: one a core, and 100 async ones]")
+@click.option("--slots", type=click.IntRange(1, 1024), help="Jobs at once.  [default: one a core, and 250 async ones]")
 @click.option("--queue", "queues", multiple=True, metavar="Q", help="Take jobs of this queue only; may be repeated.")
 @click.option("--name", metavar="ID", help="What the worker is called.  [default: HOST-PID]")
 @click.option("--drain", "drain_s", type=float, metavar="S", help="How long a stop lets jobs finish.  [default: 10]")

@@ -16,7 +16,7 @@ from rota.settings import Settings
 from rota.worker.pool import Pool
 from rota.worker.supervisor import Supervisor
 
-ASYNC_SLOTS = 100
+ASYNC_SLOTS = 250
 
 
 async def run_worker(
@@ -31,7 +31,7 @@ async def run_worker(
 ) -> None:
     """Run one worker until SIGTERM or SIGINT has drained it. Raises rota.worker.pool.AppError when handlers do not import.
 
-    With `settings.slots` the worker runs at most that many jobs at once; without, one a core in processes, and 100 async
+    With `settings.slots` the worker runs at most that many jobs at once; without, one a core in processes, and 250 async
     ones beside them.
     """
     loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from rota.core.jobs import Attempt, Event, HandlerSpec, Job, Lease, LogChunk, Pr
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, State
 from rota.core.templates import render
+from rota.core.times import SECOND
 from rota.store.rows import (
     STATES,
     Claimed,
@@ -158,23 +159,28 @@ class SqliteTx:
         return [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", queue, lane, limit)]
 
     async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
-        claimed = []
-        execute, sql, now = self._con.execute, self._sql["claim_job"], self.now
+        claimed, rows = [], []
+        execute, sql, now = self._con.execute, self._sql["offer_job"], self.now
         for job, spec in jobs:
-            timeout, retries = (spec.timeout, spec.retries) if spec else (None, 0)
-            values = {"worker": worker, "now": now, "timeout_s": timeout, "max_failures": retries + 1, "id": job}
-            row = execute(sql, values).fetchone()
+            row = execute(sql, (job,)).fetchone()
             if row is None:
                 continue
             attempt, kind, handler, script, data, args, variables, owner, timeout, grace, hook, queue, lane, ready = row
+            attempt += 1
+            retries = 0
+            if spec is not None:
+                retries, timeout = spec.retries, spec.timeout if timeout is None else timeout
             if script is not None:
                 script = render(script, _texts(variables) if variables else {})
+            deadline = None if timeout is None else now + round(timeout * SECOND)
+            rows.append((attempt, worker, now, timeout, retries + 1, deadline, job))
             lease = Lease(
                 job=job, attempt=attempt, kind=kind, handler=handler, script=script, data=msgspec.Raw(data),
                 args=msgspec.Raw(args), owner=owner, timeout_s=timeout, grace_s=grace, hook=hook,
             )  # fmt: skip
             claimed.append(Claimed(lease=lease, queue=queue, lane=lane, ready_at=ready))
-            self._moved(queue, lane, State.QUEUED, State.RUNNING)
+            self._moved(queue, lane, "queued", "running")
+        self._many("claim_job", rows)
         return claimed
 
     async def settle_jobs(self, settled: Sequence[tuple[Job, Settlement]]) -> None:

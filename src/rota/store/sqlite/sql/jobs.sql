@@ -34,13 +34,16 @@ SELECT after FROM rota_dependencies WHERE job = ? ORDER BY position;
 SELECT priority, run_at, id FROM rota_jobs INDEXED BY rota_jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
 ORDER BY priority DESC, run_at, id LIMIT ?;
 
+-- What a worker needs of a job that it is about to get. (As one statement with RETURNING, a claim costs a third more.)
+-- name: offer_job
+SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at
+FROM rota_jobs WHERE id = ? AND state = 'queued';
+
 -- queued -> running
 -- name: claim_job
-UPDATE rota_jobs SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now, progress = NULL, error = NULL,
-  timeout_s = coalesce(timeout_s, :timeout_s), max_failures = coalesce(max_failures, :max_failures),
-  deadline_at = :now + CAST(coalesce(timeout_s, :timeout_s) * 1000000 AS INTEGER)
-WHERE id = :id AND state = 'queued'
-RETURNING attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at;
+UPDATE rota_jobs SET state = 'running', attempt = ?, worker = ?, started_at = ?, progress = NULL, error = NULL,
+  timeout_s = ?, max_failures = coalesce(max_failures, ?), deadline_at = ?
+WHERE id = ? AND state = 'queued';
 
 -- running -> whatever was settled; a row that moved on meanwhile is left alone
 -- name: settle_job
