@@ -183,7 +183,9 @@ def test_a_worker_from_outside_joins_runs_and_leaves(serve: Serve, tmp_path: Pat
         worker.wait()
 
 
-def test_a_worker_that_is_stopped_past_its_lease_runs_nothing_beside_its_successor(serve: Serve, tmp_path: Path) -> None:
+def test_a_worker_that_is_stopped_past_its_lease_runs_nothing_beside_its_successor(
+    serve: Serve, tmp_path: Path
+) -> None:
     server = serve("--workers", "2", "--lease", "2")
     job = server.submit("tree", {"path": str(tmp_path / "pids")})
     pids = pids_in(tmp_path / "pids")
