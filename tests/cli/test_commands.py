@@ -55,10 +55,11 @@ def test_times_and_dependencies(run: Run, client: Client) -> None:
 
 
 def test_scripts(run: Run, tmp_path: Path) -> None:
-    done = run("script", "-", "--var", "name=a b", "--wait", input="echo {{name}}")
-    assert (done.exit_code, json.loads(done.stdout)) == (0, "echo 'a b'")
+    done = run("script", "-", "--var", "name=a b", "--wait", "--json", input="echo {{name}}")
+    assert (done.exit_code, json.loads(done.stdout)["result"]) == (0, "echo 'a b'")
     (tmp_path / "x.sh").write_text("true")
-    assert json.loads(run("script", "x.sh", "--wait").stdout) == "true"
+    assert (done := run("script", "x.sh", "--wait")).exit_code == 0
+    assert done.stdout == "", "what it wrote, and it wrote nothing"
     assert run("script", "missing.sh").exit_code == 2
     (tmp_path / "bad.sh").write_bytes(b"\xff")
     assert run("script", "bad.sh").exit_code == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -130,3 +132,12 @@ def test_reload_takes_up_changed_handlers_and_survives_broken_ones(serve: Serve,
     wait_for(lambda: any("reload_failed" in line for line in server.lines), "it says what is wrong")
     module.write_text(text.format(2))
     wait_for(lambda: server.wait(server.submit("version"))["result"] == 2, "the new code runs")
+
+
+def test_a_script_that_is_waited_for_comes_out_where_it_would(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--workers", "1")
+    command = [sys.executable, "-m", "rota", "script", "-", "--var", "who=you & me", "--server", server.url, "--wait"]
+    text = "echo hello {{who}}; echo oops >&2; exit 3"
+    done = subprocess.run(command, input=text, capture_output=True, text=True, cwd=tmp_path, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "hello you & me\n")
+    assert "oops\n" in done.stderr and "exit code 3" in done.stderr

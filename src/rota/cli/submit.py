@@ -80,7 +80,10 @@ Examples:
 @click.option("--var", "variables", metavar="K=V", multiple=True, help="Put V in for {{K}}, quoted; may be repeated.")
 @_with_options
 def script(file: Any, variables: tuple[str, ...], **options: Any) -> None:
-    """Submit a bash script as a job, and print its id. `-` reads it from stdin."""
+    """Submit a bash script as a job, and print its id. `-` reads it from stdin.
+
+    With --wait, what the script wrote comes out where it would: its stdout on stdout, its stderr on stderr.
+    """
     try:
         text = file.read()
     except UnicodeDecodeError as wrong:
@@ -113,6 +116,9 @@ def _see_through(client: Client, job: JobFields, *, as_json: bool) -> int:
     job.take(msgspec.json.decode(answer, type=JobFields))
     if as_json:
         click.echo(answer)
+    elif job.script is not None:  # a script's result is what it wrote
+        for log in client.logs(job, attempt=job.attempt or None):
+            click.echo(log.text, nl=False, err=log.stream != "stdout")
     elif job.state == State.SUCCEEDED:
         click.echo(msgspec.json.encode(job.result))
     if job.state == State.SUCCEEDED:
