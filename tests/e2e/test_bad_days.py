@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.e2e.conftest import Server, gone, wait_for
 
@@ -153,7 +154,8 @@ def test_a_taken_port_is_said_with_the_way_out(serve: Serve, tmp_path: Path) -> 
     assert port in refused.stderr and "--port" in refused.stderr and "Traceback" not in refused.stderr
 
 
-def test_a_worker_from_outside_joins_runs_and_leaves(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["server", "store"])
+def test_a_worker_from_outside_joins_runs_and_leaves(serve: Serve, tmp_path: Path, way: str) -> None:
     server = serve("--workers", "0", "--lease", "3")
     job = server.submit("add", {"a": 1, "b": 2})
     assert "no live worker offers handler 'add'" in server.get(f"/v1/jobs/{job}/explain")["summary"]

@@ -20,6 +20,7 @@ Examples:
 """
 )
 @click.option("--server", metavar="URL", help="Where to get jobs.  [default: ROTA_SERVER, or http://127.0.0.1:8000]")
+@click.option("--store", metavar="URL", help="Or: the store whose server, on this machine, to get jobs from.")
 @click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers; may be repeated.")
 @click.option("--slots", type=click.IntRange(1, 1024), help="Jobs at once.  [default: one a core, and 250 async ones]")
 @click.option("--queue", "queues", multiple=True, metavar="Q", help="Take jobs of this queue only; may be repeated.")
@@ -31,6 +32,7 @@ Examples:
 def worker(
     *,
     server: str | None,
+    store: str | None,
     queues: tuple[str, ...],
     name: str | None,
     reload: bool,
@@ -42,6 +44,8 @@ def worker(
 
     Stop with Ctrl-C or SIGTERM: what runs gets time to finish, and is given back otherwise.
     """
+    if server and store:
+        raise click.UsageError("give --server or --store, not both")
     from rota import log
     from rota.wiring.worker import run_worker
     from rota.worker.pool import AppError
@@ -52,7 +56,7 @@ def worker(
         asyncio.run(
             run_worker(
                 settings,
-                server=server or settings.server_url,
+                server=server or store or settings.server_url,
                 name=name,
                 queues=queues,
                 lifeline_fd=lifeline_fd,
