@@ -227,10 +227,10 @@ class Registration:
 
     def _start(self, holding: Holding) -> None:
         self._held.started(holding)
-        self._tell_lease()
         task = asyncio.create_task(self._run(holding))
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
+        asyncio.get_running_loop().call_soon(self._tell_lease)  # when the job is on its way: it waits for nothing
 
     async def _run(self, holding: Holding) -> None:
         """Run an attempt to the end of its tree, and keep its report for the server, unless nobody wants it any more."""
