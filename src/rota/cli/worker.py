@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any
 
@@ -45,8 +46,6 @@ def worker(
     """
     if server and store:
         raise click.UsageError("give --server or --store, not both")
-    import uvloop
-
     from rota import log
     from rota.wiring.worker import run_worker
     from rota.worker.pool import AppError
@@ -54,7 +53,7 @@ def worker(
     settings = settings_module.load({field: value for field, value in flags.items() if value not in (None, ())})
     log.set_up(settings.log_format, settings.log_level)
     try:
-        uvloop.run(
+        asyncio.run(
             run_worker(
                 settings,
                 server=server or store or settings.server_url,
