@@ -85,6 +85,7 @@ class ChildHandle:
         self._pipes: dict[int, Stream] = {out: "stdout", err: "stderr"}
         self._splitter = Splitter()
         self._waiting = bytearray()
+        self._burst: list[bytes] = []
         self._encode = frames.encode_for_script if kind == "script" else frames.encode
         self._decode = frames.decode_from_script if kind == "script" else frames.decode_from_child
         self._channel.setblocking(False)
@@ -104,8 +105,25 @@ class ChildHandle:
         os.close(self._err)
 
     def send(self, message: frames.ToChild) -> None:
-        """Send a message, now or as soon as the child reads."""
+        """Send a message, now or as soon as the child reads.
+
+        The async child gets many at once: what comes in one turn of the loop goes with one call of the kernel.
+        """
         data = self._encode(message)
+        if self.kind != "async":
+            self._push(data)
+            return
+        if not self._burst:
+            self._loop.call_soon(self._send_burst)
+        self._burst.append(data)
+
+    def _send_burst(self) -> None:
+        data = b"".join(self._burst)
+        self._burst.clear()
+        if self._channel.fileno() >= 0:
+            self._push(data)
+
+    def _push(self, data: bytes) -> None:
         if not self._waiting:
             try:
                 sent = self._channel.send(data)
