@@ -47,13 +47,7 @@ async def cancel_jobs(
     tx: Tx, jobs: Sequence[Job], reason: Reason, effects: Effects, *, by: str | None = None, why: str | None = None
 ) -> None:
     """Cancel waiting jobs (from `lock_jobs`), and all that wait for them."""
-    over = [
-        (job, cancel(job, tx.now, reason, Failure(type=reason.value, message=why) if why else None)) for job in jobs
-    ]
-    await tx.move_jobs(over)
-    await tx.append_events(
-        [NewEvent(job.id, job.owner, "canceled", State.CANCELED, job.attempt, by, why) for job in jobs]
-    )
+    over = await _cancel(tx, jobs, reason, by, why)
     await _conclude(tx, over, effects)
 
 
@@ -94,18 +88,25 @@ async def _conclude(tx: Tx, over: Sequence[tuple[Job, Settlement]], effects: Eff
             await _release(tx, id_, waiting, effects)
             continue
         why = f"job {id_}, which this one waits for, is {state}"
-        error = Failure(type="dependency", message=why)
-        canceled = [(job, cancel(job, tx.now, Reason.DEPENDENCY, error)) for job in waiting]
-        await tx.move_jobs(canceled)
-        await tx.append_events(
-            [NewEvent(job.id, job.owner, "canceled", State.CANCELED, job.attempt, None, why) for job in waiting]
-        )
+        canceled = await _cancel(tx, waiting, Reason.DEPENDENCY, None, why)
         effects.over += [Over(job.id, State.CANCELED) for job in waiting]
         deliveries += [_delivery(job, settlement) for job, settlement in canceled if job.hook]
         waves += [(job.id, State.CANCELED) for job in waiting]
     if deliveries:
         await tx.insert_deliveries(deliveries)
         effects.wake(tx.now)
+
+
+async def _cancel(
+    tx: Tx, jobs: Sequence[Job], reason: Reason, by: str | None, why: str | None
+) -> list[tuple[Job, Settlement]]:
+    error = Failure(type=reason.value, message=why) if why else None
+    canceled = [(job, cancel(job, tx.now, reason, error)) for job in jobs]
+    await tx.move_jobs(canceled)
+    await tx.append_events(
+        [NewEvent(job.id, job.owner, "canceled", State.CANCELED, job.attempt, by, why) for job in jobs]
+    )
+    return canceled
 
 
 async def _release(tx: Tx, after: str, jobs: Sequence[Job], effects: Effects) -> None:

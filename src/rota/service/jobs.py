@@ -17,7 +17,7 @@ from rota.core.states import FINAL, WAITING, Reason, State
 from rota.service import admission
 from rota.service.changes import cancel_jobs, insert_jobs
 from rota.service.observer import Observer
-from rota.service.signals import Effects, Signals
+from rota.service.signals import Effects, Signals, Waiter
 from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
 
 _encode_submissions = msgspec.json.Encoder().encode
@@ -63,10 +63,7 @@ class Jobs:
     async def wait(self, job: str, wait_s: float) -> Job:
         """Return a job when it is over, or after `wait_s` seconds as it is then."""
         with self._signals.on("over", job) as waiter:
-            found = await self.get(job)
-            if found.state not in FINAL and await waiter.wait(wait_s):
-                found = await self.get(job)
-            return found
+            return await self._at_end(job, waiter, wait_s)
 
     async def find(self, query: Query) -> tuple[list[Job], str | None]:
         """Return a page of jobs, newest first, and the cursor of the next page."""
@@ -141,10 +138,7 @@ class Jobs:
         with self._signals.on("over", job) as waiter:
             await self._store.write(write)
             self._signals.publish(effects)
-            found = await self.get(job)
-            if found.state not in FINAL and await waiter.wait(wait_s):
-                found = await self.get(job)
-            return found
+            return await self._at_end(job, waiter, wait_s)
 
     async def retry(self, job: str, *, key: str | None = None) -> Job:
         """Run a job that is over again, as a new job that points to the old one. Raises Conflict unless it is over."""
@@ -194,6 +188,12 @@ class Jobs:
         await self._store.write(write)
         self._signals.publish(effects)
         return await self.get(job)
+
+    async def _at_end(self, job: str, waiter: Waiter, wait_s: float) -> Job:
+        found = await self.get(job)
+        if found.state not in FINAL and await waiter.wait(wait_s):
+            found = await self.get(job)
+        return found
 
     async def _submit(self, submissions: Sequence[Submission], key: str | None, *, bulk: bool) -> list[Job]:
         async def make(tx: Tx) -> list[Job]:

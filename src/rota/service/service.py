@@ -21,7 +21,7 @@ from rota.service.feed import Feed
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
 from rota.service.observer import Nobody, Observer
-from rota.service.signals import Effects, Signals
+from rota.service.signals import Signals
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
 from rota.store.protocol import Store, Tx, WorkerRow
@@ -77,7 +77,7 @@ class Service:
         self.jobs = Jobs(store, self.signals, observer, Ids(rng.getrandbits), zone)
         self.work = Work(store, self.signals, observer, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random)
         self.feed = Feed(store, self.signals, self.jobs)
-        self.hooks = Hooks(store, sender, secret=hook_secret, jitter=rng.random, wake=self._wake_upkeep)
+        self.hooks = Hooks(store, sender, secret=hook_secret, jitter=rng.random, wake=self.signals.wake_upkeep)
         self.upkeep = Upkeep(
             store, self.signals, observer, self.work, self.hooks,
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
@@ -157,8 +157,3 @@ class Service:
     async def ready(self) -> None:
         """Raise Unavailable (or another error) unless the store answers."""
         await self.store.read(lambda tx: tx.last_event())
-
-    def _wake_upkeep(self, at: int) -> None:
-        effects = Effects()
-        effects.wake(at)
-        self.signals.publish(effects)

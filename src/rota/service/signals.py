@@ -130,10 +130,15 @@ class Signals:
             self.wake("orders", worker)
         for (queue, lane), jobs in effects.ready.items():
             self.ready(queue, lane, jobs)
-        if effects.wake_at is not None and (self.upkeep_at is None or effects.wake_at < self.upkeep_at):
-            self.upkeep_at = effects.wake_at
-            self.wake("upkeep")
+        if effects.wake_at is not None:
+            self.wake_upkeep(effects.wake_at)
         self.wake("events")
+
+    def wake_upkeep(self, at: int) -> None:
+        """Ask upkeep to look at `at`, unless it will have looked by then anyhow."""
+        if self.upkeep_at is None or at < self.upkeep_at:
+            self.upkeep_at = at
+            self.wake("upkeep")
 
     def wake(self, kind: str, key: str = "") -> None:
         """Wake all who wait for this."""

@@ -57,7 +57,6 @@ class Upkeep:
         self._clock_offset: int | None = None  # store less monotonic, when rescue was last held back
         self._jump = round(min(_JUMP_S, lease_s / 5) * SECOND)
         self._prune_at = 0.0
-        self.beat_at = 0.0  # when the loop last went round, on the monotonic clock
 
     async def begin(self) -> None:
         """Take stock after a start: workers that died with the former owner of the store run nothing, for certain.
@@ -73,9 +72,7 @@ class Upkeep:
         """Go round until canceled."""
         with self._signals.on("upkeep") as waiter:
             while True:
-                pause = await self.round()
-                self.beat_at = self._monotonic()
-                await waiter.wait(pause)
+                await waiter.wait(await self.round())
 
     async def round(self) -> float:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""

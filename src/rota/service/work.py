@@ -218,7 +218,8 @@ class Work:
             return {job for job, _ in mine} | set(told)
 
         self._signals.wake_many("logs", await self._store.write(write))
-        self._signals.publish(effects)
+        if effects.wake_at is not None:  # output is no event: whoever follows those is left alone
+            self._signals.wake_upkeep(effects.wake_at)
 
     async def leave(self, worker: str) -> None:
         """Forget a worker; what it holds goes back to the queue, uncharged."""
