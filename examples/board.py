@@ -33,6 +33,8 @@ class Line(Struct):
     attempt: int = 0
     fraction: float | None = None
     note: str = ""
+    inputs: int | None = None  # of an array
+    done: int = 0
 
     @property
     def is_package(self) -> bool:
@@ -51,7 +53,9 @@ class Board:
     def __init__(self, heading: str, jobs: list[Job], planned: list[Planned]) -> None:
         self._heading = heading
         self.lines = {
-            job.id: Line(title=one.title, handler=job.handler, state=job.state)
+            job.id: Line(
+                title=one.title, handler=job.handler, state=job.state, inputs=job.array.inputs if job.array else None
+            )
             for job, one in zip(jobs, planned, strict=True)
         }
         self._newest: deque[Text] = deque(maxlen=_NEWEST)
@@ -80,7 +84,9 @@ class Board:
             f"  {line.title}: ",
             (event.kind.replace("_", " "), STYLES.get(event.state, "")),
         )
-        if event.attempt > 1:
+        if line.inputs is not None and event.state == "succeeded":
+            line.done = line.inputs
+        if event.attempt > 1 and line.inputs is None:
             text.append(f" (attempt {event.attempt})")
         if event.why:
             text.append(f" · {event.why}", "bright_black")
@@ -91,8 +97,13 @@ class Board:
         """Take over the progress of jobs that run."""
         for job in jobs:
             line = self.lines.get(job.id)
-            if line is not None and line.state == "running" and job.progress is not None:
+            if line is None or line.state != "running":
+                continue
+            if job.progress is not None:
                 line.fraction, line.note = job.progress.fraction, job.progress.message
+            if job.array is not None:
+                eta = "" if job.array.eta is None else f", {job.array.eta:.0f} s to go"
+                line.done, line.note = job.array.done, f"{job.array.running} at once{eta}"
 
     def draw(self, *more: RenderableType) -> RenderableType:
         """Draw all of it, and `more` below."""
@@ -116,7 +127,7 @@ class Board:
         table.add_column(no_wrap=True, min_width=9)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="bright_black")
         for line in self.lines.values():
-            if not line.is_package:
+            if not line.is_package and line.inputs is None:
                 attempt = f"attempt {line.attempt}" if line.attempt else ""
                 table.add_row(line.title, Text(line.state, STYLES[line.state]), attempt, line.note)
         return table
@@ -124,10 +135,14 @@ class Board:
     def _measuring(self) -> Table:
         done, total = self.packages
         table = Table.grid(padding=(0, 2), expand=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", width=28)
+        table.add_column(no_wrap=True, overflow="ellipsis", width=30)
         table.add_column(ratio=1)
         table.add_column(no_wrap=True, overflow="ellipsis", width=24, style="bright_black")
         table.add_row("packages measured", ProgressBar(total, done), f"{done} of {total}")
+        for line in self.lines.values():
+            if line.inputs is not None:
+                note = f"{line.done} of {line.inputs}" if line.over else line.note or line.state
+                table.add_row(line.title, ProgressBar(line.inputs, line.done), note)
         running = [line for line in self.lines.values() if line.is_package and line.state == "running"][:_RUNNING]
         for line in running:
             table.add_row(f"  {line.title}", ProgressBar(1.0, line.fraction or 0.0), line.note)

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 import rota
 from examples.aborting import Watched
+from examples.visiting import Visited
 from rota.client import Job
 
 
@@ -19,11 +20,13 @@ class Finding(Struct, frozen=True):
     text: str
 
 
-def findings(client: rota.Client, jobs: dict[str, Job], watched: Watched) -> list[Finding]:
+def findings(client: rota.Client, jobs: dict[str, Job], watched: Watched, visited: Visited) -> list[Finding]:
     """Check every job of the tour; `jobs` are by their name in the plan."""
     return [
         _measured([job for name, job in jobs.items() if name.startswith("package-")]),
         _script(client, jobs["script"]),
+        _array(client, jobs["array"]),
+        _visited(client, jobs["visited"], visited),
         _unsteady(client, jobs["unsteady"]),
         _delayed(jobs["delayed"]),
         _aborted(watched),
@@ -50,6 +53,32 @@ def _script(client: rota.Client, job: Job) -> Finding:
     if job.state != "succeeded" or len(first) != 3:
         return Finding(False, f"the script {job.state}: {output!r}")
     return Finding(True, f"a bash script found that `{first[1]} {first[2]}` stands in {first[0]} places")
+
+
+def _array(client: rota.Client, job: Job) -> Finding:
+    results = list(client.results(job))
+    took = (job.finished_at or job.submitted_at) - (job.started_at or job.submitted_at)
+    if job.state != "succeeded" or job.array is None or [r.index for r in results] != list(range(job.array.inputs)):
+        return Finding(False, f"the array {job.state} with {len(results)} results")
+    most = max(results, key=lambda result: int(result.stdout))
+    shards = len(client.attempts(job))
+    return Finding(
+        True,
+        f"a script ran over {len(results):,} files in {took.total_seconds():.1f} s, cut into {shards} shards:"
+        f" {int(most.stdout):,} different words in {Path(str(most.input)).name}",
+    )
+
+
+def _visited(client: rota.Client, job: Job, visited: Visited) -> Finding:
+    done = job.state == "succeeded" and job.array is not None and job.array.done == job.array.inputs
+    shards = client.attempts(job)
+    visitors = sum((shard.worker or "").startswith("visitor-") for shard in shards)
+    statuses = visited.statuses
+    return Finding(
+        done and statuses == [0, 0] and visitors > 0,
+        f"the same again while {len(statuses)} workers joined and left: {visitors} of {len(shards)} shards were theirs,"
+        f" and every file was read once",
+    )
 
 
 def _unsteady(client: rota.Client, job: Job) -> Finding:

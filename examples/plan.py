@@ -1,4 +1,4 @@
-"""What the tour submits: a job for each package, and six that each show one thing."""
+"""What the tour submits: a job for each package, and some that each show one thing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ _SCRIPT = """\
 echo "What the standard library imports most:"
 grep -rhoE --include='*.py' --exclude-dir='*-packages' '^import [a-z_]+' {{folder}} | sort | uniq -c | sort -rn | head -5
 """
+# Runs once for each file, which is its first argument.
+_WORDS = """\
+grep -oE '[A-Za-z_]+' "$1" | sort | uniq | wc -l
+"""
+VISITORS = "visitors"  # the queue of the second array: that of the workers that come and go
 _FIRST = 1000  # the priority of those that take time but little work
 
 
@@ -63,9 +68,17 @@ def plan(packages: list[Package], server: str, folder: str, run: str) -> list[Pl
     ]
     for planned in others:
         planned.item["priority"] = _FIRST
-    for planned in (*others, *measuring):
+    files = [f"{package.folder}/{file}" for package in packages for file in package.files]
+    arrays = [
+        Planned("a script over all files", {"ref": "array", "script": _WORDS, "inputs": files}),
+        Planned(
+            "the same; workers come and go",
+            {"ref": "visited", "script": _WORDS, "inputs": files, "queue": VISITORS, "after": ["array"]},
+        ),
+    ]
+    for planned in (*others, *arrays, *measuring):
         planned.item["labels"] = {"tour": run}
-    return others + measuring
+    return others + arrays + measuring
 
 
 def _library() -> str:

@@ -27,6 +27,7 @@ from examples.plan import Planned, plan
 from examples.processes import catches, die_with_parent
 from examples.server import CannotStart, Server, free_port
 from examples.sources import packages
+from examples.visiting import Visited, visit
 from rota.client import Job, ServerUnreachable
 from rota.core.errors import RotaError
 from rota.settings import Settings, load
@@ -158,18 +159,24 @@ def _tour(server: Server, screen: Screen, stopping: threading.Event) -> bool:
     jobs = client.submit_many([one.item for one in planned])
     board = Board(_heading(settings), jobs, planned)
     watched = Watched()
-    hour = _by_ref(jobs, planned)["hour"]
+    named = _by_ref(jobs, planned)
+    hour, visited = named["hour"], Visited()
     _in_thread(lambda: _follow(client, client.events(jobs[0])[0].seq - 1, board, screen))
     aborting = _in_thread(lambda: abort_and_watch(client, hour, watched, stopping, _SHOW_TREE_S))
+    visiting = _in_thread(
+        lambda: visit(client, settings.server_url, (named["array"], named["visited"]), visited, stopping)
+    )
     with screen.on():
-        while server.running and not stopping.is_set() and not (board.over and not aborting.is_alive()):
+        while (
+            server.running and not stopping.is_set() and (not board.over or aborting.is_alive() or visiting.is_alive())
+        ):
             board.progressed(list(client.jobs(state="running", labels=planned[0].item["labels"])))
             screen.refresh(board, watched)
             stopping.wait(_LOOK_S)
         screen.refresh(board, watched)
     if stopping.is_set() or not server.running:
         return stopping.is_set()
-    found = findings(client, {name: job.refresh() for name, job in _by_ref(jobs, planned).items()}, watched)
+    found = findings(client, {name: job.refresh() for name, job in named.items()}, watched, visited)
     screen.end(_ending(found, settings, hour, quiet=screen.quiet))
     return all(finding.holds for finding in found)
 
@@ -209,6 +216,7 @@ def _ending(found: list[Finding], settings: Settings, hour: Job, *, quiet: bool)
     commands = [
         (".venv/bin/rota jobs", "what ran"),
         (f".venv/bin/rota events {hour.id}", "how the abort went"),
+        (".venv/bin/rota map 'wc -l {}' docs/*.md", "a command over many files"),
         (".venv/bin/rota submit remind --data '\"hello\"' --in 3s --wait", "a job of your own"),
         (f"{settings.server_url}/docs", "the HTTP API"),
         ("docs/getting-started.md", "handlers of your own"),

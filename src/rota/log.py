@@ -3,7 +3,8 @@
 `WORDS` holds every event that Rota logs, with its sentence. On a terminal a line is a sentence for people; as JSON it is
 one object a line, with the event's name, its fields and the sentence. What other libraries log takes the same road.
 Nothing secret is written: see `_hide`. Nothing global changes before a command calls `set_up`: a program that imports
-Rota keeps its own logs as they are, and reads our warnings through `logging`.
+Rota keeps its own logs as they are, and reads our warnings through `logging`. structlog is imported with the first line
+that is written: it takes as long as half of a short command, which writes none.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
 
 WORDS: Mapping[str, str] = {
     # a server
@@ -40,6 +41,12 @@ WORDS: Mapping[str, str] = {
     "threads_imported": "importing the handlers has started threads, which its children will not have: {threads}",
     "channel_broken": "what came from process {pid} makes no sense; it is ended: {error}",
     "stray_output": "process {pid} wrote, for no job, to {stream}: {text}",
+    # a worker and its container engine
+    "engine_missing": "no container engine answers at {engine}: this worker runs no images",
+    "engine_unreachable": "the container engine at {engine} cannot be asked what dead workers have left: {error}",
+    "engine_without_init": "the container engine at {engine} has no init program: some containers will not hear SIGTERM",
+    "containers_swept": "removed {count} containers that dead workers had left: {names}",
+    "container_left": "the container {container} may still be there: {error}",
     # attempts
     "abort_ordered": "aborting attempt {attempt} of job {job} ({why})",
     "lease_lost": "attempt {attempt} of job {job} is not ours any more: ended it",
@@ -87,10 +94,52 @@ class Logger(Protocol):
 
 def get(name: str) -> Logger:
     """Return the logger of a module; it may be made before `set_up`."""
-    logger: Logger = structlog.wrap_logger(
-        logging.getLogger(f"{_OURS}.{name}"), processors=_PROCESSORS, wrapper_class=structlog.stdlib.BoundLogger
-    )
-    return logger
+    return _Lazy(logging.getLogger(f"{_OURS}.{name}"))
+
+
+class _Lazy:
+    """Says nothing, at no cost, below the level that is logged; else what structlog makes of it."""
+
+    __slots__ = ("_bound", "_standard")
+
+    def __init__(self, standard: logging.Logger) -> None:
+        self._standard = standard
+        self._bound: Any = None
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._say(logging.DEBUG, "debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._say(logging.INFO, "info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._say(logging.WARNING, "warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._say(logging.ERROR, "error", event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        self._say(logging.ERROR, "exception", event, fields)
+
+    def _say(self, level: int, method: str, event: str, fields: dict[str, Any]) -> None:
+        if self._standard.isEnabledFor(level):
+            if self._bound is None:
+                self._bound = _bind(self._standard)
+            getattr(self._bound, method)(event, **fields)
+
+
+def _bind(standard: logging.Logger) -> Any:
+    import structlog
+
+    if not _PROCESSORS:
+        _PROCESSORS[:] = [
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            _word,
+            _hide,
+            _only_message,
+        ]
+    return structlog.wrap_logger(standard, processors=_PROCESSORS, wrapper_class=structlog.stdlib.BoundLogger)
 
 
 def set_up(form: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
@@ -98,6 +147,8 @@ def set_up(form: str = "auto", level: str = "info", stream: TextIO | None = None
 
     May be called again. Libraries are heard from `warning` on, unless `level` is `debug`.
     """
+    import structlog
+
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
     as_json = form == "json" or (form == "auto" and not terminal)
@@ -161,14 +212,8 @@ def _only_message(_logger: Any, _method: str, event: EventDict) -> str:
     return str(event["message"])
 
 
-# Read by every logger, and written by `set_up` alone. Until then: sentences, to wherever `logging` sends them.
-_PROCESSORS: list[Processor] = [
-    structlog.stdlib.filter_by_level,
-    structlog.processors.format_exc_info,
-    _word,
-    _hide,
-    _only_message,
-]
+# Read by every logger, and written by `set_up`. Without it: sentences, to wherever `logging` sends them (`_bind`).
+_PROCESSORS: list[Processor] = []
 
 
 class _Lines:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
@@ -15,6 +15,7 @@ from rota.core.errors import Invalid
 from rota.core.times import parse_duration
 
 FILE = "rota.toml"
+APIS = "abcd"  # user tasks, timed jobs, pull workers, master tasks
 
 
 class Secret(str):
@@ -37,13 +38,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     store: str = "sqlite:///rota.db"
     workers: int = 3
     slots: int | None = None
+    run_as: str | None = None
+    engine: str | None = None
     apps: tuple[str, ...] = ()
+    apis: tuple[str, ...] = tuple(APIS)
     lease_s: float = 15.0
+    pull_lease_s: float = 10.0
     drain_s: float = 10.0
     retention_s: float = 7 * 86400.0
     hook_secret: Secret | None = None
     allowed_hosts: tuple[str, ...] = ()
-    timezone: ZoneInfo | None = None
+    timezone: tzinfo | None = None
     log_format: str = "auto"
     log_level: str = "info"
 
@@ -99,11 +104,29 @@ def _span(least_s: float) -> Callable[[str], float]:
     return read
 
 
+def _engine(text: str) -> str:
+    if text != "none" and not text.startswith("unix:///"):
+        raise ValueError(
+            f"{text!r} is no engine; write none, or the URL of its socket, like unix:///var/run/docker.sock"
+        )
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in (part.strip() for part in text.split(",")) if name)
 
 
-def _zone(text: str) -> ZoneInfo:
+def read_apis(text: str) -> tuple[str, ...]:
+    """Read which of the older APIs are served: letters with commas between, or `none`. Raises ValueError."""
+    letters = () if text.strip() == "none" else _names(text)
+    if not set(letters) <= set(APIS) or (not letters and text.strip() != "none"):
+        raise ValueError(f"{text!r} is none, or some of {','.join(APIS)}")
+    return tuple(dict.fromkeys(letters))
+
+
+def _zone(text: str) -> tzinfo:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # few ask for one, and it takes a while
+
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -123,8 +146,12 @@ TABLE: tuple[Setting, ...] = (
     _row("store", str, "sqlite:///rota.db", "where state lives; `sqlite:////abs/path` is absolute"),
     _row("workers", _count(0, 64), "3", "how many workers `rota serve` starts"),
     _row("slots", _count(1, 1024), "the cores", "how many jobs a worker runs at once, each in a process"),
+    _row("engine", _engine, "found", "the socket of the container engine that runs images, `unix:///path`; or `none`"),
+    _row("run_as", str, "", "the user as whom a worker that is root runs its jobs"),
     _row("apps", _names, "", "the modules of handlers, `MODULE:NAME`, with commas between"),
+    _row("apis", read_apis, "a,b,c,d", "which of the four older APIs are served, with commas between; `none`"),
     _row("lease_s", _span(1.0), "15s", "how long a silent worker keeps its jobs", "lease"),
+    _row("pull_lease_s", _span(1.0), "10s", "how long a silent pull worker (API C) keeps its tasks", "pull_lease"),
     _row("drain_s", _span(0.0), "10s", "how long a stopping worker lets its jobs finish", "drain"),
     _row("retention_s", _span(0.0), "7d", "how long finished jobs are kept", "retention"),
     _row("hook_secret", Secret, "", "the secret that hooks are signed with (`whsec_…`); never shown"),

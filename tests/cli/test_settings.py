@@ -43,7 +43,7 @@ def test_the_servers_url(environ: dict[str, str], url: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "text"),
     [("ROTA_PORT", "65536"), ("ROTA_LEASE", "0"), ("ROTA_LEASE", "soon"), ("ROTA_TZ", "Mars/Base"), ("ROTA_SLOTS", "0"),
-     ("ROTA_LOG_FORMAT", "xml"), ("ROTA_WORKERS", "-1")],
+     ("ROTA_APIS", "a,e"), ("ROTA_APIS", ","), ("ROTA_LOG_FORMAT", "xml"), ("ROTA_WORKERS", "-1")],
 )  # fmt: skip
 def test_a_bad_variable_is_named(name: str, text: str, tmp_path: Path) -> None:
     with pytest.raises(Invalid) as caught:
@@ -69,3 +69,8 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     assert got.hook_secret == "whsec_abc"
     assert "abc" not in repr(got)
     assert "tok'" not in repr(got)
+
+
+@pytest.mark.parametrize(("text", "letters"), [("a,b", "ab"), (" d , a,d", "da"), ("none", ""), ("", "abcd")])
+def test_the_older_apis_are_chosen_by_letters(text: str, letters: str, tmp_path: Path) -> None:
+    assert load(environ={"ROTA_APIS": text}, file=tmp_path / "none").apis == tuple(letters)

@@ -20,6 +20,7 @@ from rota.core.jobs import (
     Failure,
     Free,
     HandlerSpec,
+    InputReport,
     Lease,
     LogChunk,
     Progress,
@@ -158,7 +159,27 @@ class Hands:
             for order in orders.abort:
                 self._aborts[order.job].set()
 
+    async def _run_shard(self, queue: HttpWorkQueue, lease: Lease) -> None:
+        """Run a shard: an input is its own result and output; `fail` fails odd numbers."""
+        for index, value in enumerate(lease.inputs, lease.first or 0):
+            text = bytes(value).decode()
+            bad = lease.handler == "fail" and msgspec.json.decode(value) % 2 == 1
+            report = InputReport(
+                job=lease.job,
+                attempt=lease.attempt,
+                index=index,
+                outcome=Outcome.ERRORED if bad else Outcome.SUCCEEDED,
+                stdout=f"out {text}\n",
+                result=msgspec.Raw(b"null") if bad else value,
+                error=Failure(type="ValueError", message=text) if bad else None,
+            )
+            await queue.tell(self.worker, [], [], [], [report])
+        await queue.settle(self.worker, [Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.SUCCEEDED)])
+
     async def _run(self, queue: HttpWorkQueue, lease: Lease) -> None:
+        if lease.inputs:
+            await self._run_shard(queue, lease)
+            return
         report: dict[str, Any]
         match lease.handler:
             case "fail":
@@ -176,7 +197,7 @@ class Hands:
                     note = ProgressNote(
                         job=lease.job, attempt=lease.attempt, progress=Progress((n + 1) / 4, f"step {n}")
                     )
-                    await queue.tell(self.worker, [chunk], [note], [])
+                    await queue.tell(self.worker, [chunk], [note], [], [])
                 report = {"outcome": Outcome.SUCCEEDED, "result": msgspec.Raw(b'"said"')}
             case "echo":
                 report = {"outcome": Outcome.SUCCEEDED, "result": lease.data}

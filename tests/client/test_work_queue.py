@@ -40,7 +40,7 @@ def test_a_job_from_claim_to_settle(server: LiveServer, client: Client, way: str
         held = Held(job=job.id, attempt=1)
         assert not (await queue.heartbeat(worker, [held])).abort
         chunk = LogChunk(job=job.id, attempt=1, n=0, stream="stderr", text="\N{SNOWMAN}\0\x1b")
-        await queue.tell(worker, [chunk, chunk], [], [HookCall(job=job.id, attempt=1, n=0)])
+        await queue.tell(worker, [chunk, chunk], [], [HookCall(job=job.id, attempt=1, n=0)], [])
         await asyncio.to_thread(client.abort, job)
         (order,) = (await watching).abort
         assert (order.job, order.attempt, order.why) == (job.id, 1, "requested")

@@ -11,6 +11,9 @@ import pytest
 
 from tests.docs.blocks import blocks, matches
 from tests.docs.reader import Reader
+from tests.engines import engine
+
+__all__ = ["engine"]
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
@@ -25,7 +28,11 @@ def name(document: Path) -> str:
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if any(b.mark == "run" for b in blocks(d))], ids=name)
-def test_commands_do_what_the_document_says(document: Path, tmp_path: Path) -> None:
+def test_commands_do_what_the_document_says(
+    document: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if document.name == "images.md":
+        monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("engine").url)
     text = document.read_text(encoding="utf-8")
     missing = [one for one in _MAY_BE_MISSING if re.search(rf"\b{one} ", text) and not shutil.which(one)]
     if missing and "CI" not in os.environ:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rota.http.app import OPERATIONS
+from rota.http.app import NATIVE
 from rota.http.problems import PROBLEMS
 from tests.http.live import Live
 
@@ -34,6 +34,6 @@ def test_the_document_lists_every_problem_and_worker_route() -> None:
     text = DOCUMENT.read_text("utf-8")
     for code, (status, _) in PROBLEMS.items():
         assert status == 500 or code.startswith("store-") or f"`{code}`" in text
-    for operation in OPERATIONS:
+    for operation in NATIVE:
         if operation.tag == "workers" and operation.method != "GET":
             assert f"`{operation.method} {operation.path}`" in text

@@ -10,7 +10,7 @@ import pytest
 
 from rota.core.errors import Invalid, Unavailable
 from rota.http import operations
-from rota.http.server import listen, listen_at
+from rota.http.listening import listen, listen_at
 from tests.http.live import Live, check_problem, eventually
 
 

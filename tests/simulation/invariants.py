@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from rota.core.jobs import Lease, Settled
 from rota.core.states import FINAL, TRANSITIONS, State
 
+from .arrays import ArrayInvariants, Row
 from .world import Broken, World
 
 if TYPE_CHECKING:
-    from .workers import Name, SimulatedWorker
+    from .shards import Name, Run
+    from .workers import SimulatedWorker
 
 _COLUMNS = [
     "id",
@@ -37,18 +39,19 @@ _COLUMNS = [
     "waiting_for",
     "submitted_at",
     "retry_of",
+    "inputs",
+    "open",
 ]
 _ROWS = f"SELECT {', '.join(_COLUMNS)} FROM rota_jobs ORDER BY id"
 _AT = {name: at for at, name in enumerate(_COLUMNS)}
 _STATE, _ATTEMPT, _QUEUE, _LANE, _ABORT = (
     _AT[name] for name in ("state", "attempt", "queue", "lane", "abort_requested_at")
 )
-_CONFIRMED = _AT["confirmed"]
+_CONFIRMED, _INPUTS, _OPEN = _AT["confirmed"], _AT["inputs"], _AT["open"]
 _EVENTS = "SELECT seq, at, job, kind, state, attempt FROM rota_events WHERE seq > ? ORDER BY seq"
 _AFTER = "SELECT j.id, j.state FROM rota_dependencies d JOIN rota_jobs j ON j.id = d.after WHERE d.job = ?"
 _TRIES = "SELECT count(*), coalesce(max(attempt), 0) FROM rota_attempts WHERE job = ?"
 _COUNTS = "SELECT queue, lane, state, n FROM rota_counts WHERE n <> 0"
-Row = tuple[Any, ...]
 
 
 class Invariants:
@@ -63,6 +66,7 @@ class Invariants:
         self.leases: dict[Name, str] = {}
         self.accepted: set[Name] = set()
         self.executing: defaultdict[str, dict[tuple[str, int, int], SimulatedWorker]] = defaultdict(dict)
+        self.arrays = ArrayInvariants(world.connection)
         world.checks.append(self.check)
 
     # -- what servers answered
@@ -94,22 +98,31 @@ class Invariants:
 
     # -- what workers do
 
-    def begins(self, worker: SimulatedWorker, name: Name) -> None:
-        self.executing[name[0]][worker.name, worker.boot, name[1]] = worker
-        self.runs(worker, name)
+    def begins(self, worker: SimulatedWorker, run: Run) -> None:
+        """Note that an attempt, or the next input of a shard, begins to run."""
+        what = run.executes
+        assert what is not None
+        self.executing[what][worker.name, worker.boot, run.lease.attempt] = worker
+        self.runs(worker, run)
+        if run.lease.first is not None:
+            self.arrays.begins(worker, run.lease.job, run.lease.attempt, what)
 
-    def runs(self, worker: SimulatedWorker, name: Name) -> None:
-        """2. Nobody else runs the job now; a machine that stands still runs nothing, and looks at its leases first."""
+    def runs(self, worker: SimulatedWorker, run: Run) -> None:
+        """2. Nobody else runs this now; a machine that stands still runs nothing, and looks at its leases first."""
+        what, me = run.executes, (worker.name, worker.boot, run.lease.attempt)
         others = [
             f"{other} (attempt {attempt})"
-            for (other, boot, attempt), at in self.executing[name[0]].items()
-            if (other, boot, attempt) != (worker.name, worker.boot, name[1]) and not at.stalled
-        ]
+            for (other, boot, attempt), at in self.executing[what].items()
+            if (other, boot, attempt) != me and not at.stalled
+        ] if what is not None else []  # fmt: skip
         if others:
-            raise Broken(f"{worker.name} runs {name} beside {', '.join(others)}")
+            raise Broken(f"{worker.name} runs {what} (attempt {run.lease.attempt}) beside {', '.join(others)}")
 
-    def ends(self, worker: SimulatedWorker, name: Name) -> None:
-        self.executing[name[0]].pop((worker.name, worker.boot, name[1]), None)
+    def ends(self, worker: SimulatedWorker, run: Run) -> None:
+        """Note that what ran has ended, whatever the reason."""
+        if run.executes is not None:
+            self.executing[run.executes].pop((worker.name, worker.boot, run.lease.attempt), None)
+        self.arrays.ends(worker, run.lease.job, run.lease.attempt)
 
     # -- after every commit
 
@@ -127,7 +140,9 @@ class Invariants:
                 self._changed(job, old, row, events.get(job, []))
         if gone := before.keys() - self.rows.keys():
             raise Broken(f"gone from the store: {sorted(gone)}")
+        self.arrays.check({job: row for job, row in self.rows.items() if row[_INPUTS] is not None})
         counted = Counter((row[_QUEUE], row[_LANE], row[_STATE]) for row in self.rows.values())
+        counted.update((row[_QUEUE], row[_LANE], "open") for row in self.rows.values() if row[_OPEN])
         kept = {(queue, lane, state): n for queue, lane, state, n in execute(_COUNTS)}
         if counted != kept:
             raise Broken(f"8. the counters say {kept}, the rows {dict(counted)}")
@@ -140,12 +155,11 @@ class Invariants:
             raise Broken(f"{job}: {was} -> {state} is no transition")
         self._story(job, was, row, events)
         attempts = old[_ATTEMPT] if old else 0
-        if row[_ATTEMPT] != attempts + (state is State.RUNNING and was is not State.RUNNING):
-            raise Broken(f"2. {job}: attempt {attempts} -> {row[_ATTEMPT]} while {was} -> {state}")
-        tries, last = self.world.connection.execute(_TRIES, (job,)).fetchone()
-        over = row[_ATTEMPT] - (state is State.RUNNING)
-        if (tries, last) != (over, over):
-            raise Broken(f"8. {job} has had {over} attempts, and {tries} are written, the last {last}")
+        if row[_INPUTS] is not None:
+            aborted = old is not None and old[_ABORT] is not None
+            self.arrays.changed(job, attempts, row[_ATTEMPT], state, aborted=aborted)
+        else:
+            self._tried(job, was, state, attempts, row[_ATTEMPT])
         begins = state is State.RUNNING and was is not State.RUNNING
         waits = self.world.connection.execute(_AFTER, (job,)) if begins else ()
         if unmet := [after for after, stands in waits if stands != State.SUCCEEDED]:
@@ -156,8 +170,19 @@ class Invariants:
             and (row[_ABORT] != old[_ABORT] or state not in (State.RUNNING, State.ABORTED))
         ):
             raise Broken(f"the abort of {job} was forgotten: {was} -> {state}")
-        if was is State.RUNNING and state is not State.RUNNING:
+        if was is State.RUNNING and state is not State.RUNNING and row[_INPUTS] is None:
             self._not_running(job, attempts, state, row)
+        elif was is State.RUNNING and state is State.ABORTED:
+            self.arrays.aborted(job, confirmed=row[_CONFIRMED])
+
+    def _tried(self, job: str, was: State | None, state: State, before: int, attempt: int) -> None:
+        """2, 8. A claim raises the attempt by one, and every attempt that is over is written."""
+        if attempt != before + (state is State.RUNNING and was is not State.RUNNING):
+            raise Broken(f"2. {job}: attempt {before} -> {attempt} while {was} -> {state}")
+        tries, last = self.world.connection.execute(_TRIES, (job,)).fetchone()
+        over = attempt - (state is State.RUNNING)
+        if (tries, last) != (over, over):
+            raise Broken(f"8. {job} has had {over} attempts, and {tries} are written, the last {last}")
 
     def _not_running(self, job: str, attempt: int, state: State, row: Row) -> None:
         """2, 4. When an attempt is over in the store it is over on its worker."""
@@ -181,7 +206,8 @@ class Invariants:
                 raise Broken(f"8. an event of {job} tells of attempt {attempt}, the row of {row[_ATTEMPT]}")
         if state is None or state != row[_STATE]:
             raise Broken(f"8. the events of {job} end with {state}, its row is {row[_STATE]}")
-        if was is not None and was != row[_STATE] and events[-1][5] != row[_ATTEMPT]:
+        shards = row[_INPUTS] is not None and row[_STATE] == State.RUNNING  # several are cut at once
+        if was is not None and was != row[_STATE] and events[-1][5] != row[_ATTEMPT] and not shards:
             raise Broken(f"8. the event of {job} names attempt {events[-1][5]}, the row {row[_ATTEMPT]}")
         if was is None and events[0][3] != "submitted":
             raise Broken(f"8. the story of {job} begins with {events[0][3]}")

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from rota.core.errors import Conflict, InFlight
-from rota.core.jobs import Job, Submission
+from rota.core.jobs import NO_INPUTS, Job, Submission
 from rota.core.retry import Backoff
 from rota.core.states import FINAL
 from rota.service.jobs import Edit
 
 from .invariants import Invariants
+from .shards import POISON
 from .workers import SimulatedWorker
 from .world import CALM, LEASE_S, SECOND, Broken, Odds, Server, World
 
+ARRAYS = 0.15  # of all submissions
 FAULTS_S = 70
 CALM_S = 150
 _WAITING = "SELECT count(*) FROM rota_jobs WHERE finished_at IS NULL"
 _STUCK = "SELECT id, state, attempt, worker, lease_until, run_at, abort_requested_at FROM rota_jobs WHERE finished_at IS NULL"
+_LEASED = """SELECT id, attempt, worker FROM rota_jobs WHERE state = 'running' AND inputs IS NULL
+UNION ALL SELECT job, attempt, worker FROM rota_shards"""
 
 
 class Failed(Exception):
@@ -94,9 +99,7 @@ class Simulation:
 
     def _check_held(self) -> None:
         held = {name: worker.name for worker in self.workers for name in worker.held}
-        rows = self.world.connection.execute(
-            "SELECT id, attempt, worker FROM rota_jobs WHERE state = 'running'"
-        ).fetchall()
+        rows = self.world.connection.execute(_LEASED).fetchall()
         dead = [row for row in rows if (row[0], row[1]) not in held and row[2] not in {w.id for w in self.workers}]
         if dead:
             raise Broken(f"3. still with workers that are gone: {dead}")
@@ -114,11 +117,15 @@ class Simulation:
     def _submission(self, ref: str | None = None, after: list[str] | None = None) -> Submission:
         rng = self.world.rng
         script = rng.random() < 0.15
+        array = rng.random() < ARRAYS
         return Submission(
+            inputs=_inputs(rng.choice((1, 2, 5, 12, 25)), rng.random() < 0.2) if array else NO_INPUTS,
+            parallel=rng.choice((None, None, 1, 2)) if array else None,
+            halt=rng.choice((None, None, None, "now,fail=1", "soon,fail=20%", "soon,success=3")) if array else None,
             handler=None if script else rng.choice(("plain", "plain", "busy")),
             script="echo {{x}}" if script else None,
             variables={"x": "1"} if script else None,
-            data=Raw(b'{"n": 1}'),
+            data=Raw(b"null") if array and script else Raw(b'{"n": 1}'),
             queue=rng.choice(("default", "default", "other")),
             priority=rng.choice((0, 0, 5, -5)),
             delay=rng.choice((None, None, 0.5, 5, 30)),
@@ -156,7 +163,7 @@ class Simulation:
             if found is not None and found.state not in FINAL and found.abort_requested_at is None:
                 raise Broken(f"the abort of {job} was answered, and it is not on record")
             for worker in self.workers:
-                if found is not None and found.worker == worker.id and self.world.rng.random() < 0.5:
+                if found is not None and found.worker in (worker.id, None) and self.world.rng.random() < 0.5:
                     worker.watch()
 
         self.world.call(f"abort {job}", lambda s: s.jobs.abort(job), answered)
@@ -225,6 +232,13 @@ class Simulation:
         if self.embedded:  # the only server's own workers die with it
             for worker in self.workers:
                 worker.die()
+
+
+def _inputs(n: int, poisoned: bool) -> Raw:
+    inputs = [Raw(b"%d" % at) for at in range(n)]
+    if poisoned:
+        inputs[n // 2] = POISON
+    return Raw(msgspec.json.encode(inputs))
 
 
 def _try_again(error: Exception) -> bool:

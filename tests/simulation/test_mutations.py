@@ -14,7 +14,7 @@ import pytest
 
 from rota.core import settling
 from rota.core.jobs import Report
-from rota.service import changes, work
+from rota.service import arrays, changes, inputs, jobs, work
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
 from rota.store.sqlite.runner import InlineRunner
@@ -125,6 +125,59 @@ def a_submission_is_answered_before_its_commit(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(InlineRunner, "run", run)
 
 
+def the_rest_of_a_lost_shard_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "end_shard", "await tx.put_ranges(job.id, ranges)", "pass")
+
+
+def what_is_told_twice_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "store_results", "if not shard.told <= report.index", "if not shard.first <= report.index")
+
+
+def what_was_skipped_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "store_results", "if report.index > shard.told:", "if False:")
+
+
+def parallel_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "_reopen", "array.parallel is None or array.live < array.parallel", "True")
+    mutate(monkeypatch, arrays, "cut", "array.parallel is not None and array.live >= array.parallel", "False")
+
+
+def results_of_a_lost_shard_are_taken_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(
+        monkeypatch, Work, "_store_results", "if shard is not None and shard.worker == worker:",
+        "shard = shard or next(iter(await tx.shards_of(job)), None)\n        if shard is not None:",
+    )  # fmt: skip
+
+
+def an_aborted_array_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "_is_stopped", "job.abort_requested_at is not None or ", "")
+
+
+def a_halted_array_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "store_results", "if again or halted:", "if again:")
+
+
+def unnamed_shards_are_not_rescued(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, Upkeep, "rescue", "await tx.unnamed_shards(_BATCH)", "[]")
+
+
+def inputs_whose_time_has_come_are_not_promoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "promote_ranges", "await _reopen(tx, job, array)", "pass")
+
+
+def a_range_that_is_cut_in_two_loses_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "cut", "await tx.put_ranges(job.id, [rest])", "pass")
+
+
+def a_lost_abort_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, arrays, "end_shard", "array.proven = False", "pass")
+
+
+def a_retry_runs_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, inputs, "retry_array", "stands[n] = 1", "pass")
+    monkeypatch.setattr(jobs, "retry_array", inputs.retry_array)
+
+
 MUTATIONS: list[tuple[Callable[[pytest.MonkeyPatch], None], Odds]] = [
     (no_fencing, Odds()),
     (heartbeats_renew_what_they_do_not_name, Odds()),
@@ -138,6 +191,18 @@ MUTATIONS: list[tuple[Callable[[pytest.MonkeyPatch], None], Odds]] = [
     (a_claim_does_not_count, Odds()),
     (a_worker_does_not_fence_itself, HARSH),
     (a_submission_is_answered_before_its_commit, Odds()),
+    (the_rest_of_a_lost_shard_is_forgotten, Odds()),
+    (what_is_told_twice_counts_twice, Odds()),
+    (what_was_skipped_is_forgotten, Odds()),
+    (parallel_is_ignored, Odds()),
+    (results_of_a_lost_shard_are_taken_for_the_next, HARSH),
+    (an_aborted_array_is_opened_again, Odds()),
+    (a_halted_array_stays_open, Odds()),
+    (unnamed_shards_are_not_rescued, Odds()),
+    (inputs_whose_time_has_come_are_not_promoted, Odds()),
+    (a_range_that_is_cut_in_two_loses_its_end, Odds()),
+    (a_lost_abort_is_confirmed, Odds()),
+    (a_retry_runs_all_again, Odds()),
 ]
 
 

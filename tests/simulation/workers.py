@@ -15,7 +15,6 @@ Its rules, which the real supervisor must keep too:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -23,7 +22,6 @@ from msgspec import Raw
 from rota.core.errors import NotFound
 from rota.core.jobs import (
     AbortOrder,
-    Failure,
     Free,
     HandlerSpec,
     Held,
@@ -39,32 +37,17 @@ from rota.core.jobs import (
 )  # fmt: skip
 from rota.core.states import Outcome
 
+from .shards import FAILURE, Name, Run, Shard
 from .world import SECOND, World
 
 if TYPE_CHECKING:
     from .invariants import Invariants
 
-Name = tuple[str, int]
 MARGIN_S = 2.0
-FAILURE = Failure(type="Simulated", message="as planned")
 _TROUBLE = (
     Outcome.SUCCEEDED, Outcome.SUCCEEDED, Outcome.SUCCEEDED, Outcome.ERRORED, Outcome.ERRORED, Outcome.OUT_OF_MEMORY,
     Outcome.SNOOZED, Outcome.INTERRUPTED, Outcome.BAD_RESULT, Outcome.TIMED_OUT,
 )  # fmt: skip
-
-
-@dataclass
-class Run:
-    """An attempt that this worker holds; `report` is there once it has ended and until that is settled."""
-
-    lease: Lease
-    good_from: int
-    report: Report | None = None
-    ending: bool = False
-
-    @property
-    def name(self) -> Name:
-        return self.lease.job, self.lease.attempt
 
 
 class SimulatedWorker:
@@ -129,8 +112,7 @@ class SimulatedWorker:
             self.world.note("worker {} goes on", self.name)
             self._fence()
             for run in self.held.values():
-                if run.report is None:
-                    self.invariants.runs(self, run.name)
+                self.invariants.runs(self, run)
 
     def _later(self, seconds: float, action: Any) -> None:
         """Do something in this boot, not while stalled, and never before looking whether the leases are still good."""
@@ -174,8 +156,8 @@ class SimulatedWorker:
             self._later(max(left, 1) / SECOND, lambda: self._watch_lease(run))
 
     def _kill(self, run: Run) -> None:
-        if self.held.pop(run.name, None) is not None and run.report is None:
-            self.invariants.ends(self, run.name)
+        if self.held.pop(run.name, None) is not None:
+            self.invariants.ends(self, run)
 
     def _kill_all(self) -> None:
         for run in list(self.held.values()):
@@ -264,6 +246,10 @@ class SimulatedWorker:
             run = self.held.get((order.job, order.attempt))
             if run is not None and run.report is None:
                 self._abort(run, order)
+        for held in orders.halt:
+            run = self.held.get((held.job, held.attempt))
+            if isinstance(run, Shard):
+                run.halt(self)
         for lost in orders.lost:
             run = self.held.get((lost.job, lost.attempt))
             if run is not None:
@@ -272,6 +258,9 @@ class SimulatedWorker:
         if orders.drain and not self.draining:
             self.draining = True
             self.world.note("worker {} drains", self.name)
+            for run in list(self.held.values()):
+                if isinstance(run, Shard):
+                    run.halt(self)
             self._leave_when_empty()
 
     def _abort(self, run: Run, order: AbortOrder) -> None:
@@ -280,7 +269,12 @@ class SimulatedWorker:
         run.ending = True
         outcome = Outcome.ABORTED if order.why == "requested" else Outcome.TIMED_OUT
         took = self.world.rng.uniform(0, order.grace_s)
-        self._later(took, lambda: self._end(run, outcome))
+        if isinstance(run, Shard):
+            shard = run
+            shard.end = shard.end or Outcome.ABORTED
+            self._later(took, lambda: shard.stop(self))
+        else:
+            self._later(took, lambda: self._end(run, outcome))
 
     def _claim(self) -> None:
         if self.draining or self.id is None:
@@ -302,7 +296,10 @@ class SimulatedWorker:
                 return
             if leases and self.world.now <= good_from + self.lease:
                 for lease in leases:
-                    self._begin(Run(lease=lease, good_from=good_from))
+                    if lease.first is None:
+                        self._begin(Run(lease=lease, good_from=good_from))
+                    else:
+                        self._begin_shard(Shard(lease=lease, good_from=good_from))
             self._later(self.world.rng.uniform(0.1, 2.0), self._claim)
 
         if free.total > 0 and (free.process > 0 or free.asynchronous > 0):
@@ -321,7 +318,7 @@ class SimulatedWorker:
         rng = self.world.rng
         self.held[run.name] = run
         self.world.note("worker {} begins {}", self.name, run.name)
-        self.invariants.begins(self, run.name)
+        self.invariants.begins(self, run)
         self._watch_lease(run)
         took = rng.choice((0.001, 0.05, rng.uniform(0, 3), rng.uniform(0, 30 if not self.calm else 3)))
         outcome = Outcome.SUCCEEDED if self.calm else rng.choice(_TROUBLE)
@@ -331,11 +328,19 @@ class SimulatedWorker:
         if rng.random() < 0.2:
             self._later(took * rng.random(), lambda: self._tell(run))
 
+    def _begin_shard(self, shard: Shard) -> None:
+        if self.draining:
+            shard.end = Outcome.INTERRUPTED
+        self.held[shard.name] = shard
+        self.world.note("worker {} begins {}", self.name, shard.name)
+        self._watch_lease(shard)
+        shard.go_on(self)
+
     def _end(self, run: Run, outcome: Outcome) -> None:
         if self.held.get(run.name) is not run or run.report is not None:
             return
         self.world.note("worker {} ends {}: {}", self.name, run.name, outcome.value)
-        self.invariants.ends(self, run.name)
+        self.invariants.ends(self, run)
         good = outcome is Outcome.SUCCEEDED
         job, attempt = run.name
         run.report = Report(
@@ -372,7 +377,7 @@ class SimulatedWorker:
                 LogChunk(job=job, attempt=attempt, n=n, stream="stdout", text=f"{job} {attempt} {n}\n") for n in (0, 1)
             ]
             note = ProgressNote(job=job, attempt=attempt, progress=Progress(0.5, "half"))
-            self._call("tell", lambda s: s.work.tell(worker, logs, [note], []), lambda _value, _error: None)
+            self._call("tell", lambda s: s.work.tell(worker, logs, [note], [], []), lambda _value, _error: None)
 
     # -- the end
 

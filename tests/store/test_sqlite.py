@@ -179,6 +179,7 @@ LISTS_A_SMALL_TABLE = {
     "last_event",
     "clamp_unnamed",
     "clamp_workers",
+    "old_uploads",
 }
 
 

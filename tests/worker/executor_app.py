@@ -32,6 +32,36 @@ def echo(*args, **kwargs):
 
 
 @app.handler
+async def aecho(*args, **kwargs):
+    return {"args": list(args), "kwargs": kwargs}
+
+
+@app.handler
+def which(ctx):
+    return ctx.index
+
+
+@app.handler
+async def awhich(ctx):
+    return ctx.index
+
+
+def _identity():
+    secret = {"ROTA_TOKEN", "ROTA_STORE", "ROTA_HOOK_SECRET"} & set(os.environ)
+    return [os.getuid(), os.getgid(), os.environ["HOME"], sorted(secret), os.access("/proc/self/io", os.R_OK)]
+
+
+@app.handler
+def whoami(_):
+    return _identity()
+
+
+@app.handler
+async def awhoami(_):
+    return _identity()
+
+
+@app.handler
 def pid():
     return os.getpid()
 

@@ -16,6 +16,7 @@ from rota.core.jobs import (
     HandlerSpec,
     Held,
     HookCall,
+    InputReport,
     Lease,
     LogChunk,
     Orders,
@@ -45,6 +46,12 @@ def lease(job: str, attempt: int = 1, handler: str = "work", grace_s: float = 5.
     return Lease(job=job, attempt=attempt, handler=handler, grace_s=grace_s)
 
 
+def shard(job: str, inputs: int, attempt: int = 1, first: int = 0, handler: str = "work") -> Lease:
+    """A shard; what an input does in the executor goes by its name, `job[index]`."""
+    raws = [Raw(b"%d" % index) for index in range(first, first + inputs)]
+    return Lease(job=job, attempt=attempt, handler=handler, first=first, inputs=raws)
+
+
 class FakeQueue:
     """Behaves like the service, as far as a worker can see: leases last by its clock, stale reports change nothing."""
 
@@ -59,6 +66,8 @@ class FakeQueue:
         self.logs: list[LogChunk] = []
         self.progress: list[ProgressNote] = []
         self.hooks: list[HookCall] = []
+        self.results: list[InputReport] = []  # of shards that were held when it was told, once each
+        self.halts: list[Held] = []
         self.given_back: list[Key] = []
         self.left: list[str] = []
         self.calls: list[tuple[float, str, Any]] = []
@@ -69,6 +78,7 @@ class FakeQueue:
         self.open: Counter[str] = Counter()  # calls that are being answered
         self.aborts: dict[Key, AbortOrder] = {}
         self.told: set[Key] = set()
+        self.told_halts: list[Held] = []
         self.draining: set[str] = set()
         self._changed = asyncio.Event()
 
@@ -81,6 +91,13 @@ class FakeQueue:
     def abort(self, job: str, attempt: int = 1, *, grace_s: float = 5.0, why: Any = "requested") -> None:
         self.aborts[job, attempt] = AbortOrder(job=job, attempt=attempt, grace_s=grace_s, why=why)
         self.bell()
+
+    def halt(self, job: str, attempt: int = 1) -> None:
+        self.halts.append(Held(job=job, attempt=attempt))
+        self.bell()
+
+    def indices(self, job: str) -> list[int]:
+        return [result.index for result in self.results if result.job == job]
 
     def take_away(self, job: str, attempt: int = 1) -> None:
         del self.holder[job, attempt]
@@ -145,6 +162,7 @@ class FakeQueue:
             self.lease_until[worker] = now() + self.lease_s
             return Orders(
                 abort=[order for key, order in self.aborts.items() if key in running],
+                halt=[held for held in self.halts if (held.job, held.attempt) in running],
                 lost=[Held(job=job, attempt=attempt) for job, attempt in sorted(named - running)],
                 drain=worker in self.draining,
             )
@@ -157,9 +175,11 @@ class FakeQueue:
             until = now() + wait_s
             while True:
                 news = [order for key, order in self.aborts.items() if key not in self.told]
-                if news or worker in self.draining or now() >= until:
+                halts = [held for held in self.halts if held not in self.told_halts]
+                if news or halts or worker in self.draining or now() >= until:
                     self.told |= {(order.job, order.attempt) for order in news}
-                    return Orders(abort=news, drain=worker in self.draining)
+                    self.told_halts += halts
+                    return Orders(abort=news, halt=halts, drain=worker in self.draining)
                 await self._wait(until)
                 self._present(worker)
 
@@ -180,15 +200,23 @@ class FakeQueue:
         return await self._call("settle", reports, work)
 
     async def tell(
-        self, worker: str, logs: list[LogChunk], progress: list[ProgressNote], hooks: list[HookCall]
+        self,
+        worker: str,
+        logs: list[LogChunk],
+        progress: list[ProgressNote],
+        hooks: list[HookCall],
+        results: list[InputReport],
     ) -> None:
         async def work() -> None:
             seen = {(c.job, c.attempt, c.n) for c in self.logs}
             self.logs += [c for c in logs if (c.job, c.attempt, c.n) not in seen]
             self.progress += progress
             self.hooks += hooks
+            known = {(r.job, r.index) for r in self.results}
+            mine = [r for r in results if self.holder.get((r.job, r.attempt)) == worker]
+            self.results += [r for r in mine if (r.job, r.index) not in known]
 
-        await self._call("tell", (logs, progress, hooks), work)
+        await self._call("tell", (logs, progress, hooks, results), work)
 
     async def leave(self, worker: str) -> None:
         async def work() -> None:
@@ -249,12 +277,16 @@ VERBS = ("register", "claim", "heartbeat", "watch", "settle", "tell", "leave")
 
 
 class FakeExecutor:
-    """Runs nothing, for as long as it is told: `lasts` seconds by job (0 by default; None: until it is stopped)."""
+    """Runs nothing, for as long as it is told: `lasts` seconds by job (0 by default; None: until it is stopped).
+
+    An input of a shard goes by `job[index]`. `ends` says how the next runs of a name end, where not with success.
+    """
 
     def __init__(self) -> None:
         self.lasts: defaultdict[str, float | None] = defaultdict(float)
         self.ends_after: defaultdict[str, float] = defaultdict(float)  # seconds from the stop to the end of the tree
         self.survivors: dict[str, list[int]] = {}
+        self.ends: defaultdict[str, deque[dict[str, Any]]] = defaultdict(deque)
         self.result = Raw(b'"done"')
         self.running: dict[Key, asyncio.Future[Report]] = {}
         self.history: list[tuple[float, str, Any]] = []
@@ -282,28 +314,33 @@ class FakeExecutor:
 
     async def run(self, lease: Lease) -> Report:
         key = (lease.job, lease.attempt)
-        self._note("run", key)
+        name = lease.job if lease.index is None else f"{lease.job}[{lease.index}]"
+        self._note("run", key if lease.index is None else (*key, lease.index))
         assert key not in self.running
         if self.broken is not None:
             raise self.broken
         ended = self.running[key] = asyncio.get_running_loop().create_future()
         self.most = max(self.most, len(self.running))
         self.on_run(lease)
-        lasts = self.lasts[lease.job]
-        done = Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.SUCCEEDED, result=self.result)
+        lasts = self.lasts[name]
+        fields = {"outcome": Outcome.SUCCEEDED, "result": self.result}
+        done = Report(
+            job=lease.job, attempt=lease.attempt, **(self.ends[name].popleft() if self.ends[name] else fields)
+        )
         if lasts == 0:
             self._end(key, done)
         elif lasts is not None:
-            asyncio.get_running_loop().call_later(lasts, self._end, key, done)
+            asyncio.get_running_loop().call_later(lasts, self._end, key, done, ended)
         return await ended
 
     def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:
         self._note("stop", (job, attempt, grace_s, outcome))
-        if (job, attempt) in self.running:
+        key = (job, attempt)
+        if key in self.running:
             proof = Proof(processes=1, survivors=self.survivors.get(job, []))
             report = Report(job=job, attempt=attempt, outcome=outcome, proof=proof)
             after = min(self.ends_after[job], grace_s)
-            asyncio.get_running_loop().call_later(after, self._end, (job, attempt), report)
+            asyncio.get_running_loop().call_later(after, self._end, key, report, self.running[key])
 
     def leased_until(self, at: float | None) -> None:
         self.leased = at
@@ -318,9 +355,10 @@ class FakeExecutor:
         self._note("close")
         self.broken = None
 
-    def _end(self, key: Key, report: Report) -> None:
-        future = self.running.pop(key, None)
-        if future is not None and not future.done():
+    def _end(self, key: Key, report: Report, which: asyncio.Future[Report] | None = None) -> None:
+        future = self.running.get(key)
+        if future is not None and which in (None, future):
+            del self.running[key]
             self._note("end", (*key, report.outcome))
             future.set_result(report)
 

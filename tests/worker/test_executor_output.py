@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from rota.core.states import Outcome
-from rota.worker.capture import MARKER, MAX_STREAM
+from rota.worker.capture import MAX_STREAM, marker
 from tests.worker.executor_rig import live, rigged, until, value
 
 
@@ -67,7 +67,7 @@ async def test_a_flood_is_bounded_and_blocks_nobody():
         assert (await task).exit_code == 0
         assert slowest < 1.0
         text = rig.text(flood, "stdout")
-        assert text.endswith(MARKER) and len(text) == MAX_STREAM + len(MARKER)
+        assert text.endswith(marker()) and len(text) == MAX_STREAM + len(marker())
         assert rig.text(flood, "stderr") == "end\n"
         assert max(len(c.text) for c in rig.chunks(flood)) <= 64 << 10
 
@@ -78,4 +78,4 @@ async def test_a_handlers_flood_is_bounded():
         lease = rig.lease("floods", 64)
         assert (await rig.run(lease)).outcome is Outcome.SUCCEEDED
         text = rig.text(lease, "stdout")
-        assert text.endswith(MARKER) and len(text) == MAX_STREAM + len(MARKER)
+        assert text.endswith(marker()) and len(text) == MAX_STREAM + len(marker())

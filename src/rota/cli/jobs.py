@@ -64,11 +64,15 @@ def jobs(
 
 
 def _what(job: JobFields) -> str:
-    return show.line(job.handler or (job.script and f"script: {job.script}") or job.image)
+    if job.command:
+        return show.line(f"command: {job.command}")
+    return show.line(job.handler or (job.script and f"script: {job.script}") or (job.image and f"image: {job.image}"))
 
 
 def _note(job: JobFields) -> str:
     """Return the one thing that is most worth knowing about a job in its state."""
+    if job.array is not None and job.array.done:
+        return show.array(job.array)
     if job.state == State.RUNNING and job.progress is not None:
         return progress_text(job)
     if job.state == State.SCHEDULED:
@@ -115,6 +119,12 @@ def _show(job: Job, attempts: list[Attempt]) -> None:
         f"job {job.id}  {show.state(job.display_state)}" + (f" ({job.reason})" if job.reason else ""),
         [
             ("handler", show.line(job.handler)),
+            ("command", show.line(job.command)),
+            ("image", show.line(job.image)),
+            ("array", show.array(job.array) if job.array else ""),
+            ("parallel", str(job.array.parallel or "") if job.array else ""),
+            ("halt", show.line(job.array.halt) if job.array else ""),
+            ("limits", " ".join(f"{k}={v}" for k, v in (job.limits or {}).items() if v is not None)),
             ("data", show.line(_json(job.data)) if job.data is not None else ""),
             ("args", show.line(_json(job.args)) if job.args else ""),
             ("variables", show.line(_json(job.variables)) if job.variables else ""),
@@ -136,7 +146,7 @@ def _show(job: Job, attempts: list[Attempt]) -> None:
             ("retry of", job.retry_of or ""),
             ("hook", show.line(job.hook)),
             ("error", show.line(f"{job.error.type}: {job.error.message}") if job.error else ""),
-            ("result", show.line(_json(job.result)) if job.state == State.SUCCEEDED else ""),
+            ("result", show.line(_json(job.result)) if job.state == State.SUCCEEDED and not job.array else ""),
         ],
     )
     if job.script:

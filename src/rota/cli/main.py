@@ -18,8 +18,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("rota.cli.worker:worker", "Take jobs from a server and run them."),
     "submit": ("rota.cli.submit:submit", "Submit a job for a handler."),
     "script": ("rota.cli.submit:script", "Submit a bash script as a job."),
+    "image": ("rota.cli.submit:image", "Submit a container image as a job."),
+    "map": ("rota.cli.map:map_", "Run a command for each of many inputs, as xargs and GNU parallel do."),
     "jobs": ("rota.cli.jobs:jobs", "List jobs, the newest first."),
     "job": ("rota.cli.jobs:job", "Show a job."),
+    "results": ("rota.cli.results:results", "Show what became of an array's inputs."),
     "logs": ("rota.cli.streams:logs", "Show what a job has written."),
     "events": ("rota.cli.streams:events", "Show what happened to a job, or follow what happens to all."),
     "explain": ("rota.cli.jobs:explain", "Say why a job is not running."),
@@ -28,12 +31,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "workers": ("rota.cli.workers:workers", "List the workers."),
     "worker drain": ("rota.cli.workers:drain", "Let a worker finish what it runs, and leave."),
     "status": ("rota.cli.workers:status", "Show counts of jobs, and who runs them."),
+    "check-worker": (
+        "rota.cli.check_worker:check_worker",
+        "See whether a worker in any language keeps to the protocol.",
+    ),
     "migrate": ("rota.cli.migrate:migrate", "Bring a store's schema up to date."),
     "completion": ("rota.cli.completion:completion", "Write the shell's completion of these commands."),
 }
 
 DONE, JOB_FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
-_BROKEN_PIPE = 141  # as the shell reports a program that SIGPIPE ended
+BROKEN_PIPE = 141  # as the shell reports a program that SIGPIPE ended
 _EXITS = {"invalid": USAGE, "too-large": USAGE, "idempotency-key-reused": USAGE, "unreachable": UNREACHABLE}
 _EXITS |= {"unavailable": UNREACHABLE, "store-in-use": USAGE, "store-too-new": USAGE}
 
@@ -83,7 +90,7 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:  # the reader of our output had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(_BROKEN_PIPE)
+            ctx.exit(BROKEN_PIPE)
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

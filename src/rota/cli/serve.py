@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from rota import settings as settings_module
 from rota.core.errors import Invalid
+from rota.core.times import parse_duration
+
+T = TypeVar("T")
 
 
 @click.command(
@@ -27,8 +31,12 @@ Examples:
 @click.option(
     "--lease", "lease_s", type=float, metavar="S", help="How long a silent worker keeps its jobs.  [default: 15]"
 )
+@click.option(
+    "--pull-lease", "pull_lease_s", type=float, metavar="S", help="How long a silent pull worker does.  [default: 10]"
+)
 @click.option("--drain", "drain_s", type=float, metavar="S", help="How long a stop lets jobs finish.  [default: 10]")
 @click.option("--retention", "retention_s", metavar="TIME", help="How long jobs that are over are kept.  [default: 7d]")
+@click.option("--apis", metavar="LETTERS", help="Which older APIs to serve, as in b,d; or none.  [default: a,b,c,d]")
 @click.option(
     "--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="A further Host name to answer to."
 )
@@ -49,10 +57,13 @@ def serve(**flags: Any) -> None:
 
     reload = flags.pop("reload")
     if flags["retention_s"] is not None:
-        flags["retention_s"] = _seconds("--retention", flags["retention_s"])
-    if flags["lease_s"] is not None and flags["lease_s"] < 1:
-        raise click.UsageError("--lease is at least 1 second")
-    settings = settings_module.load({name: value for name, value in flags.items() if value not in (None, ())})
+        flags["retention_s"] = _read("--retention", parse_duration, flags["retention_s"])
+    if flags["apis"] is not None:
+        flags["apis"] = _read("--apis", settings_module.read_apis, flags["apis"])
+    for flag, name in (("--lease", "lease_s"), ("--pull-lease", "pull_lease_s")):
+        if flags[name] is not None and flags[name] < 1:
+            raise click.UsageError(f"{flag} is at least 1 second")
+    settings = settings_module.load({name: value for name, value in flags.items() if value != () or name == "apis"})
     arguments = [word for app in settings.apps for word in ("--app", app)]
     arguments += ["--drain", str(settings.drain_s)]
     arguments += ["--slots", str(settings.slots)] if settings.slots is not None else []
@@ -72,10 +83,8 @@ def serve(**flags: Any) -> None:
         ) from error
 
 
-def _seconds(flag: str, text: str) -> float:
-    from rota.core.times import parse_duration
-
+def _read(flag: str, reader: Callable[[str], T], text: str) -> T:
     try:
-        return parse_duration(text)
+        return reader(text)
     except ValueError as error:
         raise Invalid(flag, str(error)) from None

@@ -6,8 +6,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rota.client.views import ArrayFields
 
 COLOURS = {
     "blocked": "magenta",
@@ -71,6 +75,16 @@ def line(text: str | None) -> str:
     """Return the first line of a text that others wrote."""
     lines = plain(text or "").splitlines()
     return lines[0] if lines else ""
+
+
+def array(counts: ArrayFields) -> str:
+    """Return in words how far an array is."""
+    parts = [f"{counts.done:,} of {counts.inputs:,} inputs"]
+    parts += [f"{counts.failed:,} failed"] if counts.failed else []
+    parts += [f"{counts.running:,} running"] if counts.running else []
+    parts += [f"stopped by {counts.halted}"] if counts.halted else []
+    parts += [f"ETA {span(counts.eta)}"] if counts.eta else []
+    return ", ".join(parts)
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, giving: Sequence[str] = ()) -> None:

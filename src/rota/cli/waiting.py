@@ -48,7 +48,15 @@ def _with_bar(client: Client, job: JobFields) -> bytes:
             answer, over = _look(client, job, _LOOK_S)
             if over:
                 return answer
-            fraction = job.progress.fraction if job.progress else None
-            message = show.line(job.progress.message) if job.progress else ""
+            fraction, message = _progress(job)
             total = None if fraction is None else 1.0
             bar.update(task, completed=fraction or 0.0, total=total, description=message, state=job.display_state)
+
+
+def _progress(job: JobFields) -> tuple[float | None, str]:
+    """Return how far a job is, and in words: of an array its counts and when it will be over."""
+    if job.array is not None:
+        return job.array.done / job.array.inputs, show.array(job.array)
+    if job.progress is None:
+        return None, ""
+    return job.progress.fraction, show.line(job.progress.message)

@@ -23,6 +23,7 @@ Examples:
 @click.option("--store", metavar="URL", help="Or: the store whose server, on this machine, to get jobs from.")
 @click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers; may be repeated.")
 @click.option("--slots", type=click.IntRange(1, 1024), help="Jobs at once.  [default: one a core, and 250 async ones]")
+@click.option("--run-as", metavar="USER", help="Run jobs as this user; needs root.  [default: as the worker itself]")
 @click.option("--queue", "queues", multiple=True, metavar="Q", help="Take jobs of this queue only; may be repeated.")
 @click.option("--name", metavar="ID", help="What the worker is called.  [default: HOST-PID]")
 @click.option("--drain", "drain_s", type=float, metavar="S", help="How long a stop lets jobs finish.  [default: 10]")
@@ -48,6 +49,7 @@ def worker(
         raise click.UsageError("give --server or --store, not both")
     from rota import log
     from rota.wiring.worker import run_worker
+    from rota.worker.identity import BadUser
     from rota.worker.pool import AppError
 
     settings = settings_module.load({field: value for field, value in flags.items() if value not in (None, ())})
@@ -64,7 +66,7 @@ def worker(
                 reload=reload,
             )
         )
-    except AppError as error:
+    except (AppError, BadUser) as error:
         from rota.wiring.fleet import BAD_APP
 
         click.echo(f"Error: {error}", err=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 from rota.client import calls
 from rota.client.address import parse_address
 from rota.client.async_transport import AsyncTransport
-from rota.client.calls import Call, Filters, Pages, Patience
+from rota.client.calls import Call, Filters, Pages, Patience, Waited
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
-from rota.client.streams import Following
+from rota.client.streams import Stream
 from rota.client.submission import (
     Changes,
     JobId,
@@ -27,7 +27,7 @@ from rota.client.submission import (
     texts,
 )
 from rota.client.transport import Reply, Request
-from rota.client.views import Attempt, Event, Explanation, JobFields, Log, Worker
+from rota.client.views import Attempt, Event, Explanation, JobFields, Log, Result, Worker
 from rota.core.errors import Unavailable
 from rota.core.wire import Page
 from rota.settings import load
@@ -77,6 +77,10 @@ class AsyncJob(JobFields, dict=True, eq=False):
         """Read the job's output; with `follow`, until the job is over."""
         return self.client.logs(self, follow=follow)
 
+    def results(self, *, after: int | None = None, failed: bool = False, follow: bool = True) -> AsyncIterator[Result]:
+        """Read what became of an array's inputs, in their order. As `Client.results`."""
+        return self.client.results(self, after=after, failed=failed, follow=follow)
+
 
 class AsyncClient:
     """As Client, for asyncio; belongs to one event loop."""
@@ -113,6 +117,13 @@ class AsyncClient:
     ) -> AsyncJob:
         """Submit a bash script; `{{name}}` in it becomes the quoted variable of that name."""
         body = body_of(options, script=script, variables=texts(variables))
+        return await self._one(calls.submit(body, new_key(key), AsyncJob))
+
+    async def submit_image(
+        self, image: str, arguments: Sequence[str] = (), *, key: str | None = None, **options: Unpack[Options]
+    ) -> AsyncJob:
+        """Submit a container image, run with these arguments. As `Client.submit_image`."""
+        body = body_of(options, image=image, args=list(arguments) or None)
         return await self._one(calls.submit(body, new_key(key), AsyncJob))
 
     async def submit_many(self, items: Iterable[Mapping[str, Any]], *, key: str | None = None) -> list[AsyncJob]:
@@ -172,6 +183,20 @@ class AsyncClient:
         async for log in self.walk(calls.logs(job_id(job), attempt, Log)):
             yield log
 
+    async def results(
+        self, job: JobId, *, after: int | None = None, failed: bool = False, follow: bool = True
+    ) -> AsyncIterator[Result]:
+        """Read what became of an array's inputs, in their order. As `Client.results`."""
+        if not follow:
+            async for line in self.listen(calls.results(job_id(job), after=after, failed=failed)):
+                yield line
+            return
+        waited = Waited(job_id(job), after=after, failed=failed)
+        while not waited.over:
+            if waited.ready(await self.call(waited.look())):
+                async for line in self.listen(waited.lines):
+                    yield line
+
     async def explain(self, job: JobId) -> Explanation:
         """Ask why a job is not running."""
         return await self.call(calls.explain(job_id(job), Explanation))
@@ -215,7 +240,7 @@ class AsyncClient:
             for item in pages.take(await self.call(pages.call())):
                 yield item
 
-    async def listen(self, stream: Following[T]) -> AsyncIterator[T]:
+    async def listen(self, stream: Stream[T]) -> AsyncIterator[T]:
         """Read a stream until its end, opening it again where it breaks."""
         while True:
             try:
@@ -225,6 +250,7 @@ class AsyncClient:
                     async for piece in pieces:
                         for item in stream.feed(piece):
                             yield item
+                stream.closed()
             except (ServerUnreachable, Unavailable) as lost:
                 stream.broke(lost, self._retrying.tries)
             if stream.ended:

@@ -14,10 +14,10 @@ from urllib.parse import quote, urlencode
 from msgspec import DecodeError, Struct, json
 
 from rota.client.problems import ServerUnreachable, error_of
-from rota.client.streams import Following
+from rota.client.streams import Following, Lines
 from rota.client.submission import encode
 from rota.client.transport import Reply, Request
-from rota.client.views import Attempt
+from rota.client.views import Attempt, JobFields, Result
 from rota.core.errors import Invalid
 from rota.core.wire import Page
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 MAX_PAGE = 1000
 MAX_WAIT_S = 50.0  # less than the 60 s after which proxies give up
+_RESULTS_AGAIN_S = 1.0  # how long the end of an array is waited for when its results have stopped to come
 _KEY_BYTES = frozenset(map(chr, range(0x21, 0x7F)))
 
 
@@ -129,6 +130,30 @@ class Pages(Generic[T]):
         return page.items
 
 
+class Waited:
+    """When the results of an array are read that are waited for to its end: an answer that began after it has them all.
+
+    A server that stops ends its answers too, so the end of one says nothing. Those that failed are read at the end only.
+    """
+
+    def __init__(self, id: str, *, after: int | None, failed: bool) -> None:
+        self.lines = results(id, after=after, failed=failed, follow=not failed)
+        self.over = False
+        self._id = id
+        self._failed = failed
+        self._wait_s = 0.0
+
+    def look(self) -> Call[JobFields]:
+        """Ask where the array stands."""
+        return get(self._id, JobFields, self._wait_s)
+
+    def ready(self, job: JobFields) -> bool:
+        """Say whether results are to be read now, of an array that stands so."""
+        self.over = job.over
+        self._wait_s = MAX_WAIT_S if self._failed else _RESULTS_AGAIN_S
+        return self.over or not self._failed
+
+
 class Patience:
     """How long to go on waiting for a job."""
 
@@ -206,6 +231,23 @@ def follow_logs(id: str, attempt: int | None, log: type[T]) -> Following[T]:
     """Listen to a job's output until the job is over."""
     path = _job(id, "logs", {"follow": "true", "attempt": attempt})
     return Following(Request(method="GET", path=path, accept="text/event-stream"), log)
+
+
+def results(
+    id: str, *, after: int | None, limit: int | None = None, failed: bool = False, follow: bool = False
+) -> Lines[Result]:
+    """Read what became of an array's inputs, in their order; with `follow`, until the array is over."""
+
+    def ask(last: Result | None) -> Request:
+        query = {
+            "after": after if last is None else last.index,
+            "limit": limit,
+            "state": "failed" if failed else None,
+            "follow": "true" if follow else None,
+        }
+        return Request(method="GET", path=_job(id, "results", query), accept="application/x-ndjson")
+
+    return Lines(ask, Result)
 
 
 def _job(id: str, part: str = "", query: Mapping[str, Any] | None = None) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 from rota.client import calls
 from rota.client.address import parse_address
-from rota.client.calls import Call, Filters, Pages, Patience
+from rota.client.calls import Call, Filters, Pages, Patience, Waited
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
-from rota.client.streams import Following
+from rota.client.streams import Stream
 from rota.client.submission import (
     Changes,
     JobId,
@@ -25,7 +25,7 @@ from rota.client.submission import (
     texts,
 )
 from rota.client.transport import Reply, Request, Transport
-from rota.client.views import Attempt, Event, Explanation, JobFields, Log, Worker
+from rota.client.views import Attempt, Event, Explanation, JobFields, Log, Result, Worker
 from rota.core.errors import Unavailable
 from rota.core.wire import Page
 from rota.settings import load
@@ -75,6 +75,10 @@ class Job(JobFields, dict=True, eq=False):
         """Read the job's output; with `follow`, until the job is over."""
         return self.client.logs(self, follow=follow)
 
+    def results(self, *, after: int | None = None, failed: bool = False, follow: bool = True) -> Iterator[Result]:
+        """Read what became of an array's inputs, in their order. As `Client.results`."""
+        return self.client.results(self, after=after, failed=failed, follow=follow)
+
 
 class Client:
     """A blocking client; threads may share one, and a forked child may go on using it.
@@ -104,6 +108,7 @@ class Client:
         """Submit a job for a handler; when this returns, the job is stored durably.
 
         An object as `data` gives keyword arguments, anything else is the one positional argument; `args` come before.
+        With `inputs` the job is an array: the handler is called for each of them.
         Submissions with the same `key` (kept for 24 hours) make one job. Raises Invalid, KeyReused, ServerUnreachable.
         """
         return self._one(calls.submit(body_of(options, handler=handler, data=data), new_key(key), Job))
@@ -118,6 +123,16 @@ class Client:
     ) -> Job:
         """Submit a bash script; `{{name}}` in it becomes the quoted variable of that name. Otherwise as `submit`."""
         body = body_of(options, script=script, variables=texts(variables))
+        return self._one(calls.submit(body, new_key(key), Job))
+
+    def submit_image(
+        self, image: str, arguments: Sequence[str] = (), *, key: str | None = None, **options: Unpack[Options]
+    ) -> Job:
+        """Submit a container image, run with these arguments, or as it is by default; otherwise as `submit`.
+
+        With `inputs` the job is an array: a container for each, which is the last argument.
+        """
+        body = body_of(options, image=image, args=list(arguments) or None)
         return self._one(calls.submit(body, new_key(key), Job))
 
     def submit_many(self, items: Iterable[Mapping[str, Any]], *, key: str | None = None) -> list[Job]:
@@ -179,6 +194,22 @@ class Client:
             return self.listen(calls.follow_logs(job_id(job), attempt, Log))
         return self.walk(calls.logs(job_id(job), attempt, Log))
 
+    def results(
+        self, job: JobId, *, after: int | None = None, failed: bool = False, follow: bool = True
+    ) -> Iterator[Result]:
+        """Read what became of an array's inputs, in their order; `failed`: only of those that did not succeed.
+
+        `after` is the index of the last one that is known already. Waits for more until the array is over, unless `follow`
+        is False. What breaks is resumed where it broke.
+        """
+        if not follow:
+            yield from self.listen(calls.results(job_id(job), after=after, failed=failed))
+            return
+        waited = Waited(job_id(job), after=after, failed=failed)
+        while not waited.over:
+            if waited.ready(self.call(waited.look())):
+                yield from self.listen(waited.lines)
+
     def explain(self, job: JobId) -> Explanation:
         """Ask why a job is not running."""
         return self.call(calls.explain(job_id(job), Explanation))
@@ -221,7 +252,7 @@ class Client:
         while pages.more:
             yield from pages.take(self.call(pages.call()))
 
-    def listen(self, stream: Following[T]) -> Iterator[T]:
+    def listen(self, stream: Stream[T]) -> Iterator[T]:
         """Read a stream until its end, opening it again where it breaks."""
         while True:
             try:
@@ -230,6 +261,7 @@ class Client:
                         raise error_of(status, b"".join(pieces))
                     for piece in pieces:
                         yield from stream.feed(piece)
+                stream.closed()
             except (ServerUnreachable, Unavailable) as lost:
                 stream.broke(lost, self._retrying.tries)
             if stream.ended:

@@ -1,8 +1,9 @@
-"""Server-sent events (WHATWG HTML, section 9.2), read and resumed. Pure, so that both clients share it."""
+"""Streams, read and resumed: server-sent events (WHATWG HTML, section 9.2) and lines of JSON. Pure: both clients share it."""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct, json, structs
 
@@ -12,6 +13,35 @@ from rota.core.errors import RotaError
 from rota.core.states import FINAL
 
 T = TypeVar("T")
+
+
+class Stream(Protocol[T]):
+    """A stream that is opened again where it broke, until it has `ended`."""
+
+    @property
+    def ended(self) -> bool:
+        """Say whether all was sent."""
+        ...
+
+    def request(self) -> Request:
+        """Return the request that goes on after the last item that came."""
+        ...
+
+    def feed(self, piece: bytes) -> list[T]:
+        """Return the items that `piece` completes."""
+        ...
+
+    def closed(self) -> None:
+        """Hear that the server has ended its answer as it should."""
+        ...
+
+    def broke(self, why: RotaError, tries: int) -> None:
+        """Take note that the stream broke. Raises `why` when it did so `tries` times without a byte between."""
+        ...
+
+    def pause_s(self, jitter: float) -> float:
+        """Return the seconds to wait before the stream is opened again; `jitter` in [0, 1)."""
+        ...
 
 
 class EventStream:
@@ -54,15 +84,35 @@ class _End(Struct):
     state: str
 
 
-class Following(Generic[T]):
-    """A stream that is opened again where it broke, until the server says that all was sent: then `ended` is True."""
+class _Resumed(Generic[T]):
+    """What the streams share: counting breaks."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self.ended = False
+        self._decoder = json.Decoder(kind)
+        self._broken = 0
+
+    def closed(self) -> None:
+        """Hear that the server has ended its answer as it should."""
+
+    def broke(self, why: RotaError, tries: int) -> None:
+        """Take note that the stream broke. Raises `why` when it did so `tries` times without a byte between."""
+        self._broken += 1
+        if self._broken >= tries:
+            raise why
+
+    def pause_s(self, jitter: float) -> float:
+        """Return the seconds to wait before the stream is opened again; `jitter` in [0, 1)."""
+        return BACKOFF.delay_s(self._broken, jitter) if self._broken else 0.0
+
+
+class Following(_Resumed[T]):
+    """Events, until the server says that all was sent: then `ended` is True."""
 
     def __init__(self, request: Request, kind: type[T]) -> None:
-        self.ended = False
+        super().__init__(kind)
         self._request = request
-        self._decoder = json.Decoder(kind)
         self._events = EventStream()
-        self._broken = 0
 
     def request(self) -> Request:
         """Return the request that goes on after the last item that came."""
@@ -81,12 +131,31 @@ class Following(Generic[T]):
                 items.append(self._decoder.decode(data))
         return items
 
-    def broke(self, why: RotaError, tries: int) -> None:
-        """Take note that the stream broke. Raises `why` when it did so `tries` times without a byte between."""
-        self._broken += 1
-        if self._broken >= tries:
-            raise why
 
-    def pause_s(self, jitter: float) -> float:
-        """Return the seconds to wait before the stream is opened again; `jitter` in [0, 1)."""
-        return BACKOFF.delay_s(self._broken, jitter) if self._broken else 0.0
+class Lines(_Resumed[T]):
+    """Lines of JSON, until the server ends its answer. `ask` makes the request for those after a line, or for all."""
+
+    def __init__(self, ask: Callable[[T | None], Request], kind: type[T]) -> None:
+        super().__init__(kind)
+        self._ask = ask
+        self._last: T | None = None
+        self._rest = b""
+
+    def request(self) -> Request:
+        """Return the request that goes on after the last line that came."""
+        self.ended = False
+        self._rest = b""  # half a line of a broken stream comes again, whole
+        return self._ask(self._last)
+
+    def feed(self, piece: bytes) -> list[T]:
+        """Return the lines that `piece` completes."""
+        self._broken = 0
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        items = [self._decoder.decode(line) for line in lines if line]
+        if items:
+            self._last = items[-1]
+        return items
+
+    def closed(self) -> None:
+        """Take the end of the answer as the end of the lines."""
+        self.ended = True

@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, TypedDict
 
 import msgspec
 
 from rota.client.views import JobFields
-from rota.core.errors import Invalid
+from rota.core.arrays import MAX_INPUT_BYTES, MAX_INPUTS
+from rota.core.errors import Invalid, TooLarge
+from rota.core.jobs import Pull
 from rota.core.retry import Backoff
 
 Duration = float | str | timedelta
@@ -23,6 +26,11 @@ class Options(TypedDict, total=False):
     `delay` and `timeout` are seconds, texts like `1h30m`, or timedeltas; `at` is a datetime or an RFC 3339 text (one
     without a zone is read in the server's zone). `after` names jobs that must succeed first. `retries` is how many
     failures are forgiven. `key` makes repeated submissions one: give what is unique to the work.
+
+    `inputs` makes the job an array: any iterable of JSON values (up to 1,000,000), or a text, whose lines they are. At most
+    `parallel` of them run at once, and `halt` says when the rest is left (`soon,fail=10`, `now,success=1`, `soon,fail=5%`).
+    `env` and `limits` (`memory`, `cpu`, `processes`, `files`, `output`; texts like `512M`) are for scripts and images;
+    `pull` (when to get the image), `network` (which one, instead of none) and the limit `cpus` for images alone.
     """
 
     args: Sequence[Any]
@@ -38,6 +46,13 @@ class Options(TypedDict, total=False):
     after: JobId | Iterable[JobId]
     hook: str
     labels: Mapping[str, str]
+    inputs: Iterable[Any]
+    parallel: int
+    halt: str
+    env: Mapping[str, str]
+    limits: Mapping[str, int | float | str]
+    pull: Pull
+    network: str
 
 
 class Changes(TypedDict, total=False):
@@ -51,6 +66,7 @@ class Changes(TypedDict, total=False):
 
 _NAMES = {"at": "run_at"}
 _DURATIONS = frozenset({"delay", "timeout", "grace"})
+_AT_ONCE = 4096  # inputs that are written together
 
 
 def body_of(options: Options, **kind: Any) -> dict[str, Any]:
@@ -70,7 +86,9 @@ def body_of(options: Options, **kind: Any) -> dict[str, Any]:
 def body_of_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON members of one of `submit_many`'s items."""
     rest = dict(item)
-    kind = {name: rest.pop(name, None) for name in ("handler", "script", "data", "variables", "ref")}
+    kind = {
+        name: rest.pop(name, None) for name in ("handler", "script", "command", "image", "data", "variables", "ref")
+    }
     return body_of(rest, **kind)  # type: ignore[arg-type]  # body_of checks the names
 
 
@@ -97,7 +115,28 @@ def encode(value: Any) -> bytes:
         raise Invalid("data", f"is not JSON: {wrong}") from None
 
 
+def inputs_of(values: Iterable[Any]) -> tuple[msgspec.Raw, int]:
+    """Write the inputs of an array as a JSON list, as they come, and count them. Raises Invalid, TooLarge."""
+    rest = iter(values)
+    text = bytearray(b"[")
+    count = 0
+    while some := list(islice(rest, _AT_ONCE)):
+        count += len(some)
+        text += encode(some)[1:-1]
+        text += b","
+        if count > MAX_INPUTS:
+            raise TooLarge("inputs", MAX_INPUTS, f"inputs: there are more than {MAX_INPUTS:,}; submit several arrays")
+        if len(text) > MAX_INPUT_BYTES:
+            raise TooLarge(
+                "inputs", MAX_INPUT_BYTES, f"inputs: they are more than {MAX_INPUT_BYTES >> 20} MiB together"
+            )
+    text[max(len(text) - 1, 1) :] = b"]"  # in place of the last comma
+    return msgspec.Raw(text), count
+
+
 def _plain(name: str, value: Any) -> Any:
+    if name == "inputs" and not isinstance(value, str):
+        return inputs_of(value)[0]
     if isinstance(value, timedelta) and name in _DURATIONS:
         return value.total_seconds()
     if isinstance(value, datetime):

@@ -15,8 +15,43 @@ from rota.core.jobs import Failure, HandlerSpec, Progress, Proof
 from rota.core.states import FINAL
 
 
+class ArrayFields(Struct, kw_only=True):
+    """How far an array is, in inputs: `done` are over, `failed` of them badly. `eta` is in seconds, None: nobody knows.
+
+    `running` shards are being run, one after another input of each. `halted` is the rule that has ended it early.
+    """
+
+    inputs: int
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    parallel: int | None = None
+    halt: str | None = None
+    halted: str | None = None
+    eta: float | None = None
+
+
+class Result(Struct, kw_only=True):
+    """What became of one input of an array. `index` counts from 0; `duration` is in seconds.
+
+    `outcome` says how the last try ended, in words that do not change; `attempt` in which shard it ran.
+    """
+
+    index: int
+    input: Any = None
+    state: str
+    exit_code: int | None = None
+    duration: float = 0.0
+    stdout: str = ""
+    stderr: str = ""
+    result: Any = None
+    error: Failure | None = None
+    outcome: str = ""
+    attempt: int = 0
+
+
 class JobFields(Struct, kw_only=True, eq=False):
-    """A job as it was when the server last said so. `result` is None until it has succeeded."""
+    """A job as it was when the server last said so. `result` is None until it has succeeded; `array`: see ArrayFields."""
 
     id: str
     state: str
@@ -25,7 +60,11 @@ class JobFields(Struct, kw_only=True, eq=False):
     display_state: str = ""
     handler: str | None = None
     script: str | None = None
+    command: str | None = None
     image: str | None = None
+    env: dict[str, str] | None = None
+    limits: dict[str, Any] | None = None
+    array: ArrayFields | None = None
     data: Any = None
     args: list[Any] = []
     variables: dict[str, str] | None = None

@@ -15,6 +15,7 @@ from rota.core.jobs import (
     Free,
     Held,
     HookCall,
+    InputReport,
     Lease,
     LogChunk,
     Orders,
@@ -75,10 +76,16 @@ class HttpWorkQueue:
         return (await self._post(_path(worker, "report"), {"reports": reports}, _SETTLEMENTS)).settled
 
     async def tell(
-        self, worker: str, logs: list[LogChunk], progress: list[ProgressNote], hooks: list[HookCall]
+        self,
+        worker: str,
+        logs: list[LogChunk],
+        progress: list[ProgressNote],
+        hooks: list[HookCall],
+        results: list[InputReport],
     ) -> None:
-        """Store output, progress and calls of hooks."""
-        await self._send("POST", _path(worker, "logs"), {"logs": logs, "progress": progress, "hooks": hooks})
+        """Store output, progress, calls of hooks and ends of inputs."""
+        body = {"logs": logs, "progress": progress, "hooks": hooks, "results": results}
+        await self._send("POST", _path(worker, "logs"), body)
 
     async def leave(self, worker: str) -> None:
         """Forget the worker and give back what it holds."""

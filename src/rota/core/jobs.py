@@ -9,10 +9,12 @@ from msgspec import Raw, Struct
 from rota.core.retry import DEFAULT_BACKOFF, Backoff
 from rota.core.states import Outcome, Reason, State
 
-Kind = Literal["handler", "script"]
+Kind = Literal["handler", "script", "command", "image", "pull"]
+Pull = Literal["missing", "always", "never"]
 
 NULL = Raw(b"null")
 NO_ARGS = Raw(b"[]")
+NO_INPUTS = Raw(b"")  # not an array
 CRASH_BUDGET = 5
 DEFAULT_GRACE_S = 5.0
 
@@ -45,11 +47,50 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     message: str = ""
 
 
+class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What an attempt (of an array: each input) may use at most; None is no limit. Sizes in bytes.
+
+    `cpu` is seconds of processor time; `cpus` how many cores a container may use at once; `output` what is kept of each
+    of stdout and stderr.
+    """
+
+    memory: int | None = None
+    cpu: float | None = None
+    processes: int | None = None
+    files: int | None = None
+    output: int | None = None
+    cpus: float | None = None
+
+
+class RunOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a script, a command or an image is run. `pull` and `network` (a network's name) are an image's."""
+
+    env: dict[str, str] = {}
+    limits: Limits = Limits()
+    pull: Pull = "missing"
+    network: str = "none"
+
+
 class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job as somebody submits it: the body of `POST /v1/jobs`. What is None takes the handler's or Rota's default."""
+    """A job as somebody submits it: the body of `POST /v1/jobs`. What is None takes the handler's or Rota's default.
+
+    Exactly one of `handler`, `script`, `command` (a line for /bin/sh, with the placeholders of GNU parallel, run for each
+    of its `inputs`) and `image`. With `inputs` (a list; or a text: its lines) the job is an array; `parallel` is how many
+    of them run at once at most, `halt` when it stops early (`now,fail=1`, `soon,success=10%`). Sizes in `limits` are
+    bytes or texts like `512M`.
+    """
 
     handler: str | None = None
     script: str | None = None
+    command: str | None = None
+    image: str | None = None
+    inputs: Raw = NO_INPUTS
+    parallel: int | None = None
+    halt: str | None = None
+    env: dict[str, str] | None = None
+    limits: dict[str, int | float | str] | None = None
+    pull: Pull | None = None
+    network: str | None = None
     data: Raw = NULL
     args: Raw = NO_ARGS
     variables: dict[str, str] | None = None
@@ -68,14 +109,42 @@ class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ref: str | None = None
 
 
+class Array(Struct, kw_only=True):
+    """How far an array is. Inputs are numbered from 0.
+
+    `cursor`: those below it have been cut at least once; `done` are over, `failed` of them badly; `live` shards are leased.
+    `ran_s` is how long the inputs that are over have run, in sum; `halted` says which rule has stopped it; `proven` that
+    every shard that was aborted was seen to end. The inputs lie under the name `root`; an array that runs `base` again
+    lets stand what succeeded there.
+    """
+
+    inputs: int
+    cursor: int = 0
+    done: int = 0
+    failed: int = 0
+    live: int = 0
+    parallel: int | None = None
+    halt: str | None = None
+    halted: str | None = None
+    ran_s: float = 0.0
+    proven: bool = True
+    root: str = ""
+    base: str | None = None
+
+
 class Job(Struct, kw_only=True):
-    """A job as the store keeps it."""
+    """A job as the store keeps it. `script` is a script's or a command's text; `array` is None unless it has inputs."""
 
     id: str
     state: State
     kind: Kind
     handler: str | None = None
     script: str | None = None
+    image: str | None = None
+    options: RunOptions | None = None
+    api: str | None = None  # which of the four APIs it came through
+    array: Array | None = None
+    open: bool = False  # an array that runs and has inputs that may be cut
     data: Raw = NULL
     args: Raw = NO_ARGS
     variables: dict[str, str] | None = None
@@ -119,11 +188,26 @@ class Job(Struct, kw_only=True):
 
 
 SCRIPT_LANE = "script:"  # no handler can be called so: names have no colon
+IMAGE_LANE = "image:"
+PULL_LANE = "pull:"  # and the name of a function: for workers that pull through API C
 
 
 def lane_of(kind: Kind, handler: str | None) -> str:
-    """Return the lane of a handler's jobs, or of scripts."""
-    return handler or "" if kind == "handler" else SCRIPT_LANE
+    """Return the lane of a handler's jobs, of scripts and commands, of images, or of a pulled function's tasks."""
+    match kind:
+        case "handler":
+            return handler or ""
+        case "script" | "command":
+            return SCRIPT_LANE
+        case "image":
+            return IMAGE_LANE
+        case "pull":
+            return PULL_LANE + (handler or "")
+
+
+def family_of(lane: str) -> str:
+    """Return the lane that stands for all of its kind: those of pulled tasks have one, every other lane is its own."""
+    return PULL_LANE if lane.startswith(PULL_LANE) else lane
 
 
 class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -138,13 +222,22 @@ class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
 
 
 class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One attempt, handed to a worker. `timeout_s` and `grace_s` are durations: a worker's clock is never asked."""
+    """One attempt, handed to a worker. `timeout_s` and `grace_s` are durations: a worker's clock is never asked.
+
+    A *shard* of an array is an attempt too: its `inputs` are numbered from `first`, and run one after another. What an
+    executor gets is one of them: `index` is its number, and its `inputs` is that one.
+    """
 
     job: str
     attempt: int
     kind: Kind = "handler"
     handler: str | None = None
-    script: str | None = None  # placeholders already filled in
+    script: str | None = None  # placeholders already filled in; of a command, those of its input are not
+    image: str | None = None
+    options: RunOptions | None = None
+    first: int | None = None
+    index: int | None = None
+    inputs: list[Raw] = []
     data: Raw = NULL
     args: Raw = NO_ARGS
     owner: str = "default"
@@ -157,7 +250,8 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """How an attempt ended, as its worker saw it.
 
     `retry_in_s`: a snooze's length, or the pause that the handler asked for after an error. `refused`: the handler said
-    that trying again is useless. `charged` is False for a lost attempt that no process ever saw.
+    that trying again is useless. `charged` is False for a lost attempt that no process ever saw. `stdout` and `stderr`
+    are what an input of an array has written (an executor fills them in; the output of other attempts is told in pieces).
     """
 
     job: str
@@ -170,6 +264,40 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     refused: bool = False
     charged: bool = True
     proof: Proof | None = None
+    stdout: str = ""
+    stderr: str = ""
+
+
+class InputReport(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How one input of an array ended, in the shard (job, attempt) that ran it. Told, like output, while the shard runs."""
+
+    job: str
+    attempt: int
+    index: int
+    outcome: Outcome
+    duration_s: float = 0.0
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    result: Raw = NULL
+    error: Failure | None = None
+    retry_in_s: float | None = None
+    refused: bool = False
+
+
+class InputResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept of an input that is over: one line of an array's results, but for the input itself."""
+
+    index: int
+    state: State
+    outcome: Outcome
+    attempt: int
+    exit_code: int | None = None
+    duration_s: float = 0.0
+    stdout: str = ""
+    stderr: str = ""
+    result: Raw = NULL
+    error: Failure | None = None
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -183,6 +311,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     error: Failure | None = None
     proof: Proof | None = None
+    first: int | None = None  # of a shard: its first input, and how many there are
+    inputs: int | None = None
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -231,18 +361,23 @@ class WorkerHello(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     """What a worker says of itself when it registers.
 
     `slots` is how many jobs it runs at once in processes of their own, `async_slots` how many async ones beside them;
-    `max_jobs`, when given, bounds the sum. An empty `queues` means every queue.
+    `max_jobs`, when given, bounds the sum. An empty `queues` means every queue. `pull`: it takes the tasks of API C and
+    nothing else, those of its `handlers`, or all if it names none; `lease` is the length of its leases in seconds, where
+    the server's own does not apply.
     """
 
     name: str
     handlers: list[HandlerSpec] = []
     scripts: bool = False
+    images: bool = False
     queues: list[str] = []
     slots: int = 1
     async_slots: int = 0
     max_jobs: int | None = None
     pid: int | None = None
     host: str | None = None
+    pull: bool = False
+    lease: float | None = None
     owned: bool = False  # started by the server that owns the embedded store, and dies with it
 
 
@@ -273,11 +408,12 @@ class AbortOrder(Struct, frozen=True, kw_only=True):
 class Orders(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a worker is told by a heartbeat, or by a watch that ended.
 
-    `abort`: end these. `lost`: these leases are no longer yours: kill what runs, report nothing. `drain`: claim no more,
-    finish what runs, leave.
+    `abort`: end these. `halt`: of these shards finish the input that runs, start no other, and report the end. `lost`:
+    these leases are no longer yours: kill what runs, report nothing. `drain`: claim no more, finish what runs, leave.
     """
 
     abort: list[AbortOrder] = []
+    halt: list[Held] = []
     lost: list[Held] = []
     drain: bool = False
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
+from rota.core.arrays import parse_halt
 from rota.core.errors import Conflict
-from rota.core.jobs import CRASH_BUDGET, Failure, Job, Report
+from rota.core.jobs import CRASH_BUDGET, Array, Failure, InputReport, Job, Report
 from rota.core.states import FINAL, WAITING, Outcome, Reason, State
 from rota.core.times import MAX_DELAY_S, SECOND
 
@@ -63,6 +64,37 @@ def settle(job: Job, report: Report, now: int, jitter: float) -> Settlement:
             return _later(job, now, report.retry_in_s or 0.0)
         case _:
             assert_never(report.outcome)
+
+
+def settle_input(job: Job, report: InputReport, now: int, jitter: float) -> Settlement:
+    """Decide what becomes of one input of a running array; `job` is the array with the input's own failures and crashes.
+
+    What was stopped along with its array is `aborted`; a success that came first stays one.
+    """
+    if report.outcome is Outcome.SUCCEEDED:
+        return _final(job, State.SUCCEEDED, now, result=report.result)
+    stopped = job.abort_requested_at is not None or (job.array is not None and job.array.halted is not None)
+    if stopped:
+        return _final(job, State.ABORTED, now, error=report.error, confirmed=True)
+    whole = Report(
+        job=job.id, attempt=job.attempt, outcome=report.outcome, result=report.result, error=report.error,
+        retry_in_s=report.retry_in_s, refused=report.refused,
+    )  # fmt: skip
+    return settle(structs.replace(job, abort_requested_at=None), whole, now, jitter)
+
+
+def settle_array(job: Job, array: Array, now: int) -> Settlement | None:
+    """Decide what a running array has become when no shard of it is leased; None: it goes on."""
+    if job.abort_requested_at is not None:
+        return _final(job, State.ABORTED, now, reason=Reason.REQUESTED, confirmed=array.proven)
+    if array.halted is None and array.done < array.inputs:
+        return None
+    halted = f"; {array.halted} ended it before the others" if array.halted is not None else ""
+    bad = parse_halt(array.halted).what != "success" if array.halted is not None else array.failed > 0
+    if bad and array.failed:
+        error = Failure(type="inputs", message=f"{array.failed} of {array.inputs} inputs failed{halted}")
+        return _final(job, State.FAILED, now, reason=Reason.ERROR, error=error)
+    return _final(job, State.SUCCEEDED, now)
 
 
 def cancel(job: Job, now: int, reason: Reason, error: Failure | None = None) -> Settlement:

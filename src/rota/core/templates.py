@@ -12,6 +12,15 @@ from collections.abc import Mapping
 _PLACEHOLDER = re.compile(r"(\\)?\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*(\|\s*raw\s*)?\}\}|\\\{\{")
 
 
+_UNCLOSED = re.compile(r"(?<!\\)\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*(?:\|\s*raw\s*)?(?=$|[\r\n]|\}(?!\}))", re.MULTILINE)
+
+
+def unclosed(template: str) -> str | None:
+    """Return a placeholder that begins and does not end on its line, if there is one: `{{name`, `{{name}`."""
+    found = _UNCLOSED.search(template)
+    return None if found is None else found[0].strip()
+
+
 def names(template: str) -> list[str]:
     """Return the names of a template's placeholders, each once, in order of appearance."""
     found = (m.group(2) for m in _PLACEHOLDER.finditer(template) if m.group(2) and not m.group(1))

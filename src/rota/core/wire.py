@@ -6,25 +6,62 @@ from typing import Generic, TypeVar
 
 from msgspec import Raw, Struct
 
-from rota.core.jobs import NULL, Attempt, Event, Failure, Job, LogChunk, Progress, Proof
+from rota.core.arrays import left_s
+from rota.core.jobs import (
+    NULL,
+    Array,
+    Attempt,
+    Event,
+    Failure,
+    InputResult,
+    Job,
+    Limits,
+    LogChunk,
+    Progress,
+    Proof,
+    RunOptions,
+)
 from rota.core.states import State
 from rota.core.times import rfc3339
 
 T = TypeVar("T")
+_NO_OPTIONS = RunOptions()
+
+
+class ArrayView(Struct, kw_only=True):
+    """How far an array is: `done` inputs are over, `failed` of them badly; `running` are being run now.
+
+    `eta` is how many seconds the rest will take at the rate so far, None while nobody knows. `halted` is the rule that
+    has ended it early.
+    """
+
+    inputs: int
+    done: int
+    failed: int
+    running: int
+    parallel: int | None
+    halt: str | None
+    halted: str | None
+    eta: float | None
 
 
 class JobView(Struct, kw_only=True):
-    """A job in JSON. `display_state` is the state, or `retrying`, `aborting`."""
+    """A job in JSON. `display_state` is the state, or `retrying`, `aborting`. `array` is None unless it has inputs."""
 
     id: str
     state: str
     display_state: str
     handler: str | None
     script: str | None
+    command: str | None
     image: str | None
     data: Raw
     args: Raw
     variables: dict[str, str] | None
+    env: dict[str, str]
+    limits: Limits
+    pull: str | None
+    network: str | None
     owner: str
     queue: str
     priority: int
@@ -49,7 +86,23 @@ class JobView(Struct, kw_only=True):
     confirmed: bool | None
     hook: str | None
     retry_of: str | None
-    array: None = None
+    array: ArrayView | None
+
+
+class ResultView(Struct, kw_only=True):
+    """One line of an array's results: an input and what became of it. `duration` is in seconds."""
+
+    index: int
+    input: Raw
+    state: str
+    exit_code: int | None
+    duration: float
+    stdout: str
+    stderr: str
+    result: Raw
+    error: Failure | None
+    outcome: str
+    attempt: int
 
 
 class Page(Struct, Generic[T], kw_only=True):
@@ -60,7 +113,7 @@ class Page(Struct, Generic[T], kw_only=True):
 
 
 class AttemptView(Struct, kw_only=True):
-    """An attempt in JSON."""
+    """An attempt in JSON; of an array, a shard: `inputs` of them from `first`."""
 
     attempt: int
     worker: str
@@ -70,6 +123,8 @@ class AttemptView(Struct, kw_only=True):
     exit_code: int | None
     error: Failure | None
     proof: Proof | None
+    first: int | None
+    inputs: int | None
 
 
 class EventView(Struct, kw_only=True):
@@ -109,18 +164,56 @@ def display_state(job: Job) -> str:
     return job.state.value
 
 
+def array_view(array: Array) -> ArrayView:
+    """Render how far an array is."""
+    eta = left_s(array)
+    return ArrayView(
+        inputs=array.inputs,
+        done=array.done,
+        failed=array.failed,
+        running=array.live,
+        parallel=array.parallel,
+        halt=array.halt,
+        halted=array.halted,
+        eta=None if eta is None else round(eta, 3),
+    )
+
+
+def result_view(value: Raw, outcome: InputResult) -> ResultView:
+    """Render an input and what became of it."""
+    return ResultView(
+        index=outcome.index,
+        input=value,
+        state=outcome.state.value,
+        exit_code=outcome.exit_code,
+        duration=round(outcome.duration_s, 6),
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+        result=outcome.result,
+        error=outcome.error,
+        outcome=outcome.outcome.value,
+        attempt=outcome.attempt,
+    )
+
+
 def job_view(job: Job) -> JobView:
     """Render a job."""
+    options = job.options or _NO_OPTIONS
     return JobView(
         id=job.id,
         state=job.state.value,
         display_state=display_state(job),
         handler=job.handler,
-        script=job.script,
-        image=None,
+        script=job.script if job.kind == "script" else None,
+        command=job.script if job.kind == "command" else None,
+        image=job.image,
         data=job.data,
         args=job.args,
         variables=job.variables,
+        env=options.env,
+        limits=options.limits,
+        pull=options.pull if job.kind == "image" else None,
+        network=options.network if job.kind == "image" else None,
         owner=job.owner,
         queue=job.queue,
         priority=job.priority,
@@ -145,6 +238,7 @@ def job_view(job: Job) -> JobView:
         confirmed=job.confirmed,
         hook=job.hook,
         retry_of=job.retry_of,
+        array=None if job.array is None else array_view(job.array),
     )
 
 
@@ -159,6 +253,8 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         exit_code=attempt.exit_code,
         error=attempt.error,
         proof=attempt.proof,
+        first=attempt.first,
+        inputs=attempt.inputs,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rota.http.apis import master_tasks, pull_workers, timed_jobs, user_tasks
 from rota.http.guards import LOOPBACK_NAMES, Guard
 from rota.http.metrics import Metrics
 from rota.http.openapi import describe
@@ -17,7 +18,14 @@ from rota.http.problems import Refusal, problem_reply
 from rota.http.routes import admin, docs, events, jobs, workers
 from rota.service.service import Service
 
-OPERATIONS = [*jobs.OPERATIONS, *workers.OPERATIONS, *events.OPERATIONS, *admin.OPERATIONS]
+NATIVE = [*jobs.OPERATIONS, *workers.OPERATIONS, *events.OPERATIONS, *admin.OPERATIONS]
+# The older APIs, by the letters of `--apis`.
+APIS: dict[str, list[Operation[Any, Any]]] = {
+    "a": user_tasks.OPERATIONS,
+    "b": timed_jobs.OPERATIONS,
+    "c": pull_workers.OPERATIONS,
+    "d": master_tasks.OPERATIONS,
+}
 
 
 def create_app(
@@ -25,24 +33,35 @@ def create_app(
     *,
     metrics: Metrics | None = None,
     own_workers: int = 0,
+    apis: Collection[str] = tuple(APIS),
     allowed_hosts: Iterable[str] = (),
     loopback_names: Iterable[str] = LOOPBACK_NAMES,
 ) -> ASGIApp:
     """Return the edge as an ASGI application.
 
     `metrics` is the service's observer. `own_workers` is how many workers of its own the server must have before it is
-    ready. `allowed_hosts` are names that it answers to beside loopback's. Starting and stopping the service is the
-    caller's.
+    ready. `apis` are the letters of the older APIs that it serves. `allowed_hosts` are names that it answers to beside
+    loopback's. Starting and stopping the service is the caller's.
     """
-    edge = Edge(service, metrics or Metrics(), own_workers, describe(OPERATIONS))
-    router = Router(_routes(edge, [*OPERATIONS, *docs.PAGES]), redirect_slashes=False, default=_unknown)
+    served = operations(apis)
+    edge = Edge(service, metrics or Metrics(), own_workers, describe(served))
+    router = Router(_routes(edge, [*served, *docs.PAGES]), redirect_slashes=False, default=_unknown)
     return Guard(router, allowed_hosts=allowed_hosts, loopback_names=loopback_names)
 
 
+def operations(apis: Collection[str]) -> list[Operation[Any, Any]]:
+    """Return all that is described: the native API, and the older ones that are served."""
+    index = [] if "b" in apis else [docs.INDEX]
+    return [*NATIVE, *index, *(operation for letter in apis for operation in APIS[letter])]
+
+
 def _routes(edge: Edge, operations: Sequence[Operation[Any, Any]]) -> list[Route]:
-    """Return one route a path, in the order of the tables: what is asked most often comes first."""
-    order = {operation.path: at for at, operation in reversed(list(enumerate(operations)))}
-    by_path = groupby(sorted(operations, key=lambda operation: order[operation.path]), key=lambda o: o.path)
+    """Return one route a path, in the order of the tables: what is asked most often comes first.
+
+    A path that begins with a parameter (`/{userId}`) comes last: fixed ones win.
+    """
+    order = {o.path: (o.path.startswith("/{"), at) for at, o in reversed(list(enumerate(operations)))}
+    by_path = groupby(sorted(operations, key=lambda o: order[o.path]), key=lambda o: o.path)
     return [Route(path, Resource(edge, list(group)), name=path) for path, group in by_path]
 
 

@@ -3,6 +3,9 @@
 A page in a browser can send requests to loopback, and with DNS rebinding even read the answers. It cannot choose the
 headers that the browser adds: `Host` (the name that the page believes to talk to), `Origin`, `Sec-Fetch-*`; and
 without a preflight, which is refused, it cannot send a JSON type. A program outside a browser sends none of these.
+
+The routes of the older APIs check their types themselves (`apis/forms.py`): two take forms, which a page can send without
+a preflight, but never without an `Origin`. What is refused here is refused as a problem, on their routes too.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rota.http.parsing import is_json, media_of
 from rota.http.problems import Refusal, problem_reply
 
 LOOPBACK_NAMES = ("localhost",)
 NDJSON = "application/x-ndjson"
-_BULK = "/v1/jobs/bulk"
+_NDJSON_TOO = ("/v1/jobs", "/v1/jobs/bulk")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _WATCHED = frozenset({b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"content-type",
                       b"content-length", b"transfer-encoding"})  # fmt: skip
@@ -108,10 +112,10 @@ def _check_type(method: str, path: str, headers: dict[bytes, str]) -> None:
         kind = ""
     elif method in ("GET", "HEAD"):
         return
-    media = kind.partition(";")[0].strip().lower()
-    if media == "application/json" or (media.startswith("application/") and media.endswith("+json")):
+    media = media_of(kind)
+    if is_json(media):
         return
-    if media == NDJSON and path == _BULK:
+    if media == NDJSON and path in _NDJSON_TOO:
         return
     raise Refusal("unsupported-media-type", f"{media or 'no type'}: send application/json", field="Content-Type")
 

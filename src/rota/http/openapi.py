@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -12,11 +13,14 @@ import msgspec
 from rota.http.guards import NDJSON
 from rota.http.operations import NoBody, Operation
 from rota.http.parsing import list_fields
-from rota.http.problems import MEDIA, PROBLEMS, Problem
+from rota.http.problems import PLAIN, PROBLEMS, Problem
 from rota.http.schemas import schemas_of
+from rota.http.streams import EVENT_STREAM
 
-_ALWAYS = (403, 421, 422, 503)  # the guard, unknown parameters, the store
+_OF_THE_GUARD = (403, 421)
+_ALWAYS = (*_OF_THE_GUARD, 503)  # beside it the store
 _WITH_BODY = (400, 413, 415)
+_KEYED = (409, 422)
 _DESCRIPTION = """Durable jobs, run and stopped.
 
 Errors are problems (RFC 9457) with stable types. Times are RFC 3339, in UTC. Ids are opaque. Unknown members and
@@ -31,11 +35,12 @@ def describe(operations: Sequence[Operation[Any, Any]]) -> bytes:
     """Return the OpenAPI document of these operations, as JSON."""
     types: list[Any] = [Problem]
     for operation in operations:
-        types += [operation.body, operation.query, *(kind for kind in operation.answers.values() if kind is not None)]
+        types += [operation.body, operation.query, operation.refusals.view]
+        types += [kind for kind in operation.answers.values() if kind is not None]
     schemas, components = schemas_of(types)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation, schemas, components)
+        paths.setdefault(operation.shown_path, {})[operation.method.lower()] = _describe(operation, schemas, components)
     used = {name: schema for name, schema in components.items() if not name.endswith("Query")}
     document = {
         "openapi": "3.1.0",
@@ -54,27 +59,35 @@ def describe(operations: Sequence[Operation[Any, Any]]) -> bytes:
 def _describe(operation: Operation[Any, Any], schemas: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
     text = inspect.getdoc(operation.function) or ""
     described: dict[str, Any] = {
-        "operationId": f"{operation.tag}_{operation.function.__name__}",
+        "operationId": _name(operation),
         "summary": operation.summary,
         "description": text,
         "tags": [operation.tag],
         "parameters": _parameters(operation, schemas, components),
         "responses": _responses(operation, schemas),
     }
-    if operation.method not in ("GET", "DELETE"):
-        content = {"application/json": {"schema": schemas[repr(operation.body)]}}
-        if operation.parse is not None:
+    if operation.takes_body:
+        content = {media: {"schema": schemas[repr(operation.body)]} for media in operation.takes}
+        if NDJSON in content:
             content[NDJSON] = {"schema": {"type": "string", "description": "One object a line."}}
-        described["requestBody"] = {"required": operation.body is not NoBody, "content": content}
+        required = not operation.optional and operation.body is not NoBody
+        described["requestBody"] = {"required": required, "content": content}
     return described
+
+
+def _name(operation: Operation[Any, Any]) -> str:
+    """Return an operation's id. What pull workers call is found at two paths, and has two."""
+    name = f"{operation.tag}_{operation.function.__name__}"
+    return f"scheduler_{name}" if operation.path.startswith("/scheduler/") else name
 
 
 def _parameters(
     operation: Operation[Any, Any], schemas: dict[str, Any], components: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    if "{" in operation.path:
-        found.append({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}})
+    names = re.findall(r"{(\w+)}", operation.shown_path)
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+    ]
     query = components[schemas[repr(operation.query)]["$ref"].rpartition("/")[2]]
     lists = list_fields(operation.query)
     for name, schema in query["properties"].items():
@@ -98,14 +111,22 @@ def _responses(operation: Operation[Any, Any], schemas: dict[str, Any]) -> dict[
             answer["content"] = {"application/json": {"schema": schemas[repr(kind)]}}
     if operation.media:
         answer = found.setdefault("200", {"description": "Done."})
-        answer.setdefault("content", {}).update({media: {"schema": {"type": "string"}} for media in operation.media})
-    statuses = {*_ALWAYS, *operation.problems}
-    if operation.method not in ("GET", "DELETE"):
+        answer.setdefault("content", {}).update({media: _text(media) for media in operation.media})
+    refusals = operation.refusals
+    statuses = {*_ALWAYS, refusals.invalid, *operation.problems}
+    if operation.takes_body:
         statuses.update(_WITH_BODY)
     if operation.keyed:
-        statuses.add(409)
+        statuses.update(_KEYED)
     for status in sorted(statuses):
         titles = [title for code, (number, title) in PROBLEMS.items() if number == status]
-        content = {MEDIA.decode(): {"schema": schemas[repr(Problem)]}}
+        spoken = PLAIN if status in _OF_THE_GUARD else refusals
+        content = {spoken.media[0]: {"schema": schemas[repr(spoken.view)]}}
+        content |= {media: _text(media) for media in spoken.media[1:]}
         found[str(status)] = {"description": "; ".join(titles) + ".", "content": content}
     return found
+
+
+def _text(media: str) -> dict[str, Any]:
+    """Describe an answer that is no JSON; of an event stream a schema would describe the events, which are of many kinds."""
+    return {} if media == EVENT_STREAM else {"schema": {"type": "string"}}

@@ -6,6 +6,7 @@ The tables in `routes` are the only description of the API; requests are dispatc
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
@@ -18,7 +19,7 @@ from rota import log
 from rota.core.errors import RotaError
 from rota.http.metrics import Metrics
 from rota.http.parsing import decode, idempotency_key, list_fields, parse_query, read_body
-from rota.http.problems import Refusal, internal_reply, problem_reply
+from rota.http.problems import PLAIN, Refusal, Refusals, internal_fault
 from rota.http.replies import Reply, Stream
 from rota.http.waiting import ClientGone, while_connected
 from rota.service.service import Service
@@ -31,6 +32,7 @@ BODY_LIMIT = 4 << 20  # what one submission needs at most: data, args and script
 BATCH_LIMIT = 64 << 20
 MAX_WAIT_S = 60.0
 STALL_S = 30.0  # a client that reads nothing of a stream for so long is let go; it resumes where it was
+_CONVERTOR = re.compile(r":\w+}")
 _log = log.get("http")
 
 
@@ -40,6 +42,10 @@ class NoBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
+
+
+class AnyQuery(Struct, frozen=True):
+    """No parameters; others are ignored."""
 
 
 class Edge(Struct, frozen=True):
@@ -88,8 +94,9 @@ class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
     """One line of a route table.
 
     `answers` are the statuses of success, each with the type of its JSON (or None); `media` are other types that it can
-    answer with; `problems` the statuses that it may fail with, beyond those that every operation has. `parse` replaces
-    the body's decoder (it is given the content type too). `texts` refuses NUL characters in the body.
+    answer with; `problems` the statuses that it may fail with, beyond those that every operation has. `takes` are the
+    types of its body, which may be left out if it is `optional`; `parse` replaces the body's decoder (it is given the
+    content type too). `texts` refuses NUL characters in the body. `refusals` words its errors.
     """
 
     method: str
@@ -105,7 +112,20 @@ class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
     keyed: bool = False
     limit: int = BODY_LIMIT
     texts: bool = True
+    takes: tuple[str, ...] = ("application/json",)
+    optional: bool = False
     parse: Callable[[bytes, bytes], B] | None = None
+    refusals: Refusals = PLAIN
+
+    @property
+    def takes_body(self) -> bool:
+        """Say whether a body means something."""
+        return self.method not in ("GET", "DELETE") or self.body is not NoBody
+
+    @property
+    def shown_path(self) -> str:
+        """Return the path as people read it, without the types of its parameters."""
+        return _CONVERTOR.sub("}", self.path)
 
 
 class Resource:
@@ -116,11 +136,13 @@ class Resource:
         if "GET" in self._runs:
             self._runs["HEAD"] = self._runs["GET"]
         self._allow = ", ".join(sorted(self._runs)).encode()
+        self._refusals = operations[0].refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens."""
+        run = self._runs.get(scope["method"])
+        refusals = run.refusals if run is not None else self._refusals
         try:
-            run = self._runs.get(scope["method"])
             if run is None:
                 message = f"{scope['path']} takes {self._allow.decode()}"
                 raise Refusal("method-not-allowed", message, headers=[(b"allow", self._allow)])
@@ -128,10 +150,10 @@ class Resource:
         except ClientGone:
             return
         except RotaError as error:
-            reply = problem_reply(error)
+            reply = refusals.reply(error)
         except Exception:
             _log.exception("request_failed", method=scope["method"], path=scope["path"])
-            reply = internal_reply()
+            reply = refusals.reply(internal_fault())
         if isinstance(reply, Reply):
             await reply.send(send)
         else:
@@ -147,7 +169,8 @@ class _Run:
         self._decoder = msgspec.json.Decoder(operation.body).decode
         self._lists = list_fields(operation.query)
         self._no_query = operation.query()
-        self._takes_body = operation.method not in ("GET", "DELETE")
+        self._takes_body = operation.takes_body
+        self.refusals = operation.refusals
 
     async def answer(self, scope: Scope, receive: Receive) -> Reply | Stream:
         operation = self._operation
@@ -165,8 +188,8 @@ class _Run:
 
     def _parse(self, body: bytes, content_type: bytes) -> Any:
         operation = self._operation
-        if not body and operation.body is NoBody:
-            return NoBody()
+        if not body and (operation.optional or operation.body is NoBody):
+            return operation.body()
         if operation.parse is not None:
             parse = operation.parse
             return decode(lambda body: parse(body, content_type), body, texts=operation.texts)

@@ -89,6 +89,11 @@ def parse_query(query: bytes, kind: type[T], lists: frozenset[str]) -> T:
         raise Invalid("query", "is not percent-encoded UTF-8") from None
     except ValueError as error:
         raise Invalid("query", str(error)) from None
+    return struct_of(pairs, kind, lists)
+
+
+def struct_of(pairs: Iterable[tuple[str, str]], kind: type[T], lists: frozenset[str]) -> T:
+    """Return names and their texts as a struct; those named in `lists` may come more than once. Raises Invalid."""
     values: dict[str, Any] = {}
     for name, value in pairs:
         if "\0" in name or "\0" in value:
@@ -103,6 +108,16 @@ def parse_query(query: bytes, kind: type[T], lists: frozenset[str]) -> T:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
+
+
+def media_of(content_type: str) -> str:
+    """Return the type that a Content-Type header names, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def is_json(media: str) -> bool:
+    """Say whether this type is JSON; no HTML form can send one."""
+    return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
 
 
 def idempotency_key(value: bytes | None) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from msgspec import Struct
 
 from rota.core.errors import Conflict, Invalid, RotaError, TooLarge
 from rota.http.replies import Headers, Reply, json_reply
 
-MEDIA = b"application/problem+json"
+MEDIA = "application/problem+json"
 PREFIX = "urn:rota:problem:"
 
 # code: (status, title). The codes are stable, programs match them; titles are for people.
@@ -73,24 +76,44 @@ def problem_of(error: RotaError) -> Problem:
     return problem
 
 
+class Refusals(Struct, frozen=True, kw_only=True):
+    """How a family of routes words its errors: as `view`, which `render` makes of a problem.
+
+    `media` are the types of such answers, JSON first; `invalid` is the status of wrong input, `malformed` of a body that is
+    not JSON. Each of the four older APIs has its own.
+    """
+
+    view: type[Any]
+    render: Callable[[Problem], Any]
+    media: tuple[str, ...] = ("application/json",)
+    invalid: int = 400
+    malformed: int = 400
+
+    def reply(self, error: RotaError) -> Reply:
+        """Answer with an error."""
+        problem = problem_of(error)
+        if problem.status == PROBLEMS["invalid"][0]:
+            problem.status = self.invalid
+        elif error.code == "malformed-json":
+            problem.status = self.malformed
+        headers = list(error.headers or ()) if isinstance(error, Refusal) else []
+        if problem.status == 503 or error.code == "in-flight":
+            headers.append(_AGAIN)
+        if problem.status == 413:  # what is left of the body is not read
+            headers.append((b"connection", b"close"))
+        reply = json_reply(self.render(problem), problem.status, headers)
+        reply.media = self.media[0].encode()
+        return reply
+
+
+PLAIN = Refusals(view=Problem, render=lambda problem: problem, media=(MEDIA,), invalid=PROBLEMS["invalid"][0])
+
+
 def problem_reply(error: RotaError) -> Reply:
-    """Answer with an error."""
-    problem = problem_of(error)
-    headers = list(error.headers or ()) if isinstance(error, Refusal) else []
-    if problem.status == 503 or error.code == "in-flight":
-        headers.append(_AGAIN)
-    if problem.status == 413:  # what is left of the body is not read
-        headers.append((b"connection", b"close"))
-    reply = json_reply(problem, problem.status, headers)
-    reply.media = MEDIA
-    return reply
+    """Answer with an error, as a problem."""
+    return PLAIN.reply(error)
 
 
-def internal_reply() -> Reply:
-    """Answer that the server has a fault, without saying which: the log does."""
-    status, title = PROBLEMS["internal"]
-    reply = json_reply(
-        Problem(type=PREFIX + "internal", title=title, status=status, detail="see the server's log"), status
-    )
-    reply.media = MEDIA
-    return reply
+def internal_fault() -> Refusal:
+    """Return what a client hears of a fault of the server: that there is one. The log says which."""
+    return Refusal("internal", "see the server's log")

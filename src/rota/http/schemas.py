@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import NODEFAULT, Raw, Struct
+from msgspec import NODEFAULT, UNSET, Raw, Struct, UnsetType
 
 _REF = "#/components/schemas/{name}"
 
@@ -50,8 +50,9 @@ class _Shown:
         changed = False
         for field in msgspec.structs.fields(kind):
             hint, default = self.of(hints[field.name]), field.default
-            if isinstance(default, Raw):
-                hint, default = Any, msgspec.json.decode(default)
+            if isinstance(default, Raw):  # an empty one is no JSON: the field is left out
+                hint = Any if bytes(default) else Any | UnsetType
+                default = msgspec.json.decode(default) if bytes(default) else UNSET
             changed = changed or hint is not hints[field.name]
             if default is NODEFAULT and field.default_factory is not NODEFAULT:
                 default = msgspec.field(default_factory=field.default_factory)
@@ -61,5 +62,5 @@ class _Shown:
         config = kind.__struct_config__
         return msgspec.defstruct(
             kind.__name__, fields, namespace={"__doc__": kind.__doc__}, kw_only=True, omit_defaults=config.omit_defaults,
-            forbid_unknown_fields=config.forbid_unknown_fields,
+            forbid_unknown_fields=config.forbid_unknown_fields, module=kind.__module__,
         )  # fmt: skip

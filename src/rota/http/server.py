@@ -1,33 +1,31 @@
-"""Listens: on loopback, and on a Unix socket beside the store's file; one event loop, one application."""
+"""Answers: on loopback, and on a Unix socket beside the store's file; one event loop, one application."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from rota.core.errors import Invalid
+from rota.http.listening import listen, listen_at
 from rota.service.service import Service
 
 MAX_HEAD = 64 << 10  # bytes of a request line and its headers
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
-_LONGEST_SOCKET = 107  # bytes; the kernel's struct has no more room
 _GRACE_S = 5  # how long requests that have begun may take when the server stops
 
 
 class HttpServer:
     """Serves an application until stopped.
 
-    `port` 0 takes a free one. Raises Invalid for a host that is not loopback; OSError when the port is taken.
+    `port` 0 takes a free one; `listeners` are sockets that are bound already, to be served in place of all others. Raises
+    Invalid for a host that is not loopback; OSError when the port is taken.
     """
 
     def __init__(
@@ -38,11 +36,12 @@ class HttpServer:
         host: str = "127.0.0.1",
         port: int = 8000,
         socket_path: Path | None = None,
+        listeners: Sequence[socket.socket] = (),
     ) -> None:
         self._service = service
         self._socket_path = socket_path
-        self._listeners = [listen(host, port)]
-        self.port: int = self._listeners[0].getsockname()[1]
+        self._listeners = list(listeners) or [listen(host, port)]
+        self.port: int = 0 if listeners else self._listeners[0].getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         if socket_path is not None:
             try:
@@ -78,46 +77,6 @@ class HttpServer:
             self._socket_path.unlink(missing_ok=True)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Bind a TCP socket. Raises Invalid unless only this machine can reach it."""
-    if host == "localhost":
-        host = "127.0.0.1"
-    try:
-        address = ip_address(host)
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise Invalid(
-            "host",
-            f"{host} can be reached from other machines, and there are no tokens yet: use 127.0.0.1 and a tunnel",
-        )
-    listener = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except BaseException:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
-
-
-def listen_at(path: Path) -> socket.socket:
-    """Bind a Unix socket that only its owner may open; the store's lock says that a file there is a dead server's."""
-    if len(os.fsencode(path)) > _LONGEST_SOCKET:
-        raise Invalid("store", f"{path} is too long for a socket's name: keep the file at a shorter path")
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        os.fchmod(listener.fileno(), 0o600)  # before the name exists: nobody else gets in between
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-    except BaseException:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
-
-
 class _Uvicorn(uvicorn.Server):
     """Leaves signals to the command: it has more than this server to stop."""
 
@@ -141,9 +100,10 @@ class _Protocol(HttpToolsProtocol):
             self.send_400_response(f"The head of a request has at most {MAX_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
-        """Offer `rota.abort`."""
+        """Offer `rota.abort`, and `rota.gone`, which says whether the client is known to have gone."""
         super().on_message_begin()
-        self.scope["extensions"] = {"rota.abort": self.transport.abort}  # type: ignore[dict-item]
+        offered = {"rota.abort": self.transport.abort, "rota.gone": self.transport.is_closing}
+        self.scope["extensions"] = offered  # type: ignore[typeddict-item]
 
     def on_headers_complete(self) -> None:
         """Note the end of the head."""

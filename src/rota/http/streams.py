@@ -9,7 +9,7 @@ import msgspec
 
 from rota.core.errors import Invalid
 from rota.core.jobs import LogChunk
-from rota.core.wire import event_view, log_view
+from rota.core.wire import event_view, log_view, result_view
 from rota.service.service import Service
 
 EVENT_STREAM = "text/event-stream"
@@ -75,3 +75,16 @@ async def _stored(
         if len(chunks) < _PAGE:
             return
         after = chunks[-1].attempt, chunks[-1].n
+
+
+async def result_lines(
+    service: Service, job: str, after: int, limit: int | None, *, bad: bool, follow: bool
+) -> AsyncIterator[bytes]:
+    """Yield lines of NDJSON, one for each input that is over; with `follow` until all are, without a gap."""
+    left = limit if limit is not None else 1 << 62
+    async for batch in service.feed.results(job, after, bad=bad, follow=follow):
+        lines = batch[:left]
+        left -= len(lines)
+        yield b"".join([_encode(result_view(line.input, line.outcome)) + b"\n" for line in lines])
+        if left <= 0:
+            return

@@ -18,6 +18,7 @@ class WorkerView(Struct, kw_only=True):
     state: str
     handlers: list[HandlerSpec]
     scripts: bool
+    images: bool
     queues: list[str]
     slots: int
     async_slots: int
@@ -75,6 +76,7 @@ def worker_view(info: WorkerInfo) -> WorkerView:
         state=worker_state(info),
         handlers=hello.handlers,
         scripts=hello.scripts,
+        images=hello.images,
         queues=hello.queues,
         slots=hello.slots,
         async_slots=hello.async_slots,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -14,9 +14,20 @@ from msgspec import Struct
 from rota.core import templates
 from rota.core.errors import Invalid, TooLarge
 from rota.core.ids import Ids
-from rota.core.jobs import DEFAULT_GRACE_S, Failure, Job, Submission
+from rota.core.jobs import (
+    DEFAULT_GRACE_S,
+    IMAGE_LANE,
+    PULL_LANE,
+    SCRIPT_LANE,
+    Array,
+    Failure,
+    Job,
+    Kind,
+    Submission,
+)
 from rota.core.states import Reason, State
 from rota.core.times import SECOND, parse_duration, parse_time
+from rota.service.run_options import check_array, run_options
 from rota.store.protocol import Tx
 
 MAX_DATA = 1 << 20
@@ -27,13 +38,26 @@ MAX_NAME = 200
 MAX_LABELS = 64
 MAX_PRIORITY = 1_000_000
 MAX_RETRIES = 100_000
+PULL_API = "c"  # its tasks are run by whoever pulls them, never by a worker that offers such a handler
+TIMED_API = "b"  # its jobs may have any name: one that no handler can have waits, as every unknown one does
 MAX_TIMEOUT_S = 366 * 86400.0
 _PAST_SLACK = 60 * SECOND  # a clock that is a little wrong is no error; a date in the past is
+_OTHER_LANES = (SCRIPT_LANE, IMAGE_LANE, PULL_LANE)
 _NAME = re.compile(r"[^\x00-\x1f\x7f]+")
 _TEXT = re.compile(r"[^\x00]*")
 
 
 Maker = Callable[[Tx], Awaitable[list[Job]]]
+
+
+class Upload(Struct, frozen=True):
+    """Inputs that lie in the store already, under the name `root`."""
+
+    root: str
+    inputs: int
+
+
+_NO_UPLOADS: Mapping[int, Upload] = {}
 
 
 class Draft(Struct):
@@ -44,12 +68,25 @@ class Draft(Struct):
     ref: str | None
 
 
-async def admit(tx: Tx, submissions: Sequence[Submission], ids: Ids, zone: tzinfo, *, bulk: bool) -> list[Job]:
+async def admit(
+    tx: Tx,
+    submissions: Sequence[Submission],
+    ids: Ids,
+    zone: tzinfo,
+    *,
+    bulk: bool,
+    uploads: Mapping[int, Upload] = _NO_UPLOADS,
+    api: str | None = None,
+) -> list[Job]:
     """Return the jobs that these submissions make, in their order, each in its first state; nothing is written.
 
-    Raises Invalid, TooLarge. Only the jobs of a `bulk` may name each other, by `ref`.
+    `uploads` are the inputs of those that have some, by their number; `api` says through which of the four APIs they
+    come. Raises Invalid, TooLarge. Only the jobs of a `bulk` may name each other, by `ref`.
     """
-    drafts = [draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone) for at, s in enumerate(submissions)]
+    drafts = [draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone, api=api) for at, s in enumerate(submissions)]
+    for at, upload in uploads.items():
+        s = submissions[at]
+        drafts[at].job.array = Array(inputs=upload.inputs, parallel=s.parallel, halt=s.halt, root=upload.root)
     outside = resolve(drafts) if bulk else {after for entry in drafts for after in entry.after}
     states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items()}
     for at, entry in enumerate(drafts):
@@ -63,7 +100,7 @@ async def admit(tx: Tx, submissions: Sequence[Submission], ids: Ids, zone: tzinf
     return [entry.job for entry in drafts]
 
 
-def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo) -> Draft:
+def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo, *, api: str | None = None) -> Draft:
     """Check a submission. Raises Invalid or TooLarge; `where` comes before the field's name (``[3].``)."""
     s = submission
 
@@ -73,16 +110,17 @@ def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo) 
         except ValueError as error:
             raise Invalid(where + field, str(error)) from None
 
-    if (s.handler is None) == (s.script is None):
-        raise Invalid(where + "handler", "exactly one of handler and script is required")
-    for field, name in (("handler", s.handler), ("owner", s.owner), ("queue", s.queue), ("ref", s.ref)):
+    kind = _kind_of(s, where, api)
+    named = "function" if kind == "pull" else "handler"  # one that is pulled may have a colon in its name
+    for field, name in ((named, s.handler), ("owner", s.owner), ("queue", s.queue), ("ref", s.ref)):
         if name is not None:
-            check_name(field, name, where)
+            check_name(field, name, where, colons=api == TIMED_API)
     if not -MAX_PRIORITY <= s.priority <= MAX_PRIORITY:
         raise Invalid(where + "priority", f"is between -{MAX_PRIORITY} and {MAX_PRIORITY}")
     if s.retries is not None and not 0 <= s.retries <= MAX_RETRIES:
         raise Invalid(where + "retries", f"is between 0 and {MAX_RETRIES}")
     _check_payload(s, where)
+    check_array(s, where)
     _check_labels(s.labels, where)
     if s.hook is not None:
         _check_hook(s.hook, where)
@@ -97,9 +135,12 @@ def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo) 
     job = Job(
         id=ids.new(now),
         state=State.QUEUED,
-        kind="handler" if s.handler is not None else "script",
+        kind=kind,
         handler=s.handler,
-        script=s.script,
+        script=s.script if s.command is None else s.command,
+        image=s.image,
+        options=run_options(s, where),
+        api=api,
         data=s.data,
         args=s.args,
         variables=s.variables,
@@ -118,9 +159,20 @@ def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo) 
     return Draft(job=job, after=list(dict.fromkeys(s.after)), ref=s.ref)
 
 
-def check_name(field: str, name: str, where: str) -> None:
-    """Raise Invalid unless this can name a handler, an owner or a queue."""
-    if not (len(name) <= MAX_NAME and _is_name(name)) or (field == "handler" and ":" in name):
+def _kind_of(s: Submission, where: str, api: str | None) -> Kind:
+    said = [kind for kind in ("handler", "script", "command", "image") if getattr(s, kind) is not None]
+    if len(said) != 1:
+        raise Invalid(where + "handler", "exactly one of handler, script, command and image is required")
+    return "pull" if api == PULL_API else cast(Kind, said[0])
+
+
+def check_name(field: str, name: str, where: str, *, colons: bool = False) -> None:
+    """Raise Invalid unless this can name a handler, an owner or a queue.
+
+    `colons`: a handler's may have some, though no worker can offer it, but it may not be taken for another lane.
+    """
+    barred = field == "handler" and (name.startswith(_OTHER_LANES) if colons else ":" in name)
+    if barred or len(name) > MAX_NAME or not _is_name(name):
         raise Invalid(where + field, f"is 1 to {MAX_NAME} characters, no control characters; a handler's has no colon")
 
 
@@ -207,20 +259,27 @@ def _check_payload(s: Submission, where: str) -> None:
         raise TooLarge("args", MAX_DATA, f"{where}args: at most {MAX_DATA} bytes of JSON")
     if not args.lstrip().startswith(b"["):
         raise Invalid(where + "args", "is a list")
+    for field, text in (("script", s.script), ("command", s.command)):
+        if text is None:
+            continue
+        if len(text.encode()) > MAX_SCRIPT:
+            raise TooLarge(field, MAX_SCRIPT, f"{where}{field}: at most {MAX_SCRIPT} bytes")
+        if not text.strip() or not _TEXT.fullmatch(text):
+            raise Invalid(where + field, "is empty, or has a NUL character")
     if s.script is None:
         if s.variables is not None:
             raise Invalid(where + "variables", "go with a script")
         return
-    if len(s.script.encode()) > MAX_SCRIPT:
-        raise TooLarge("script", MAX_SCRIPT, f"{where}script: at most {MAX_SCRIPT} bytes")
-    if not s.script.strip() or not _TEXT.fullmatch(s.script):
-        raise Invalid(where + "script", "is empty, or has a NUL character")
     variables = s.variables or {}
     if sum(len(k) + len(v) for k, v in variables.items()) > MAX_DATA:
         raise TooLarge("variables", MAX_DATA, f"{where}variables: at most {MAX_DATA} characters in all")
     for name, value in variables.items():
         if "\0" in name or "\0" in value:
             raise Invalid(where + "variables", "have no NUL characters")
+    if broken := templates.unclosed(s.script):
+        raise Invalid(
+            where + "script", f"the placeholder {broken[:100]!r} has no end; write \\{{{{ for two braces as they are"
+        )
     missing = [name for name in templates.names(s.script) if name not in variables]
     if missing:
         raise Invalid(where + "variables", f"the script's placeholder {{{{{missing[0]}}}}} has no variable")

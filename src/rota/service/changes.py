@@ -40,7 +40,7 @@ async def end_attempts(tx: Tx, ended: Sequence[Ended], effects: Effects) -> None
             over.append((e.job, e.settlement))
         else:
             _note_move(e.job, e.settlement, effects)
-    await _conclude(tx, over, effects)
+    await conclude(tx, over, effects)
 
 
 async def cancel_jobs(
@@ -48,7 +48,7 @@ async def cancel_jobs(
 ) -> None:
     """Cancel waiting jobs (from `lock_jobs`), and all that wait for them."""
     over = await _cancel(tx, jobs, reason, by, why)
-    await _conclude(tx, over, effects)
+    await conclude(tx, over, effects)
 
 
 async def insert_jobs(tx: Tx, jobs: Sequence[Job], effects: Effects) -> None:
@@ -75,7 +75,7 @@ def _refused(job: Job) -> Settlement:
     )  # fmt: skip
 
 
-async def _conclude(tx: Tx, over: Sequence[tuple[Job, Settlement]], effects: Effects) -> None:
+async def conclude(tx: Tx, over: Sequence[tuple[Job, Settlement]], effects: Effects) -> None:
     """Do what follows from jobs that are over: first in, first out, so that a chain of cancels needs no recursion."""
     effects.over += [_over(tx.now, job, settlement) for job, settlement in over]
     deliveries = [_delivery(job, settlement) for job, settlement in over if job.hook]

@@ -7,9 +7,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from rota.core.jobs import SCRIPT_LANE, Job
+from rota.core.arrays import left_s
+from rota.core.jobs import Job
 from rota.core.states import FINAL, State
 from rota.core.times import SECOND, rfc3339
+from rota.service.offers import Offer
 from rota.store.protocol import Tx, WorkerRow
 
 _MOST_COUNTED = 10_000
@@ -113,7 +115,7 @@ async def _queued(tx: Tx, job: Job) -> list[Why]:
 
 async def _no_worker(tx: Tx, job: Job) -> list[Why]:
     workers = [w for w in await tx.list_workers() if w.gone_at is None]
-    what = f"handler {job.handler!r}" if job.kind == "handler" else "scripts"
+    what, way_out = _what(job)
     offering = [w for w in workers if _offers(w, job)]
     if not offering:
         offered = sorted({spec.name for w in workers for spec in w.hello.handlers})
@@ -127,8 +129,8 @@ async def _no_worker(tx: Tx, job: Job) -> list[Why]:
         seen = next((at for spec, at in await tx.handlers() if spec.name == job.handler), None)
         if seen is not None:
             facts["last_offered_at"] = rfc3339(seen)
-        way_out = "start a worker that has it: rota worker --app MODULE:NAME"
-        return [Why(code="no-worker", text=f"no live worker offers {what}{hint}", facts=facts, way_out=way_out)]
+        text = "no live worker has a container engine" if job.kind == "image" else f"no live worker offers {what}{hint}"
+        return [Why(code="no-worker", text=text, facts=facts, way_out=way_out)]
     serving = [w for w in offering if not w.hello.queues or job.queue in w.hello.queues]
     if not serving:
         queues = sorted({q for w in offering for q in w.hello.queues})
@@ -152,7 +154,31 @@ async def _no_worker(tx: Tx, job: Job) -> list[Why]:
     return []
 
 
+async def _array(tx: Tx, job: Job) -> list[Why]:
+    """Say how far a running array is, and what keeps its other inputs from running."""
+    array = job.array
+    assert array is not None and job.started_at is not None
+    eta_s = left_s(array)
+    facts: dict[str, Any] = {
+        "inputs": array.inputs, "done": array.done, "failed": array.failed, "running": array.live,
+        "eta_s": None if eta_s is None else round(eta_s, 3), "workers": sorted({s.worker for s in await tx.shards_of(job.id)}),
+    }  # fmt: skip
+    text = f"runs since {rfc3339(job.started_at)}: {array.done} of {array.inputs} inputs are over, {array.live} run now"
+    reasons = [Why(code="running", text=text, facts=facts, way_out=f"stop it: rota abort {job.id}")]
+    if job.abort_requested_at is not None:
+        why = f"an abort was requested at {rfc3339(job.abort_requested_at)}: its inputs that run are being ended"
+        return [Why(code="aborting", text=why), *reasons]
+    if array.parallel is not None and array.live >= array.parallel:
+        why = f"no more than {array.parallel} of its inputs may run at once"
+        reasons.append(Why(code="parallel-limit", text=why, facts={"parallel": array.parallel}))
+    elif not job.open:
+        reasons.append(Why(code="no-input-ready", text="every other input is over, runs, or waits to be tried again"))
+    return reasons
+
+
 async def _running(tx: Tx, job: Job) -> list[Why]:
+    if job.array is not None:
+        return await _array(tx, job)
     assert job.worker is not None and job.started_at is not None
     ran_s = round((tx.now - job.started_at) / SECOND, 3)
     facts: dict[str, Any] = {"worker": job.worker, "attempt": job.attempt, "ran_s": ran_s}
@@ -193,20 +219,27 @@ def _over(job: Job) -> Why:
 
 
 def _offers(worker: WorkerRow, job: Job) -> bool:
-    if job.lane == SCRIPT_LANE:
-        return worker.hello.scripts
-    return any(spec.name == job.handler for spec in worker.hello.handlers)
+    return Offer(worker.hello).offers(job.lane)
 
 
 def _serves(worker: WorkerRow, job: Job) -> bool:
-    queues = worker.hello.queues
-    return (
-        worker.gone_at is None and not worker.draining and _offers(worker, job) and (not queues or job.queue in queues)
-    )
+    return worker.gone_at is None and not worker.draining and Offer(worker.hello).serves(job.queue, job.lane)
 
 
 def _slots(worker: WorkerRow, job: Job) -> int:
-    hello = worker.hello
-    spec = next((s for s in hello.handlers if s.name == job.handler), None)
-    slots = hello.async_slots if spec is not None and spec.mode == "async" else hello.slots
-    return slots if hello.max_jobs is None else min(slots, hello.max_jobs)
+    return Offer(worker.hello).slots(job.lane)
+
+
+def _what(job: Job) -> tuple[str, str]:
+    """Return what a worker must offer to run a job, and how to come to one that does."""
+    match job.kind:
+        case "handler":
+            return f"handler {job.handler!r}", "start a worker that has it: rota worker --app MODULE:NAME"
+        case "image":
+            return "container images", (
+                "start a worker beside a Docker or Podman engine, and name its socket if need be: ROTA_ENGINE=unix:///PATH"
+            )
+        case "pull":
+            return f"function {job.handler!r}", "start a program that pulls tasks: POST /register_worker/NAME"
+        case "script" | "command":
+            return "scripts", "start a worker: rota worker"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from rota.core.jobs import Event, LogChunk
 from rota.core.states import FINAL
+from rota.service.inputs import InputLine
 from rota.service.jobs import Jobs
 from rota.service.signals import Signals
 from rota.store.protocol import Store
@@ -67,6 +68,28 @@ class Feed:
                 page = await self._jobs.logs(job, attempt=attempt, after=after, limit=_PAGE)
                 if page:
                     after = (page[-1].attempt, page[-1].n)
+                    yield page
+                elif over:
+                    return
+                elif not await waiter.wait(TICK_S):
+                    yield []
+
+    async def results(
+        self, job: str, after: int = -1, *, bad: bool = False, follow: bool = False
+    ) -> AsyncIterator[list[InputLine]]:
+        """Yield what became of an array's inputs, in their order, from after the input `after` on.
+
+        With `follow`, waits for the next one until the array is over, and leaves no gap before that; an empty list says
+        that none came for 15 s. Raises NotFound.
+        """
+        with self._signals.on("logs", job) as waiter:
+            while not self._signals.closed:
+                over = not follow or (await self._jobs.get(job)).state in FINAL
+                page = await self._jobs.results(job, after=after, limit=_PAGE, bad=bad)
+                if not over:
+                    page = [line for at, line in enumerate(page) if line.outcome.index == after + 1 + at]
+                if page:
+                    after = page[-1].outcome.index
                     yield page
                 elif over:
                     return

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import tzinfo
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, TooLarge
+from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, RotaError, TooLarge
 from rota.core.ids import Ids
-from rota.core.jobs import Attempt, Event, Job, LogChunk, Submission
+from rota.core.jobs import NO_INPUTS, Attempt, Event, Job, LogChunk, Submission
 from rota.core.settling import check_over
 from rota.core.states import FINAL, WAITING, Reason, State
-from rota.service import admission
+from rota.service import admission, arrays
 from rota.service.changes import cancel_jobs, insert_jobs
+from rota.service.inputs import InputLine, Inputs, discard, read_results, retry_array, upload, whole_inputs
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals, Waiter
 from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
@@ -43,11 +45,12 @@ class Jobs:
         self._observer = observer
         self._ids = ids
         self._zone = zone
+        self._inputs = Inputs()
         self._in_flight: set[str] = set()
 
-    async def submit(self, submission: Submission, *, key: str | None = None) -> Job:
-        """Submit a job. Raises Invalid, TooLarge; with a key InFlight, KeyReused."""
-        return (await self._submit([submission], key, bulk=False))[0]
+    async def submit(self, submission: Submission, *, key: str | None = None, api: str | None = None) -> Job:
+        """Submit a job, through which of the four APIs if any. Raises Invalid, TooLarge; with a key InFlight, KeyReused."""
+        return (await self._submit([submission], key, bulk=False, api=api))[0]
 
     async def submit_many(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
         """Submit up to 10,000 jobs, all or none; they may name each other by `ref` in `after`. Answers in their order."""
@@ -69,15 +72,26 @@ class Jobs:
         """Return a page of jobs, newest first, and the cursor of the next page."""
         return await self._store.read(lambda tx: tx.find_jobs(query))
 
+    async def find_each(self, queries: Sequence[Query]) -> list[tuple[list[Job], str | None]]:
+        """Return a page for each query, all of one moment: no job is in two of them, or in none, because it moved."""
+
+        async def look(tx: Tx) -> list[tuple[list[Job], str | None]]:
+            return [await tx.find_jobs(query) for query in queries]
+
+        return await self._store.read(look)
+
     async def attempts(self, job: str) -> list[Attempt]:
-        """Return a job's tries; the running one has no end and no outcome."""
+        """Return a job's tries, of an array its shards; those that run have no end and no outcome."""
 
         async def look(tx: Tx) -> list[Attempt]:
             found = _existing(await tx.get_job(job), job)
             tries = await tx.attempts_of(job)
             if found.state is State.RUNNING and found.worker and found.started_at:
                 tries.append(Attempt(attempt=found.attempt, worker=found.worker, started_at=found.started_at))
-            return tries
+            for s in await tx.shards_of(job):
+                shard = Attempt(attempt=s.attempt, worker=s.worker, started_at=s.started_at, first=s.first, inputs=s.n)
+                tries.append(shard)
+            return sorted(tries, key=lambda attempt: attempt.attempt)
 
         return await self._store.read(look)
 
@@ -105,6 +119,19 @@ class Jobs:
 
         return await self._store.read(look)
 
+    async def results(self, job: str, *, after: int = -1, limit: int = 1000, bad: bool = False) -> list[InputLine]:
+        """Return what became of an array's inputs, in their order, from after the input `after` on.
+
+        `bad`: only those that are no success. Raises NotFound, also for a job that is no array.
+        """
+
+        async def look(tx: Tx) -> list[InputLine]:
+            if _existing(await tx.get_job(job), job).array is None:
+                raise NotFound(f"job {job} has no inputs, and so no results; its own is in /v1/jobs/{job}")
+            return await read_results(tx, self._inputs, job, after, limit, bad=bad)
+
+        return await self._store.read(look)
+
     async def deliveries(self, job: str) -> list[DeliveryRow]:
         """Return the calls of a job's hook, with every try."""
 
@@ -114,10 +141,22 @@ class Jobs:
 
         return await self._store.read(look)
 
-    async def abort(self, job: str, *, wait_s: float = 0.0, by: str | None = None) -> Job:
+    async def inputs(self, job: str) -> Raw:
+        """Return an array's inputs as a JSON list. Raises NotFound, also for a job that is no array."""
+
+        async def look(tx: Tx) -> Raw:
+            array = _existing(await tx.get_job(job), job).array
+            if array is None:
+                raise NotFound(f"job {job} has no inputs")
+            return await whole_inputs(tx, array)
+
+        return await self._store.read(look)
+
+    async def abort(self, job: str, *, wait_s: float = 0.0, by: str | None = None, only_waiting: bool = False) -> Job:
         """Stop a job: one that waits is canceled; a running one gets the flag, its worker is told, and the end follows.
 
-        Returns the job as it stands after up to `wait_s` seconds. Raises Conflict when it was over before.
+        Returns the job as it stands after up to `wait_s` seconds. Raises Conflict when it was over before; with
+        `only_waiting` also when it is running, and nothing is changed then.
         """
         effects = Effects()
 
@@ -128,12 +167,18 @@ class Jobs:
             if found.state in WAITING:
                 await cancel_jobs(tx, [found], Reason.REQUESTED, effects, by=by, why=None)
                 return
+            if only_waiting:
+                raise Conflict(f"job {job} is running", found.state)
             if found.abort_requested_at is None:
                 await tx.request_aborts([found])
                 event = NewEvent(job, found.owner, "abort_requested", State.RUNNING, found.attempt, by)
                 await tx.append_events([event])
-            assert found.worker is not None
-            effects.orders.add(found.worker)
+            if found.array is not None:
+                found.abort_requested_at = found.abort_requested_at or tx.now
+                await arrays.abort(tx, found, effects)
+            else:
+                assert found.worker is not None
+                effects.orders.add(found.worker)
 
         with self._signals.on("over", job) as waiter:
             await self._store.write(write)
@@ -146,13 +191,15 @@ class Jobs:
         async def make(tx: Tx) -> list[Job]:
             old = _existing(await tx.get_job(job), job)
             check_over(old)
+            id_ = self._ids.new(tx.now)
             return [
                 Job(
-                    id=self._ids.new(tx.now), state=State.QUEUED, kind=old.kind, handler=old.handler, script=old.script,
+                    id=id_, state=State.QUEUED, kind=old.kind, handler=old.handler, script=old.script,
                     data=old.data, args=old.args, variables=old.variables, owner=old.owner, queue=old.queue,
                     priority=old.priority, labels=old.labels, run_at=tx.now, submitted_at=tx.now,
                     max_failures=old.max_failures, timeout_s=old.timeout_s, grace_s=old.grace_s, backoff=old.backoff,
-                    hook=old.hook, retry_of=old.id,
+                    hook=old.hook, retry_of=old.id, image=old.image, options=old.options, api=old.api,
+                    array=old.array and await retry_array(tx, id_, old),
                 )
             ]  # fmt: skip
 
@@ -195,12 +242,27 @@ class Jobs:
             found = await self.get(job)
         return found
 
-    async def _submit(self, submissions: Sequence[Submission], key: str | None, *, bulk: bool) -> list[Job]:
+    async def _submit(
+        self, submissions: Sequence[Submission], key: str | None, *, bulk: bool, api: str | None = None
+    ) -> list[Job]:
+        uploads: dict[int, admission.Upload] = {}
+
         async def make(tx: Tx) -> list[Job]:
-            return await admission.admit(tx, submissions, self._ids, self._zone, bulk=bulk)
+            return await admission.admit(tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api)
 
         fingerprint = _encode_submissions(submissions) if key is not None else b""
-        return await self._insert((b"bulk" if bulk else b"one") + fingerprint, key, make)
+        try:
+            for at, submission in enumerate(submissions):
+                if submission.inputs != NO_INPUTS:
+                    where = f"[{at}]." if bulk else ""
+                    uploads[at] = await upload(self._store, self._ids, submission.inputs, where)
+            jobs = await self._insert((b"bulk" if bulk else b"one") + fingerprint, key, make)
+        except (RotaError, asyncio.CancelledError):
+            await discard(self._store, uploads.values())
+            raise
+        used = {job.array.root for job in jobs if job.array is not None}  # none of them when the key came before
+        await discard(self._store, [upload for upload in uploads.values() if upload.root not in used])
+        return jobs
 
     async def _insert(self, request: bytes, key: str | None, make: admission.Maker) -> list[Job]:
         """Insert the jobs that `make` returns, once for every key. Raises InFlight, KeyReused."""

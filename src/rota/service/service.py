@@ -20,7 +20,9 @@ from rota.service import explain as explaining
 from rota.service.feed import Feed
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
+from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer
+from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.signals import Signals
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
@@ -53,7 +55,7 @@ class Service:
     """Jobs, the work queue, live streams and upkeep over one store.
 
     `rng`, `monotonic` and the store's clock are the only sources of chance and time: with seeded ones everything can be
-    stepped and replayed. `sender` delivers hooks.
+    stepped and replayed. `sender` delivers hooks; `zone` is that of dates without one.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Service:
         *,
         sender: Sender,
         lease_s: float = DEFAULT_LEASE_S,
+        pull_lease_s: float = DEFAULT_PULL_LEASE_S,
         retention_s: float = DEFAULT_RETENTION_S,
         hook_secret: str | None = None,
         zone: tzinfo = UTC,
@@ -73,9 +76,14 @@ class Service:
         rng = rng or random.Random()  # noqa: S311  # seeded by the system; ids and jitter need no more
         self.store = store
         observer = observer or Nobody()
+        self.zone = zone
         self.signals = Signals(observer)
         self.jobs = Jobs(store, self.signals, observer, Ids(rng.getrandbits), zone)
         self.work = Work(store, self.signals, observer, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random)
+        self.pull = PullWorkers(
+            store, self.signals, observer, self.jobs, self.work, lease_s=pull_lease_s, jitter=rng.random
+        )  # fmt: skip
+        self.nodes = Nodes(store, lease_s=lease_s)
         self.feed = Feed(store, self.signals, self.jobs)
         self.hooks = Hooks(store, sender, secret=hook_secret, jitter=rng.random, wake=self.signals.wake_upkeep)
         self.upkeep = Upkeep(
@@ -151,6 +159,14 @@ class Service:
                 now=tx.now, jobs=jobs, queues=dict(queues), oldest_ready=oldest, workers=len(workers),
                 slots=sum(row.hello.slots for row in workers), running=jobs[State.RUNNING.value],
             )  # fmt: skip
+
+        return await self.store.read(look)
+
+    async def now(self) -> int:
+        """Return the store's time."""
+
+        async def look(tx: Tx) -> int:
+            return tx.now
 
         return await self.store.read(look)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from msgspec import Struct
 
+from rota.core.jobs import family_of
 from rota.core.states import State
 from rota.service.observer import Observer
 
@@ -34,6 +35,7 @@ class Effects:
         self.over: list[Over] = []
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
         self.orders: set[str] = set()  # workers that have new orders
+        self.told: set[str] = set()  # jobs with new output or results
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
 
     def wake(self, at: int) -> None:
@@ -78,7 +80,7 @@ class _Claimant(Waiter):
         """Return how many jobs of a lane it can take."""
         if self._queues and queue not in self._queues:
             return 0
-        return sum(room for lanes, room in self._rooms if lane in lanes)
+        return sum(room for lanes, room in self._rooms if lane in lanes or family_of(lane) in lanes)
 
 
 class Signals:
@@ -104,9 +106,12 @@ class Signals:
                 self.ready(*waiter.woken_for, 1)
 
     @contextmanager
-    def on(self, kind: str, key: str = "") -> Iterator[Waiter]:
-        """Wait for `kind` of `key`: ("over", job), ("orders", worker), ("logs", job), ("events", ""), ("upkeep", "")."""
-        waiter = Waiter()
+    def on(self, kind: str, key: str = "", waiter: Waiter | None = None) -> Iterator[Waiter]:
+        """Wait for `kind` of `key`: ("over", job), ("orders", worker), ("logs", job), ("events", ""), ("upkeep", "").
+
+        `waiter` is one that waits for something else too.
+        """
+        waiter = Waiter() if waiter is None else waiter
         self._by_key[kind, key].add(waiter)
         if self.closed:
             waiter.wake()
@@ -128,6 +133,7 @@ class Signals:
                 self._observer.aborted(end.abort_s)
         for worker in effects.orders:
             self.wake("orders", worker)
+        self.wake_many("logs", effects.told)
         for (queue, lane), jobs in effects.ready.items():
             self.ready(queue, lane, jobs)
         if effects.wake_at is not None:

@@ -7,22 +7,25 @@ two servers that do the same step at once do it once.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from rota.core.jobs import Failure, Job, Report
 from rota.core.settling import release, settle
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND
+from rota.service import arrays
 from rota.service.changes import Ended, end_attempts
 from rota.service.hooks import Hooks
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
-from rota.service.work import TIMEOUT_SLACK, Work, end_lost
+from rota.service.work import TIMEOUT_SLACK, Work, end_lost, lost_report
 from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups, WorkerRow
 
 _BATCH = 500
 _LOOK_S = 1.0  # how long upkeep sleeps at most: one look a second when nothing happens
 _JUMP_S = 2.0  # a step of the store's clock that is taken for a jump: no more than workers stop before their lease ends
 _ANSWERS_KEPT = 24 * 3600 * SECOND
+_UPLOADS_KEPT = 3600 * SECOND  # of arrays whose server died before all inputs were written
 _GONE_WORKERS_KEPT = 3600 * SECOND
 
 
@@ -90,7 +93,7 @@ class Upkeep:
         rescuable = now >= self._held_at + self._lease
         steps: tuple[tuple[str, int | None, Callable[[], Awaitable[object]]], ...] = (
             ("promote", next_.due, self.promote),
-            ("overdue", next_.deadline and next_.deadline + TIMEOUT_SLACK, self.end_overdue),
+            ("overdue", next_.deadline, self.end_overdue),
             ("rescue", next_.lease if rescuable else None, self.rescue),
             ("deliver", next_.delivery, self._hooks.step),
             ("prune", now if self._monotonic() >= self._prune_at else None, self.prune),
@@ -105,6 +108,8 @@ class Upkeep:
             try:
                 if await step():
                     pause = 0.0
+                elif name == "overdue":  # its worker has so long to end it before it is reminded
+                    pause = min(pause, TIMEOUT_SLACK / SECOND)
             except Exception as error:  # one step that fails (a full disk) must not stop the others, nor the loop
                 self._failed(name, error)
         return pause
@@ -123,7 +128,7 @@ class Upkeep:
                 )
             for job, _ in due:
                 effects.ready[job.queue, job.lane] += 1
-            return len(due)
+            return len(due) + await arrays.promote_ranges(tx, _BATCH, effects)
 
         promoted = await self._store.write(write)
         if promoted:
@@ -131,16 +136,21 @@ class Upkeep:
         return promoted
 
     async def end_overdue(self) -> int:
-        """Remind workers of what is overdue; fence an attempt that its worker does not end for a grace and a lease."""
+        """Remind workers of what is overdue; fence an attempt that its worker does not end for a grace and a lease.
+
+        A pulled task is over at its deadline: its worker has no clock to be relied on, and is not waited for.
+        """
         effects = Effects()
 
         async def write(tx: Tx) -> int:
-            overdue = await tx.overdue_jobs(tx.now - TIMEOUT_SLACK, _BATCH)
-            effects.orders.update(o.worker for o in overdue)
+            overdue = await tx.overdue_jobs(tx.now, _BATCH)
+            effects.orders.update(o.worker for o in overdue if o.deadline_at + TIMEOUT_SLACK <= tx.now)
             late = [o for o in overdue if tx.now > self._fence_at(o) and self._is_steady(tx.now)]
+            effects.orders.update(o.worker for o in late)
             ended = []
             for job in (await tx.lock_jobs(o.job for o in late)).values():
-                if job.state is State.RUNNING and job.deadline_at is not None:
+                canceled = job.kind == "pull" and job.abort_requested_at is not None  # it ends with its lease
+                if job.state is State.RUNNING and job.deadline_at is not None and not canceled:
                     # An abort that nobody has seen come to its end must not count as confirmed.
                     outcome = Outcome.TIMED_OUT if job.abort_requested_at is None else Outcome.LOST
                     report = Report(job=job.id, attempt=job.attempt, outcome=outcome, error=_overdue(job))
@@ -149,7 +159,7 @@ class Upkeep:
             return len(ended)
 
         fenced = await self._store.write(write)
-        if effects.orders:
+        if fenced or effects.orders:
             self._signals.publish(effects)
         return fenced
 
@@ -167,8 +177,13 @@ class Upkeep:
             jobs = await tx.lock_jobs(await tx.unnamed_leases(_BATCH) if self._is_steady(tx.now) else [])
             ended = 0
             for charged in (True, False):
-                mine = [job.id for job in jobs.values() if await _is_gone(tx, job) is charged]
+                mine = [job.id for job in jobs.values() if await _is_gone(tx, job.worker) is charged]
                 ended += await end_lost(tx, mine, Outcome.LOST, self._jitter, effects, charged=charged)
+            for name in await tx.unnamed_shards(_BATCH) if self._is_steady(tx.now) else []:
+                shard = await tx.get_shard(*name)
+                assert shard is not None, "it was listed"
+                report = partial(lost_report, charged=await _is_gone(tx, shard.worker))
+                ended += await arrays.end_lost_shards(tx, [name], report, effects)
             return ended
 
         rescued += await self._store.write(write)
@@ -181,15 +196,17 @@ class Upkeep:
         if self._monotonic() < self._prune_at:
             return 0
 
-        async def write(tx: Tx) -> int:
+        async def write(tx: Tx) -> tuple[int, bool]:
             old = await tx.over_before(tx.now - self._retention, _BATCH)
-            await tx.delete_jobs(old)
+            whole = await tx.delete_jobs(old)
+            for upload in await tx.old_uploads(tx.now - _UPLOADS_KEPT, _BATCH):
+                await tx.delete_upload(upload)
             await tx.forget_answers(tx.now - _ANSWERS_KEPT, _BATCH)
             await tx.forget_workers(tx.now - _GONE_WORKERS_KEPT)
-            return len(old)
+            return len(old), whole
 
-        pruned = await self._store.write(write)
-        self._prune_at = self._monotonic() + (0.0 if pruned == _BATCH else 60.0)
+        pruned, whole = await self._store.write(write)
+        self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)
         return pruned
 
     async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]]]:
@@ -218,15 +235,18 @@ class Upkeep:
 
     def _fence_at(self, overdue: Overdue) -> int:
         """Return when an overdue attempt is over on its worker: it was told, or has lost its lease, and a grace passed."""
+        if overdue.kind == "pull":
+            return overdue.deadline_at - 1
         known_at = max(overdue.deadline_at, self._held_at) + TIMEOUT_SLACK
         return known_at + round(overdue.grace_s * SECOND) + self._lease
 
 
-async def _is_gone(tx: Tx, job: Job) -> bool:
-    """Say whether a job's worker is gone: then the attempt may have run, and is charged to the crash budget."""
-    row = await tx.get_worker(job.worker) if job.worker else None
+async def _is_gone(tx: Tx, worker: str | None) -> bool:
+    """Say whether an attempt's worker is gone: then it may have run, and is charged to the crash budget."""
+    row = await tx.get_worker(worker) if worker else None
     return row is None or row.gone_at is not None
 
 
 def _overdue(job: Job) -> Failure:
-    return Failure(type="TimedOut", message=f"over {job.timeout_s:g} s, and its worker did not end it")
+    late = "" if job.kind == "pull" else ", and its worker did not end it"
+    return Failure(type="TimedOut", message=f"over {job.timeout_s:g} s{late}")

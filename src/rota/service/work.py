@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import heapq
 import re
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from rota.core.errors import Invalid, NotFound
 from rota.core.jobs import (
-    SCRIPT_LANE,
     AbortOrder,
     Failure,
     Free,
     HandlerSpec,
     Held,
     HookCall,
+    InputReport,
+    Job,
     Lease,
     LogChunk,
     Orders,
@@ -33,38 +36,20 @@ from rota.core.jobs import (
 from rota.core.settling import settle
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND, rfc3339
+from rota.service import arrays
 from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
+from rota.service.inputs import Inputs
 from rota.service.observer import Observer
-from rota.service.signals import Effects, Rooms, Signals
+from rota.service.offers import Offer
+from rota.service.signals import Effects, Signals
 from rota.store.protocol import Claimed, NewEvent, RunningRow, Store, Tx, WorkerRow
 
 MAX_CLAIM = 1000  # leases in one claim
 MAX_CHUNK = 1 << 20  # characters in one piece of output
 MAX_CHUNKS = 100_000  # pieces of output of one attempt
+_DRAIN = Held(job="", attempt=0)  # among what a watch has said: to drain
 TIMEOUT_SLACK = SECOND // 2  # a worker ends what is overdue by itself; the service reminds it after this
-
-
-class _Offer:
-    """What a worker can run, made once of its registration."""
-
-    def __init__(self, hello: WorkerHello) -> None:
-        self.specs: dict[str, HandlerSpec | None] = {spec.name: spec for spec in hello.handlers}
-        if hello.scripts:
-            self.specs[SCRIPT_LANE] = None
-        self._async = frozenset(lane for lane in self.specs if self.is_async(lane))
-        self._process = frozenset(self.specs) - self._async
-        self.queues = frozenset(hello.queues)
-
-    def is_async(self, lane: str) -> bool:
-        spec = self.specs[lane]
-        return spec is not None and spec.mode == "async"
-
-    def rooms(self, free: Free) -> Rooms:
-        return (self._process, min(free.process, free.total)), (self._async, min(free.asynchronous, free.total))
-
-    def serves(self, queue: str, lane: str) -> bool:
-        return lane in self.specs and (not self.queues or queue in self.queues)
 
 
 class Work:
@@ -87,8 +72,10 @@ class Work:
         self._lease = round(lease_s * SECOND)
         self._random_bits = random_bits
         self._jitter = jitter
-        self._offers: dict[str, _Offer] = {}
-        self._told: dict[str, set[tuple[str, int]]] = {}
+        self._offers: dict[str, Offer] = {}
+        self._told: dict[str, set[AbortOrder | Held]] = {}  # what watches have said, by worker
+        self._inputs = Inputs()
+        self._slots: dict[tuple[str, str], tuple[int, int]] = {}  # (queue, lane): when counted, how many
 
     async def register(self, hello: WorkerHello) -> Welcome:
         """Make a worker known, under a new id."""
@@ -101,7 +88,7 @@ class Work:
             check_name("handler", spec.name, f"handlers[{at}].")
         worker = f"{re.sub(r'[^A-Za-z0-9._-]', '-', hello.name)}.{self._random_bits(64):016x}"
         await self._store.write(lambda tx: tx.insert_worker(worker, hello, tx.now + self._lease))
-        self._offers[worker] = _Offer(hello)
+        self._offers[worker] = Offer(hello)
         return Welcome(worker=worker, lease_s=self._lease_s, heartbeat_s=self._lease_s / 3)
 
     async def claim(self, worker: str, free: Free, wait_s: float = 0.0) -> list[Lease]:
@@ -124,18 +111,20 @@ class Work:
         async def write(tx: Tx) -> Orders:
             row = _present(await tx.get_worker(worker), worker)
             running = await tx.running_of(worker)
-            ends: list[tuple[str, int | None]] = []
+            ends: list[tuple[RunningRow, int | None]] = []
             for lease in running:
                 if (lease.job, lease.attempt) in named:
                     if lease.lease_until is not None:
-                        ends.append((lease.job, None))
+                        ends.append((lease, None))
                 elif lease.lease_until is None:
-                    ends.append((lease.job, row.lease_until))
-            await tx.unname_leases(ends)
-            await tx.renew_worker(worker, tx.now + self._lease)
+                    ends.append((lease, row.lease_until))
+            await tx.unname_leases([(r.job, until) for r, until in ends if not r.shard])
+            await tx.unname_shards([(r.job, r.attempt, until) for r, until in ends if r.shard])
+            await tx.renew_worker(worker, tx.now + self._lease_of(row))
             lost = named - {(lease.job, lease.attempt) for lease in running}
             return Orders(
                 abort=_aborts(running, tx.now),
+                halt=_halts(running),
                 lost=[Held(job=job, attempt=attempt) for job, attempt in sorted(lost)],
                 drain=row.draining,
             )
@@ -147,21 +136,23 @@ class Work:
 
         async def look(tx: Tx) -> Orders:
             row = _present(await tx.get_worker(worker), worker)
-            return Orders(abort=_aborts(await tx.running_of(worker), tx.now), drain=row.draining)
+            running = await tx.running_of(worker)
+            return Orders(abort=_aborts(running, tx.now), halt=_halts(running), drain=row.draining)
 
         told = self._told.setdefault(worker, set())
         with self._signals.on("orders", worker) as waiter:
             for last in (False, True):
                 orders = await self._store.read(look)
-                news = [order for order in orders.abort if (order.job, order.attempt) not in told]
-                told &= {(order.job, order.attempt) for order in orders.abort}
-                told |= {(order.job, order.attempt) for order in news}
-                if news or (orders.drain and ("", 0) not in told) or last or not await waiter.wait(wait_s):
+                news = [order for order in orders.abort if order not in told]
+                halts = [held for held in orders.halt if held not in told]
+                told &= {*orders.abort, *orders.halt, _DRAIN}
+                told |= {*news, *halts}
+                if news or halts or (orders.drain and _DRAIN not in told) or last or not await waiter.wait(wait_s):
                     break
             if orders.drain:
-                told.add(("", 0))
+                told.add(_DRAIN)
             self._told[worker] = told
-            return Orders(abort=news, drain=orders.drain)
+            return Orders(abort=news, halt=halts, drain=orders.drain)
 
     async def settle(self, worker: str, reports: list[Report]) -> list[Settled]:
         """Record how attempts ended. What is not this worker's, or over, changes nothing and is told so."""
@@ -176,6 +167,9 @@ class Work:
             answers = []
             for report in reports:
                 job = locked.get(report.job)
+                if job is not None and job.array is not None:
+                    answers.append(await self._settle_shard(tx, worker, job, report, effects))
+                    continue
                 if (
                     job is None
                     or job.state is not State.RUNNING
@@ -196,12 +190,18 @@ class Work:
         return answers
 
     async def tell(
-        self, worker: str, logs: list[LogChunk], progress: list[ProgressNote], hooks: list[HookCall]
+        self,
+        worker: str,
+        logs: list[LogChunk],
+        progress: list[ProgressNote],
+        hooks: list[HookCall],
+        results: list[InputReport],
     ) -> None:
-        """Store output, progress and calls of hooks of attempts that this worker holds; others are dropped."""
+        """Store what this worker tells of attempts that it holds, ends of inputs too; of others it is dropped."""
         for chunk in logs:
             if len(chunk.text) > MAX_CHUNK or not 0 <= chunk.n < MAX_CHUNKS:
                 raise Invalid("logs", f"a piece is at most {MAX_CHUNK} characters, an attempt has at most {MAX_CHUNKS}")
+        _check_results(results)
         effects = Effects()
 
         async def write(tx: Tx) -> set[str]:
@@ -215,11 +215,34 @@ class Work:
             if rows:
                 await tx.insert_deliveries(rows)
                 effects.wake(tx.now)
-            return {job for job, _ in mine} | set(told)
+            done = await self._store_results(tx, worker, results, effects)
+            return {job for job, _ in mine} | set(told) | done
 
         self._signals.wake_many("logs", await self._store.write(write))
-        if effects.wake_at is not None:  # output is no event: whoever follows those is left alone
+        if effects.ready or effects.orders:
+            self._signals.publish(effects)
+        elif effects.wake_at is not None:  # output is no event: whoever follows those is left alone
             self._signals.wake_upkeep(effects.wake_at)
+
+    async def _store_results(self, tx: Tx, worker: str, results: list[InputReport], effects: Effects) -> set[str]:
+        by_shard: defaultdict[tuple[str, int], list[InputReport]] = defaultdict(list)
+        for result in results:
+            by_shard[result.job, result.attempt].append(result)
+        locked = await tx.lock_jobs({job for job, _ in by_shard})
+        stored = set()
+        for (job, attempt), told in by_shard.items():
+            shard = await tx.get_shard(job, attempt)
+            if shard is not None and shard.worker == worker:
+                await arrays.store_results(tx, locked[job], shard, told, jitter=self._jitter(), effects=effects)
+                stored.add(job)
+        return stored
+
+    async def _settle_shard(self, tx: Tx, worker: str, job: Job, report: Report, effects: Effects) -> Settled:
+        shard = await tx.get_shard(job.id, report.attempt)
+        accepted = shard is not None and shard.worker == worker
+        if shard is not None and accepted:
+            await arrays.end_shard(tx, job, shard, report, effects)
+        return Settled(job=job.id, attempt=report.attempt, accepted=accepted, state=job.state)
 
     async def leave(self, worker: str) -> None:
         """Forget a worker; what it holds goes back to the queue, uncharged."""
@@ -255,8 +278,10 @@ class Work:
             if row is None or row.gone_at is not None or not only_if(row, tx.now):
                 return 0
             running = await tx.running_of(worker)
-            mine = [r.job for r in running if at_once or r.lease_until is None or r.lease_until <= tx.now]
-            ended = await end_lost(tx, mine, outcome, self._jitter, effects)
+            mine = [r for r in running if at_once or r.lease_until is None or r.lease_until <= tx.now]
+            ended = await end_lost(tx, [r.job for r in mine if not r.shard], outcome, self._jitter, effects)
+            shards = [(r.job, r.attempt) for r in mine if r.shard]
+            ended += await arrays.end_lost_shards(tx, shards, partial(lost_report, outcome=outcome), effects)
             await tx.bury_worker(worker, why)
             return ended
 
@@ -266,18 +291,20 @@ class Work:
         self._signals.publish(effects)
         return ended
 
-    async def _offer(self, worker: str) -> _Offer:
+    async def _offer(self, worker: str) -> Offer:
         if worker not in self._offers:  # registered with another server, or before a restart
             row = await self._store.read(lambda tx: tx.get_worker(worker))
-            self._offers[worker] = _Offer(_present(row, worker).hello)
+            self._offers[worker] = Offer(_present(row, worker).hello)
         return self._offers[worker]
 
-    async def _claim(self, worker: str, offer: _Offer, free: Free, room: int) -> list[Lease]:
+    async def _claim(self, worker: str, offer: Offer, free: Free, room: int) -> list[Lease]:
+        effects = Effects()
+
         async def write(tx: Tx) -> tuple[list[Claimed], int]:
             row = _present(await tx.get_worker(worker), worker)
             if row.draining or room <= 0 or row.lease_until <= tx.now:  # who is that late sends a heartbeat first
                 return [], tx.now
-            chosen = await _in_order(tx, offer, free, room)
+            chosen, shards = await self._choose(tx, worker, offer, free, room, effects=effects)
             claimed = await tx.claim_jobs(worker, chosen)
             await tx.append_events(
                 [
@@ -285,30 +312,59 @@ class Work:
                     for c in claimed
                 ]
             )
-            return claimed, tx.now
+            return claimed + shards, tx.now
 
         claimed, now = await self._store.write(write)
         if claimed:
-            self._observer.started([(now - c.ready_at) / SECOND for c in claimed])
-            self._signals.wake("events")
+            firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]
+            self._observer.started([(now - c.ready_at) / SECOND for c in firsts])
+            self._signals.publish(effects)
         return [c.lease for c in claimed]
 
+    async def _choose(
+        self, tx: Tx, worker: str, offer: Offer, free: Free, room: int, *, effects: Effects
+    ) -> tuple[list[tuple[str, HandlerSpec | None]], list[Claimed]]:
+        """Merge the heads of the lanes that a worker serves: the highest priority first, then the oldest.
 
-async def _in_order(tx: Tx, offer: _Offer, free: Free, room: int) -> list[tuple[str, HandlerSpec | None]]:
-    """Merge the heads of the lanes that a worker serves: the highest priority first, then the oldest."""
-    left = {False: free.process, True: free.asynchronous}
-    walks = []
-    for queue, lane in await tx.ready_lanes():
-        if offer.serves(queue, lane) and left[offer.is_async(lane)] > 0:
-            heads = await tx.ready_heads(queue, lane, min(room, left[offer.is_async(lane)]))
-            walks.append([(*head, lane) for head in heads])
-    chosen: list[tuple[str, HandlerSpec | None]] = []
-    for _, _, job, lane in heapq.merge(*walks):
-        kind = offer.is_async(lane)
-        if left[kind] > 0 and len(chosen) < room:
-            left[kind] -= 1
-            chosen.append((job, offer.specs[lane]))
-    return chosen
+        Returns jobs to claim, and shards of arrays, which are cut already: an array gives as many as there is room for.
+        """
+        left = {False: free.process, True: free.asynchronous}
+        walks = []
+        for queue, lane in await tx.ready_lanes():
+            if offer.serves(queue, lane) and left[offer.is_async(lane)] > 0:
+                heads = await tx.ready_heads(queue, lane, min(room, left[offer.is_async(lane)]))
+                walks.append([(*head, queue, lane) for head in heads])
+        chosen: list[tuple[str, HandlerSpec | None]] = []
+        shards: list[Claimed] = []
+        for _, _, job, array, queue, lane in heapq.merge(*walks):
+            kind = offer.is_async(lane)
+            if not array and left[kind] > 0 and len(chosen) + len(shards) < room:
+                left[kind] -= 1
+                chosen.append((job, offer.spec(lane)))
+            while array and left[kind] > 0 and len(chosen) + len(shards) < room:
+                locked = (await tx.lock_jobs([job]))[job]
+                slots = await self._live_slots(tx, queue, lane)
+                spec = offer.spec(lane)
+                shard = await arrays.cut(tx, self._inputs, locked, worker, spec=spec, slots=slots, effects=effects)
+                if shard is None:
+                    break
+                left[kind] -= 1
+                shards.append(shard)
+        return chosen, shards
+
+    async def _live_slots(self, tx: Tx, queue: str, lane: str) -> int:
+        """Return how many slots there are in all for a lane; counted once a second."""
+        counted_at, slots = self._slots.get((queue, lane), (0, 0))
+        if not 0 <= tx.now - counted_at < SECOND:
+            rows = [row for row in await tx.list_workers() if row.gone_at is None and not row.draining]
+            offers = [Offer(row.hello) for row in rows]
+            slots = sum(offer.slots(lane) for offer in offers if offer.serves(queue, lane))
+            self._slots[queue, lane] = tx.now, slots
+        return slots
+
+    def _lease_of(self, row: WorkerRow) -> int:
+        """Return how long a worker's leases last."""
+        return self._lease if row.hello.lease is None else round(row.hello.lease * SECOND)
 
 
 async def end_lost(
@@ -318,10 +374,27 @@ async def end_lost(
     ended = []
     for job in (await tx.lock_jobs(jobs)).values():
         if job.state is State.RUNNING:
-            report = Report(job=job.id, attempt=job.attempt, outcome=outcome, charged=charged, error=_loss(outcome))
+            report = lost_report(job.id, job.attempt, outcome, charged=charged)
             ended.append(Ended(job, report, settle(job, report, tx.now, jitter())))
     await end_attempts(tx, ended, effects)
     return len(ended)
+
+
+def lost_report(job: str, attempt: int, outcome: Outcome = Outcome.LOST, *, charged: bool = True) -> Report:
+    """Return what stands for the report of an attempt that its worker will not report."""
+    return Report(job=job, attempt=attempt, outcome=outcome, error=_loss(outcome), charged=charged)
+
+
+def _check_results(results: list[InputReport]) -> None:
+    for at, report in enumerate(results):
+        if report.index < 0 or not 0 <= report.duration_s < 1e9:
+            raise Invalid(f"results[{at}].index", "is not negative, nor is a duration")
+        if (
+            len(report.stdout) > MAX_CHUNK + 100 or len(report.stderr) > MAX_CHUNK + 100
+        ):  # and a mark that some is missing
+            raise Invalid(f"results[{at}].stdout", f"stdout and stderr are at most {MAX_CHUNK} characters each")
+        if len(bytes(report.result)) > MAX_DATA:
+            raise Invalid(f"results[{at}].result", f"is at most {MAX_DATA} bytes of JSON")
 
 
 def _loss(outcome: Outcome) -> Failure | None:
@@ -337,10 +410,18 @@ def _present(row: WorkerRow | None, worker: str) -> WorkerRow:
     return row
 
 
+def _halts(running: list[RunningRow]) -> list[Held]:
+    return [
+        Held(job=r.job, attempt=r.attempt)
+        for r in running
+        if r.halted is not None and not arrays.halts_now(r.halt) and r.abort_requested_at is None
+    ]
+
+
 def _aborts(running: list[RunningRow], now: int) -> list[AbortOrder]:
     orders = []
     for r in running:
-        if r.abort_requested_at is not None:
+        if r.abort_requested_at is not None or (r.halted is not None and arrays.halts_now(r.halt)):
             orders.append(AbortOrder(job=r.job, attempt=r.attempt, grace_s=r.grace_s))
         elif r.deadline_at is not None and r.deadline_at + TIMEOUT_SLACK <= now:
             orders.append(AbortOrder(job=r.job, attempt=r.attempt, grace_s=r.grace_s, why="timed_out"))

@@ -11,13 +11,15 @@ Methods that change a job's state keep the counters; the caller appends the even
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
-from rota.core.jobs import Attempt, Event, HandlerSpec, Job, Lease, LogChunk, Progress, WorkerHello
+from rota.core.arrays import Range, Shard
+from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
 from rota.store.rows import Claimed, CountRow, DeliveryRow, NewEvent, Overdue, Query, RunningRow, Wakeups, WorkerRow
 
 T = TypeVar("T")
+Which = Literal["all", "good", "bad"]
 
 
 class Tx(Protocol):
@@ -49,8 +51,8 @@ class Tx(Protocol):
         """Return the (queue, lane) pairs with queued jobs."""
         ...
 
-    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
-        """Return (-priority, run_at, id) of the first jobs of a lane, in the order in which they are to be claimed."""
+    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str, bool]]:
+        """Return (-priority, run_at, id, is an array) of the first jobs of a lane, in the order of their claims."""
         ...
 
     async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
@@ -101,11 +103,11 @@ class Tx(Protocol):
         ...
 
     async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
-        """Return (id, queue, lane, state) of jobs that ended before `at`, the oldest first."""
+        """Return (id, queue, lane, state as it is counted) of jobs that ended before `at`, the oldest first."""
         ...
 
-    async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> None:
-        """Remove jobs that are over, with all that belongs to them."""
+    async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> bool:
+        """Remove jobs that are over, with all that belongs to them; False when that is too much for one transaction."""
         ...
 
     async def ahead_of(self, job: Job, limit: int) -> int:
@@ -145,6 +147,99 @@ class Tx(Protocol):
         """Say whether the worker holds this attempt."""
         ...
 
+    # -- arrays ---------------------------------------------------------------------------------------------------
+    async def begin_upload(self, root: str) -> None:
+        """Note that the inputs of an array are being written, before there is a job; `insert_jobs` ends that."""
+        ...
+
+    async def insert_inputs(self, root: str, pieces: Sequence[tuple[int, int, str]]) -> None:
+        """Write (first, n, JSON list) pieces of an array's inputs."""
+        ...
+
+    async def inputs_at(self, root: str, index: int) -> tuple[int, int, str] | None:
+        """Return the piece (first, n, JSON list) that has the input `index`."""
+        ...
+
+    async def old_uploads(self, before: int, limit: int) -> list[str]:
+        """Return arrays whose inputs began to be written before `before`, and which have no job yet."""
+        ...
+
+    async def delete_upload(self, root: str) -> None:
+        """Remove the inputs of an array that has come to nothing; those that a job was inserted with stay."""
+        ...
+
+    async def get_array(self, job: str) -> Array | None:
+        """Return how far an array is. Its job is locked for a change of it."""
+        ...
+
+    async def put_array(self, job: str, array: Array) -> None:
+        """Write how far an array is."""
+        ...
+
+    async def cut_array(self, job: Job, spec: HandlerSpec | None) -> Claimed | None:
+        """queued -> running, or one more shard of a running array: `attempt` + 1. None when it cannot be cut."""
+        ...
+
+    async def set_open(self, job: Job, value: bool) -> None:
+        """Say whether a running array (from `lock_jobs`) has inputs that may be cut."""
+        ...
+
+    async def insert_shard(self, shard: Shard) -> None:
+        """Write a new lease."""
+        ...
+
+    async def get_shard(self, job: str, attempt: int) -> Shard | None:
+        """Return a leased shard."""
+        ...
+
+    async def shards_of(self, job: str) -> list[Shard]:
+        """Return all leased shards of an array."""
+        ...
+
+    async def note_told(self, shard: Shard) -> None:
+        """Write up to where a shard's inputs have been told."""
+        ...
+
+    async def delete_shard(self, shard: Shard) -> None:
+        """End a lease."""
+        ...
+
+    async def unname_shards(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
+        """Do to (job, attempt, end) of shards what `unname_leases` does to jobs."""
+        ...
+
+    async def unnamed_shards(self, limit: int) -> list[tuple[str, int]]:
+        """Return (job, attempt) of shards whose own end of lease has passed."""
+        ...
+
+    async def put_ranges(self, job: str, ranges: Sequence[Range]) -> None:
+        """Write inputs that are to run again; a range that begins where another did takes its place."""
+        ...
+
+    async def ready_ranges(self, job: str, limit: int) -> list[Range]:
+        """Return ranges whose time has come, the lowest first."""
+        ...
+
+    async def delete_ranges(self, job: str, ranges: Sequence[Range]) -> None:
+        """Take ranges away: they are being cut."""
+        ...
+
+    async def promote_ranges(self, limit: int) -> set[str]:
+        """Make ranges ready whose time has come, and return their arrays."""
+        ...
+
+    async def insert_results(self, job: str, results: Sequence[InputResult]) -> None:
+        """Store what became of inputs; one that is there already is left as it is."""
+        ...
+
+    async def results_of(self, job: str, after: int, limit: int, *, which: Which) -> list[InputResult]:
+        """Return results in the order of the inputs, from after the input `after` on; `bad`: those that are no success."""
+        ...
+
+    async def successes_of(self, job: str, after: int, limit: int) -> list[int]:
+        """Return the numbers of the inputs that have succeeded, from after the input `after` on."""
+        ...
+
     # -- history --------------------------------------------------------------------------------------------------
     async def insert_attempts(self, attempts: Sequence[tuple[str, Attempt]]) -> None:
         """Write tries that are over, with their job's id."""
@@ -182,9 +277,13 @@ class Tx(Protocol):
         """Return how many jobs of each queue and lane are in each state, without counting rows."""
         ...
 
+    async def timed_out_tasks(self) -> int:
+        """Return how many tasks of API C have failed because they timed out, without counting rows."""
+        ...
+
     # -- workers --------------------------------------------------------------------------------------------------
     async def insert_worker(self, worker: str, hello: WorkerHello, lease_until: int) -> None:
-        """Write a new worker, and remember its handlers."""
+        """Write a worker, and remember its handlers; one that is there already comes again, and keeps what it holds."""
         ...
 
     async def get_worker(self, worker: str) -> WorkerRow | None:

@@ -7,15 +7,17 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from rota.core.jobs import Attempt, Failure, Job, Lease, Progress, Proof, WorkerHello
+from rota.core.jobs import Array, Attempt, Failure, HandlerSpec, Job, Kind, Lease, Progress, Proof, RunOptions, WorkerHello
 from rota.core.retry import Backoff
 from rota.core.states import Outcome, Reason, State
+from rota.core.templates import render
 
 encode = msgspec.json.Encoder().encode
 _failure = msgspec.json.Decoder(Failure).decode
 _proof = msgspec.json.Decoder(Proof).decode
 _progress = msgspec.json.Decoder(Progress).decode
 _backoff = msgspec.json.Decoder(Backoff).decode
+_options = msgspec.json.Decoder(RunOptions).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 _hello = msgspec.json.Decoder(WorkerHello).decode
 STATES = {state.value: state for state in State}
@@ -34,21 +36,23 @@ class Query(Struct, frozen=True, kw_only=True):
     labels: list[tuple[str, str]] = []
     from_id: str | None = None
     below_id: str | None = None
+    api: str | None = None
     cursor: str | None = None
     limit: int = 100
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
-    """A claimed job: the lease for its worker, and since when it could have run."""
+    """A claimed job: the lease for its worker, its budget (unless the job has one), and since when it could have run."""
 
     lease: Lease
     queue: str
     lane: str
     ready_at: int
+    max_failures: int = 1
 
 
 class RunningRow(Struct, frozen=True):
-    """An attempt that a worker holds."""
+    """An attempt that a worker holds. Of a `shard`, `halt` is its array's rule, and `halted` says that it has come true."""
 
     job: str
     attempt: int
@@ -56,6 +60,9 @@ class RunningRow(Struct, frozen=True):
     abort_requested_at: int | None
     deadline_at: int | None
     grace_s: float
+    shard: int = 0
+    halt: str | None = None
+    halted: str | None = None
 
 
 class Overdue(Struct, frozen=True):
@@ -66,6 +73,7 @@ class Overdue(Struct, frozen=True):
     worker: str
     deadline_at: int
     grace_s: float
+    kind: Kind
 
 
 class Wakeups(Struct, frozen=True):
@@ -155,7 +163,9 @@ def job_of(row: tuple[Any, ...], after: list[str]) -> Job:
         deadline_at=row[25], progress=_progress(row[26]) if row[26] else None,
         result=Raw(row[27]) if row[27] is not None else None, error=_failure(row[28]) if row[28] else None,
         reason=Reason(row[29]) if row[29] else None, abort_requested_at=row[30],
-        confirmed=None if row[31] is None else bool(row[31]), hook=row[32], retry_of=row[33],
+        confirmed=None if row[31] is None else bool(row[31]), hook=row[32], retry_of=row[33], image=row[34],
+        options=_options(row[35]) if row[35] else None, api=row[36], array=row[37] and Array(inputs=row[37]),
+        open=bool(row[38]),
     )  # fmt: skip
 
 
@@ -166,15 +176,48 @@ def locked_job_of(row: tuple[Any, ...]) -> Job:
         waiting_for=row[7], run_at=row[8], submitted_at=row[9], started_at=row[10], attempt=row[11], failures=row[12],
         crashes=row[13], max_failures=row[14], timeout_s=row[15], grace_s=row[16],
         backoff=_backoff(row[17]) if row[17] else None, worker=row[18], deadline_at=row[19],
-        error=_failure(row[20]) if row[20] else None, abort_requested_at=row[21], hook=row[22],
+        error=_failure(row[20]) if row[20] else None, abort_requested_at=row[21], hook=row[22], api=row[23],
+        array=row[24] and Array(inputs=row[24]), open=bool(row[25]),
     )  # fmt: skip
+
+
+def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claimed:
+    """Build what a worker gets of a job, as its next attempt, from `offer_job`'s columns and the handler's own defaults."""
+    (
+        attempt,
+        kind,
+        handler,
+        script,
+        data,
+        args,
+        variables,
+        owner,
+        timeout,
+        grace,
+        hook,
+        queue,
+        lane,
+        ready,
+        image,
+        options,
+    ) = row
+    if timeout is None and spec is not None:
+        timeout = spec.timeout
+    if kind == "script":
+        script = render(script, _texts(variables) if variables else {})
+    lease = Lease(
+        job=job, attempt=attempt + 1, kind=kind, handler=handler, script=script, data=Raw(data), args=Raw(args), owner=owner,
+        timeout_s=timeout, grace_s=grace, hook=hook, image=image, options=_options(options) if options else None,
+    )  # fmt: skip
+    retries = 0 if spec is None else spec.retries
+    return Claimed(lease=lease, queue=queue, lane=lane, ready_at=ready, max_failures=retries + 1)
 
 
 def attempt_of(row: tuple[Any, ...]) -> Attempt:
     """Build an attempt from `attempts_of`'s columns."""
     return Attempt(
         attempt=row[0], worker=row[1], started_at=row[2], finished_at=row[3], outcome=Outcome(row[4]), exit_code=row[5],
-        error=_failure(row[6]) if row[6] else None, proof=_proof(row[7]) if row[7] else None,
+        error=_failure(row[6]) if row[6] else None, proof=_proof(row[7]) if row[7] else None, first=row[8], inputs=row[9],
     )  # fmt: skip
 
 

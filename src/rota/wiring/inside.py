@@ -13,9 +13,10 @@ import msgspec
 from rota.client.submission import Options, body_of, encode
 from rota.core.errors import Invalid
 from rota.core.ids import Ids
-from rota.core.jobs import Submission
+from rota.core.jobs import NO_INPUTS, Submission
 from rota.service import admission
 from rota.service.changes import insert_jobs
+from rota.service.inputs import upload_in
 from rota.service.signals import Effects
 from rota.store import statements
 from rota.store.sqlite.runner import drive
@@ -42,7 +43,8 @@ def submit_in(connection: sqlite3.Connection, handler: str, data: Any = None, **
     cursor.row_factory = None  # the caller's own rows may be anything
 
     async def write(tx: SqliteTx) -> str:
-        (job,) = await admission.admit(tx, [submission], _IDS, zone, bulk=False)
+        uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
+        (job,) = await admission.admit(tx, [submission], _IDS, zone, bulk=False, uploads=uploads)
         await insert_jobs(tx, [job], Effects())
         tx.flush_counts()
         return job.id

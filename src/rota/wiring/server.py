@@ -17,6 +17,7 @@ from rota.service.service import Service
 from rota.settings import Settings
 from rota.wiring.fleet import Fleet
 from rota.wiring.stores import open_store, socket_path
+from rota.worker import proctree
 
 LOG = log.get("server")
 _MORE_THAN_DRAIN_S = 8.0  # beyond the drain, a worker's jobs have their grace before they are given back
@@ -27,6 +28,7 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
 
     Raises Invalid, StoreInUse, StoreTooNew, Unavailable, OSError (the port is taken), WorkerFailed.
     """
+    proctree.set_readable(False)  # our environment, with its secrets, is none of a job's business
     store = open_store(settings.store)
     socket = socket_path(store)
     async with AsyncExitStack() as stack:
@@ -39,13 +41,20 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             store,
             sender=sender,
             lease_s=settings.lease_s,
+            pull_lease_s=settings.pull_lease_s,
             retention_s=settings.retention_s,
             hook_secret=settings.hook_secret,
             zone=settings.timezone or datetime.now(UTC).astimezone().tzinfo or UTC,
             observer=metrics,
             failed=lambda step, error: LOG.warning("upkeep_failed", step=step, error=error),
         )
-        app = create_app(service, metrics=metrics, own_workers=settings.workers, allowed_hosts=settings.allowed_hosts)
+        app = create_app(
+            service,
+            metrics=metrics,
+            own_workers=settings.workers,
+            apis=settings.apis,
+            allowed_hosts=settings.allowed_hosts,
+        )
         http = HttpServer(service, app, host=settings.host, port=settings.port, socket_path=socket)
         await service.start()
         stack.push_async_callback(service.stop)

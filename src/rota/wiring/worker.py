@@ -10,13 +10,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from rota import log
 from rota.client.work_queue import HttpWorkQueue
 from rota.core.jobs import HookCall, LogChunk, ProgressNote, WorkerHello
 from rota.settings import Settings
+from rota.worker import engine, proctree
+from rota.worker.executor import Executor
+from rota.worker.images import ImageRunner
 from rota.worker.pool import Pool
-from rota.worker.supervisor import Supervisor
+from rota.worker.routing import ByKind
+from rota.worker.supervisor import Supervisor, monotonic
 
 ASYNC_SLOTS = 250
+_log = log.get("worker")
 
 
 async def run_worker(
@@ -29,11 +35,13 @@ async def run_worker(
     lock_fd: int | None = None,
     reload: bool = False,
 ) -> None:
-    """Run one worker until SIGTERM or SIGINT has drained it. Raises rota.worker.pool.AppError when handlers do not import.
+    """Run one worker until SIGTERM or SIGINT has drained it. Raises rota.worker.pool.AppError when handlers do not import,
+    and rota.worker.identity.BadUser when jobs cannot run as the user that is set.
 
     With `settings.slots` the worker runs at most that many jobs at once; without, one a core in processes, and 250 async
     ones beside them.
     """
+    proctree.set_readable(False)  # our environment, with its token, is none of a job's business
     loop = asyncio.get_running_loop()
     if lifeline_fd is not None:  # the server is gone: so are we, and the keeper ends all that we run
         loop.add_reader(lifeline_fd, os._exit, 1)
@@ -51,14 +59,20 @@ async def run_worker(
         scripts=True,
         on_output=output,
         keep_fds=() if lock_fd is None else (lock_fd,),
+        run_as=settings.run_as,
     )
+    place = await asyncio.to_thread(engine.find, settings.engine, os.environ)
+    if place is None and settings.engine not in (None, "none"):
+        _log.warning("engine_missing", engine=settings.engine)
+    executor: Executor = pool if place is None else ByKind(pool, ImageRunner(place, pool, output, monotonic))
     queue = HttpWorkQueue(server, token=settings.token)
     try:
-        handlers = await pool.start()
+        handlers = await executor.start()
         hello = WorkerHello(
             name=name or f"{socket.gethostname()}-{os.getpid()}",
             handlers=handlers,
             scripts=True,
+            images=place is not None,
             queues=list(queues),
             slots=slots,
             async_slots=settings.slots or ASYNC_SLOTS,
@@ -67,7 +81,7 @@ async def run_worker(
             host=socket.gethostname(),
             owned=lifeline_fd is not None,
         )
-        supervisor = Supervisor(queue, pool, hello, drain_s=settings.drain_s)
+        supervisor = Supervisor(queue, executor, hello, drain_s=settings.drain_s)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, supervisor)
         watcher = asyncio.create_task(_watch_files(supervisor)) if reload else None
@@ -77,7 +91,7 @@ async def run_worker(
             if watcher is not None:
                 watcher.cancel()
     finally:
-        await pool.close()
+        await executor.close()
         await queue.aclose()
 
 

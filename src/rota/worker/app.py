@@ -65,17 +65,21 @@ class Context:
     """What a handler knows of its attempt, and how it speaks. Given to a handler with a parameter named `ctx`.
 
     `deadline` is when the attempt times out, by this machine's clock (aware, UTC), or None. `aborting` becomes True
-    when the attempt is being stopped; a handler that does not like exceptions may look at it.
+    when the attempt is being stopped; a handler that does not like exceptions may look at it. `index` is the number of
+    its input, from 0; None unless the job is an array.
     """
 
-    __slots__ = ("_sink", "aborting", "attempt", "deadline", "job_id", "owner")
+    __slots__ = ("_sink", "aborting", "attempt", "deadline", "index", "job_id", "owner")
 
-    def __init__(self, job_id: str, attempt: int, owner: str, deadline: datetime | None, sink: Sink) -> None:
+    def __init__(
+        self, job_id: str, attempt: int, owner: str, deadline: datetime | None, sink: Sink, *, index: int | None = None
+    ) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.owner = owner
         self.deadline = deadline
         self.aborting = False
+        self.index = index
         self._sink = sink
 
     def progress(self, fraction: float | None, message: str = "") -> None:

@@ -23,11 +23,13 @@ def close_all_but(kept: list[int]) -> None:
 def become_child(keeper: int, fds: list[int]) -> None:
     """Make this freshly forked process a child of the keeper's: own session, own descendants, own standard streams.
 
-    `fds` are the channel and the pipes for stdout and stderr; the channel stays where it is, above 2.
+    `fds` are the channel and the pipes for stdout and stderr; the channel stays where it is, above 2. Other processes of
+    its user may read it, as they may any program of theirs: also what its own handlers ask /proc about themselves needs it.
     """
     os.setsid()  # waits until the kernel is done with the old parent, whose end must not be taken for the keeper's
     proctree.die_with(keeper)
     proctree.become_subreaper()
+    proctree.set_readable(True)
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("500")  # when memory runs out, a job goes before what guards it
     signal.set_wakeup_fd(-1)

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
+from rota.core import inputs
 from rota.core.jobs import Failure
 from rota.core.states import Outcome
-from rota.worker.app import Aborted, Context, Handler, Refuse, Retry, Snooze
-from rota.worker.frames import Done
+from rota.worker.app import Aborted, Context, Handler, Refuse, Retry, Sink, Snooze
+from rota.worker.frames import Done, Start
 
 MAX_RESULT = 1 << 20  # bytes of JSON
 MAX_MESSAGE = 8 << 10  # characters
@@ -19,22 +20,21 @@ MAX_TRACEBACK = 32 << 10
 
 _OURS = __name__.rpartition(".")[0]
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
-def arguments(handler: Handler, context: Context, data: bytes, args: bytes) -> tuple[list[Any], dict[str, Any]]:
-    """Return what a handler is called with: `args` first, then `data` (an object: as keywords; null: nothing)."""
-    positional: list[Any] = [] if args == b"[]" else _decode(args)
-    keywords: dict[str, Any] = {}
-    if data != b"null":
-        value = _decode(data)
-        if isinstance(value, dict):
-            keywords = value
-        elif value is not None:
-            positional.append(value)
+def arguments(
+    handler: Handler, context: Context, data: bytes, args: bytes, item: bytes | None = None
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a handler is called with: `core.inputs` says what, and it may want its context."""
+    positional, keywords = inputs.arguments(data, args, item)
     if handler.wants_ctx:
         keywords["ctx"] = context
     return positional, keywords
+
+
+def context(start: Start, sink: Sink) -> Context:
+    """Return the context of an attempt that starts now."""
+    return Context(start.job, start.attempt, start.owner, deadline_of(start.timeout_s), sink, index=start.index)
 
 
 def deadline_of(timeout_s: float | None, now: datetime | None = None) -> datetime | None:

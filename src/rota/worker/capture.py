@@ -1,4 +1,7 @@
-"""An attempt's output, cut into chunks: what a stream has is sent every 50 ms or 16 KiB, up to 1 MiB of it."""
+"""An attempt's output, up to 1 MiB of each stream unless it has a limit of its own.
+
+It is cut into chunks, and what a stream has is sent every 50 ms or 16 KiB; that of an input is kept for its report.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,23 @@ import asyncio
 import codecs
 from collections.abc import Callable
 
-from rota.core.jobs import LogChunk
+from msgspec.structs import replace
+
+from rota.core.jobs import LogChunk, Report
 from rota.worker.frames import Stream
 
 MAX_STREAM = 1 << 20  # bytes of each stream that are kept of an attempt
-MARKER = "\n[rota: output over 1 MiB is dropped]\n"
 _FLUSH_S = 0.05
 _FLUSH_SIZE = 16 << 10
 _TAIL = 2048  # characters of stderr that are looked through for its last line
+
+
+def marker(limit: int = MAX_STREAM) -> str:
+    """Return what stands at the end of a stream that had more than `limit` bytes."""
+    sizes = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+    size = next((f"{limit // unit} {name}" for unit, name in sizes if limit and limit % unit == 0), f"{limit} bytes")
+    return f"\n[rota: output over {size} is dropped]\n"
+
 
 _decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -31,17 +43,23 @@ class _Kept:
 
 
 class Capture:
-    """The output of one attempt; chunks are numbered over all its streams."""
+    """The output of one attempt, told in chunks, which are numbered over all its streams."""
 
-    __slots__ = ("_attempt", "_count", "_job", "_loop", "_streams", "_tell", "_timer")
+    __slots__ = ("_attempt", "_count", "_job", "_limit", "_loop", "_streams", "_tell", "_timer")
 
     def __init__(
-        self, job: str, attempt: int, tell: Callable[[LogChunk], None], loop: asyncio.AbstractEventLoop
+        self,
+        job: str,
+        attempt: int,
+        tell: Callable[[LogChunk], None],
+        loop: asyncio.AbstractEventLoop,
+        limit: int = MAX_STREAM,
     ) -> None:
         self._job = job
         self._attempt = attempt
         self._tell = tell
         self._loop = loop
+        self._limit = limit
         self._count = 0
         self._streams: dict[Stream, _Kept] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -51,13 +69,13 @@ class Capture:
         kept = self._streams.get(stream)
         if kept is None:
             kept = self._streams[stream] = _Kept()
-        if kept.size > MAX_STREAM:
+        if kept.size > self._limit:
             return
-        kept.pending += data[: MAX_STREAM - kept.size]
+        kept.pending += data[: self._limit - kept.size]
         kept.size += len(data)
-        if kept.size > MAX_STREAM:
+        if kept.size > self._limit:
             self._flush(stream, kept, final=True)
-            self._emit(stream, MARKER)
+            self._emit(stream, marker(self._limit))
         elif len(kept.pending) >= _FLUSH_SIZE:
             self._flush(stream, kept)
         elif self._timer is None:
@@ -66,18 +84,18 @@ class Capture:
     def full(self, stream: Stream) -> bool:
         """Say whether a stream has had all that is kept of it."""
         kept = self._streams.get(stream)
-        return kept is not None and kept.size > MAX_STREAM
+        return kept is not None and kept.size > self._limit
 
-    def finish(self) -> None:
-        """Send what is left: the attempt is over."""
+    def finish(self, report: Report) -> Report:
+        """Send what is left, since the attempt is over, and return its report."""
         self._flush_all(final=True)
+        return report
 
     def last_line(self) -> str:
         """Return the last line of stderr that is not empty, once all output is there."""
         self._flush_all()
         kept = self._streams.get("stderr")
-        lines = kept.tail.split("\n") if kept else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return _last_line(kept.tail) if kept else ""
 
     def _flush_all(self, *, final: bool = False) -> None:
         if self._timer is not None:
@@ -96,3 +114,41 @@ class Capture:
     def _emit(self, stream: Stream, text: str) -> None:
         self._tell(LogChunk(job=self._job, attempt=self._attempt, n=self._count, stream=stream, text=text))
         self._count += 1
+
+
+class Collected:
+    """The output of one input: it is not told, but goes into its report. What it logs goes to its stderr."""
+
+    __slots__ = ("_err", "_limit", "_out")
+
+    def __init__(self, limit: int = MAX_STREAM) -> None:
+        self._limit = limit
+        self._out = bytearray()
+        self._err = bytearray()
+
+    def feed(self, stream: Stream, data: bytes) -> None:
+        """Take bytes of a stream; over the limit they are dropped."""
+        kept = self._out if stream == "stdout" else self._err
+        kept += data[: self._limit + 1 - len(kept)]  # one byte over the limit says that there was more
+
+    def full(self, stream: Stream) -> bool:
+        """Say whether a stream has had all that is kept of it."""
+        return len(self._out if stream == "stdout" else self._err) > self._limit
+
+    def finish(self, report: Report) -> Report:
+        """Return the input's report with its output."""
+        if not self._out and not self._err:
+            return report
+        return replace(report, stdout=self._text(self._out), stderr=self._text(self._err))
+
+    def last_line(self) -> str:
+        """Return the last line of stderr that is not empty, once all output is there."""
+        return _last_line(self._err[: self._limit][-4 * _TAIL :].decode("utf-8", "replace")[-_TAIL:])
+
+    def _text(self, kept: bytearray) -> str:
+        text = kept[: self._limit].decode("utf-8", "replace")
+        return text + marker(self._limit) if len(kept) > self._limit else text
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.split("\n")) if line.strip()), "")

@@ -112,11 +112,11 @@ class Child:
         error: BaseException | None = None
         value: object = None
         sink = ChannelSink(start.run, self._send)
-        self._context = Context(start.job, start.attempt, start.owner, calling.deadline_of(start.timeout_s), sink)
+        self._context = calling.context(start, sink)
         try:
             try:
                 handler = self._handlers[start.handler]
-                positional, keywords = calling.arguments(handler, self._context, start.data, start.args)
+                positional, keywords = calling.arguments(handler, self._context, start.data, start.args, start.item)
                 self._phase = _Phase.RUNNING
                 if self._told_to_end:  # before there was anything to interrupt
                     raise Aborted

@@ -106,7 +106,7 @@ class AsyncChild:
 
     def _begin(self, start: Start) -> None:
         sink = ChannelSink(start.run, self._send)
-        context = Context(start.job, start.attempt, start.owner, calling.deadline_of(start.timeout_s), sink)
+        context = calling.context(start, sink)
         attempt = self._attempts[start.run] = _Attempt(start, context)
         attempt.task = self._loop.create_task(self._run(attempt))
 
@@ -115,7 +115,7 @@ class AsyncChild:
         start = attempt.start
         try:
             handler = self._handlers[start.handler]
-            positional, keywords = calling.arguments(handler, attempt.context, start.data, start.args)
+            positional, keywords = calling.arguments(handler, attempt.context, start.data, start.args, start.item)
             done = calling.succeeded(start.run, await handler.function(*positional, **keywords))
         except asyncio.CancelledError as cancelled:
             done = (

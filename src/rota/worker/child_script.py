@@ -1,13 +1,16 @@
-"""A child that runs scripts under bash, one at a time. Forked from the keeper: no user code, standard library only.
+"""A child that runs scripts under bash, and commands under sh, one at a time.
 
-Each script has a clean environment and a working folder of its own, which is gone afterwards; when this process is
-killed, the keeper removes it.
+Forked from the keeper: no user code, standard library only.
+
+Each has a clean environment and a working folder of its own, which is gone afterwards; when this process is killed, the
+keeper removes it. The inputs of an array come by the thousand: what an input has left as it was is used for the next one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import time
@@ -16,12 +19,14 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
+from rota.worker import identity
 from rota.worker.framing import Splitter, frame
 
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PIPE = 1 << 16  # bytes that a pipe holds
 _SCRIPT, _SWEPT, _EXITED = 4, 3, 9  # tags in rota.worker.frames
-_DEFAULT_SIGNALS = [s for s in range(1, 32) if s not in (signal.SIGKILL, signal.SIGSTOP)]
+_DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}  # all: asking for each costs more
 
 
 class _Leave(BaseException):
@@ -29,14 +34,24 @@ class _Leave(BaseException):
 
 
 class ScriptChild:
-    """Runs what the supervisor sends over `channel`, until it closes it; `folder` is this child's alone."""
+    """Runs what the supervisor sends over `channel`, until it closes it; `folder` is this child's alone.
 
-    def __init__(self, channel: socket.socket, folder: str) -> None:
+    With `inherit` scripts have this process's environment and working folder, instead of a clean one and one of their own.
+    """
+
+    def __init__(self, channel: socket.socket, folder: str, *, inherit: bool = False) -> None:
         self._channel = channel
         self._folder = folder
+        self._work = None if inherit else os.path.join(folder, "work")
         self._bash = find_bash()
-        self._environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
-        self._environment.setdefault("PATH", _PATH)
+        self._base = {name: value for name, value in os.environ.items() if inherit or name in _PASSED}
+        self._base.setdefault("PATH", _PATH)
+        self._environment: dict[bytes, bytes] = {}
+        self._environment_of: tuple[str, int, str, dict[str, str]] | None = None
+        self._text = ""
+        self._script_as_made: tuple[int, ...] | None = None
+        self._folder_as_made: tuple[int, ...] | None = None
+        self._is_ready = False
         self._waiting = False
         self._told_to_end = False
 
@@ -75,48 +90,117 @@ class ScriptChild:
         return data
 
     def _attempt(self, fields: list[Any]) -> None:
-        """Run a script; `fields` are those of frames.RunScript."""
-        run, job, attempt, script, data, owner, timeout_s = fields
-        work = os.path.join(self._folder, "work")
-        os.makedirs(work, mode=0o700)
-        text = _write(os.path.join(self._folder, "script"), script)
-        stdin = os.devnull if data is None else _write(os.path.join(self._folder, "data"), data)
-        environment = self._environment | {
-            "TMPDIR": work,
-            "ROTA_JOB_ID": job,
-            "ROTA_ATTEMPT": str(attempt),
-            "ROTA_OWNER": owner,
-        }
-        if timeout_s is not None:
-            environment["ROTA_DEADLINE"] = _rfc3339(time.time() + timeout_s)
-        status = self._run(text, stdin, work, environment)
+        """Run a script or a command; `fields` are those of frames.RunScript."""
+        run, job, attempt, owner, text, command, timeout_s, stdin, index, argument, env, ulimits, cpu = fields
+        used_s = _used_s() if cpu else 0.0
+        status, wrong = 0, None
+        try:
+            self._ready(job, attempt, owner, env)
+            self._set("ROTA_INDEX", None if index is None else str(index))
+            self._set("ROTA_DEADLINE", None if timeout_s is None else _rfc3339(time.time() + timeout_s))
+            if command:
+                arguments = ["sh", "-c", ulimits + text]
+            else:
+                arguments = ["bash", self._written(text), *([] if argument is None else [argument])]
+                if ulimits:
+                    arguments = ["sh", "-c", f'{ulimits}exec "$0" "$@"', self._bash, *arguments[1:]]
+            status = self._run(arguments, stdin)
+        except OSError as error:  # also an argument that is too long for the kernel
+            wrong = f"it could not be started: {error.strerror}"
         left = _any_children()
         if not left:
-            self._clean()
-        self._channel.sendall(frame(json.dumps([_EXITED, run, status, self._told_to_end, left]).encode()))
+            self._tidy(keep=index is not None)
+        used = round(_used_s() - used_s, 6) if cpu else None
+        self._channel.sendall(
+            frame(json.dumps([_EXITED, run, status, self._told_to_end, left, wrong, used]).encode("utf-8"))
+        )
 
-    def _run(self, script: str, stdin: str, work: str, environment: Mapping[str, str]) -> int:
-        os.chdir(work)
+    def _ready(self, job: str, attempt: int, owner: str, env: dict[str, str]) -> None:
+        """Make folder and environment ready; those of the last attempt still are, where nothing has changed."""
+        if self._work is not None and not self._is_ready:
+            os.makedirs(self._work, mode=0o700, exist_ok=True)
+            os.utime(self._work, ns=(0, 0))  # whatever is put into it, or taken out, changes that
+            self._folder_as_made = _state(self._work)
+            os.chdir(self._work)
+            self._is_ready = True
+        what = (job, attempt, owner, env)
+        if what != self._environment_of:
+            self._environment_of = what
+            own = {"ROTA_JOB_ID": job, "ROTA_ATTEMPT": str(attempt), "ROTA_OWNER": owner}
+            if self._work is not None:
+                own["TMPDIR"] = self._work
+            self._environment = {os.fsencode(k): os.fsencode(v) for k, v in {**self._base, **own, **env, **own}.items()}
+
+    def _set(self, name: str, value: str | None) -> None:
+        if value is None:
+            self._environment.pop(name.encode(), None)
+        else:
+            self._environment[name.encode()] = value.encode()
+
+    def _written(self, text: str | None) -> str:
+        """Return the file of the script, written anew unless it is the last one's and nobody has touched it."""
+        path = os.path.join(self._folder, "script")
+        if text is not None:
+            self._text = text
+        if text is not None or self._script_as_made is None or self._script_as_made != _state(path):
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            _write(path, self._text)
+            self._script_as_made = _state(path)
+        return path
+
+    def _run(self, arguments: list[str], stdin: str | None) -> int:
         if self._must_end():
             return signal.SIGTERM
-        pid = os.posix_spawn(
-            self._bash,
-            ["bash", script],
-            environment,
-            file_actions=[(os.POSIX_SPAWN_OPEN, 0, stdin, os.O_RDONLY, 0)],
-            setpgroup=0,  # `kill 0` in a script means the script
-            setsigdef=_DEFAULT_SIGNALS,
-        )
-        os.chdir("/")
-        if self._must_end():  # while bash was being started: the keeper's signal may have missed it
+        if stdin is None:  # it is /dev/null, as this process's is
+            pid = self._spawn(arguments, [])
+        else:
+            source = self._source(stdin.encode("utf-8", "surrogatepass"))
+            try:
+                pid = self._spawn(arguments, [(os.POSIX_SPAWN_DUP2, source, 0)])
+            finally:
+                os.close(source)
+        if self._must_end():  # while it was being started: the keeper's signal may have missed it
             os.kill(pid, signal.SIGTERM)
         while True:
             ended, status = os.waitpid(-1, 0)
             if ended == pid:
                 return status
 
+    def _spawn(self, arguments: list[str], actions: list[tuple[int, int, int]]) -> int:
+        return os.posix_spawn(
+            self._bash if arguments[0] == "bash" else "/bin/sh",
+            arguments,
+            self._environment,
+            file_actions=actions,
+            setpgroup=0,  # `kill 0` in a script means the script
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+
+    def _source(self, data: bytes) -> int:
+        """Return a descriptor from which data can be read: a pipe that holds it all, or a file."""
+        if len(data) <= _PIPE:
+            source, sink = os.pipe()
+            os.write(sink, data)
+            os.close(sink)
+            return source
+        path = os.path.join(self._folder, "data")
+        with open(path, "wb") as file:
+            file.write(data)
+        return os.open(path, os.O_RDONLY)
+
+    def _tidy(self, *, keep: bool) -> None:
+        """Remove what an attempt has left; `keep` what is as it was made, for the next input."""
+        if not keep or (self._work is not None and _state(self._work) != self._folder_as_made):
+            self._clean()
+
     def _clean(self) -> None:
         """Remove what the last script had; where it left nothing behind, without starting a process."""
+        self._is_ready = False
+        self._script_as_made = None
+        if self._work is not None:
+            os.chdir("/")
         try:
             for name in ("script", "data"):
                 with suppress(FileNotFoundError):
@@ -146,6 +230,21 @@ def find_bash() -> str:
     return "/bin/bash"
 
 
+def _state(path: str) -> tuple[int, ...] | None:
+    """Return what changes with a file or folder; None when it is gone."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_size
+
+
+def _used_s() -> float:
+    """Return the processor time of all that this process has started and reaped."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _any_children() -> bool:
     """Reap what is dead and say whether anything below this process is left."""
     try:
@@ -162,11 +261,21 @@ def _write(path: str, text: str) -> str:
     return path
 
 
-def discard(folder: str) -> int:
-    """Start to remove a folder, and what its owner locked in it, and return the pid of the process that does it."""
+def discard(folder: str, user: Mapping[str, Any] | None = None) -> int:
+    """Start to remove a folder, and what its owner locked in it, as that user; return the pid of the process that does it."""
     remove = 'rm -rf -- "$1" 2>&- || { chmod -R u+rwx -- "$1"; rm -rf -- "$1"; }'
-    null = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
-    return os.posix_spawn("/bin/sh", ["sh", "-c", remove, "sh", folder], {"PATH": _PATH}, file_actions=[null])
+    arguments = ["sh", "-c", remove, "sh", folder]
+    if user is None:
+        null = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
+        return os.posix_spawn("/bin/sh", arguments, {"PATH": _PATH}, file_actions=[null])
+    if pid := os.fork():
+        return pid
+    try:  # root does not go where somebody else may have put links
+        identity.become(user)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os.execve("/bin/sh", arguments, {"PATH": _PATH})  # noqa: S606  # our own text
+    finally:
+        os._exit(1)
 
 
 def _rfc3339(at: float) -> str:

@@ -21,7 +21,7 @@ Stream = Literal["stdout", "stderr", "log"]
 
 
 class Start(Struct, array_like=True, tag=1):
-    """Run a handler."""
+    """Run a handler; of an array, on its input `item`, number `index`."""
 
     run: int
     job: str
@@ -31,6 +31,8 @@ class Start(Struct, array_like=True, tag=1):
     args: bytes
     owner: str
     timeout_s: float | None = None
+    index: int | None = None
+    item: bytes | None = None
 
 
 class Cancel(Struct, array_like=True, tag=2):
@@ -44,15 +46,26 @@ class Swept(Struct, array_like=True, tag=3):
 
 
 class RunScript(Struct, array_like=True, tag=4):
-    """Run a script; `data`, when there is any, is its standard input."""
+    """Run a script, or a command under /bin/sh.
+
+    `text` None is that of the child's last script. `stdin` is its standard input, if there is any, and `argument` its
+    first argument; `env` what its environment has besides. `ulimits` are commands for the shell that keep it in its
+    limits; `cpu`: say how much processor time it has used.
+    """
 
     run: int
     job: str
     attempt: int
-    script: str
-    data: str | None
     owner: str
+    text: str | None
+    command: bool = False
     timeout_s: float | None = None
+    stdin: str | None = None
+    index: int | None = None
+    argument: str | None = None
+    env: dict[str, str] = {}
+    ulimits: str = ""
+    cpu: bool = False
 
 
 class Done(Struct, array_like=True, tag=5):
@@ -94,12 +107,17 @@ class Hooked(Struct, array_like=True, tag=8):
 
 
 class Exited(Struct, array_like=True, tag=9):
-    """A script's bash ended; `status` as waitpid gives it."""
+    """A script's bash, or a command's shell, ended; `status` as waitpid gives it, or `wrong` says why it did not begin.
+
+    `cpu_s` is the processor time that it and what it started have used, where that was asked for.
+    """
 
     run: int
     status: int
     aborting: bool = False
     left: bool = False
+    wrong: str | None = None
+    cpu_s: float | None = None
 
 
 class Imported(Struct):

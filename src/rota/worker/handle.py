@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from typing import Literal, Protocol
 
@@ -14,11 +15,14 @@ from rota import log
 from rota.core.jobs import Lease, Report
 from rota.core.states import Outcome
 from rota.worker import frames
-from rota.worker.capture import Capture
-from rota.worker.frames import Done, Exited, Stream
+from rota.worker.capture import Capture, Collected
+from rota.worker.frames import Done, Exited, RunScript, Start, Stream
 from rota.worker.framing import BrokenFrame, Splitter
+from rota.worker.oom import OomWatch
 
 ChildKind = Literal["process", "async", "script"]
+
+Bounds = tuple[int | None, int | None]  # of memory, in bytes, and of processes
 
 _PIECE = 16 << 10
 _GULP = 1 << 18  # where the output is dropped anyway
@@ -27,18 +31,33 @@ _log = log.get("worker.child")
 
 
 class Running:
-    """One attempt on its way through the pool. `stopped_as` is the outcome that whoever stopped it gave."""
+    """One attempt, or one input, on its way through the pool; `order` starts it in a child.
 
-    __slots__ = ("capture", "child", "done", "ended", "lease", "number", "report", "stopped_as", "stopped_at", "timer")
+    `stopped_as` is the outcome that whoever stopped it gave.
+    """
 
-    def __init__(self, lease: Lease, number: int, capture: Capture, report: asyncio.Future[Report]) -> None:
+    __slots__ = (
+        *("capture", "child", "done", "ended", "lease", "number", "order"),
+        *("out_of_memory", "report", "stopped_as", "stopped_at", "timer"),
+    )
+
+    def __init__(
+        self,
+        lease: Lease,
+        number: int,
+        order: Start | RunScript,
+        capture: Capture | Collected,
+        report: asyncio.Future[Report],
+    ) -> None:
         self.lease = lease
         self.number = number
+        self.order = order
         self.capture = capture
         self.report = report
         self.child: ChildHandle | None = None
         self.done: Done | Exited | None = None  # what the child said
         self.ended: asyncio.Event | None = None  # set with `done`, where somebody waits for it
+        self.out_of_memory = False  # the kernel has killed something of it
         self.stopped_as: Outcome | None = None
         self.stopped_at = 0.0  # by the loop's clock
         self.timer: asyncio.TimerHandle | None = None
@@ -47,7 +66,7 @@ class Running:
         """Deliver the report, after all output."""
         if self.timer is not None:
             self.timer.cancel()
-        self.capture.finish()
+        report = self.capture.finish(report)
         if not self.report.done():
             self.report.set_result(report)
 
@@ -83,7 +102,13 @@ class ChildHandle:
         out, self._out = os.pipe()
         err, self._err = os.pipe()
         self._pipes: dict[int, Stream] = {out: "stdout", err: "stderr"}
+        self._watched = False
+        self._ready = select.poll()
         self._splitter = Splitter()
+        self.script: str | None = None  # the last one that it was sent
+        self.bounds: Bounds = (None, None)  # that its control group is to have
+        self.held = (False, False)  # which of them it has
+        self.oom: OomWatch | None = None  # the kernel's kills in its control group
         self._waiting = bytearray()
         self._burst: list[bytes] = []
         self._encode = frames.encode_for_script if kind == "script" else frames.encode
@@ -92,7 +117,8 @@ class ChildHandle:
         loop.add_reader(self._channel, self._read)
         for fd in self._pipes:
             os.set_blocking(fd, False)
-            loop.add_reader(fd, self._read_pipe, fd)
+            self._ready.register(fd, select.POLLIN)
+        self.watch()
 
     def fds(self) -> list[int]:
         """Return the child's ends: channel, stdout, stderr."""
@@ -137,12 +163,31 @@ class ChildHandle:
             self._loop.add_writer(self._channel, self._write)
         self._waiting += data
 
-    def drain(self) -> None:
-        """Read what the child has written until now."""
-        for fd in self._pipes:
+    def watch(self) -> None:
+        """Read output as soon as it comes."""
+        if not self._watched:
+            self._watched = True
+            for fd in self._pipes:
+                self._loop.add_reader(fd, self._read_pipe, fd)
+
+    def look_away(self) -> None:
+        """Leave output in the pipes until it is drained: most inputs are over before anybody could do with their output."""
+        if self._watched:
+            self._watched = False
+            for fd in self._pipes:
+                self._loop.remove_reader(fd)
+
+    def drain(self) -> int:
+        """Read what the child has written until now, and return how much it was at most in one pipe."""
+        most = 0
+        for fd, event in self._ready.poll(0):
             taken = 0
-            while taken < _PIPE and (got := self._take(fd)) > 0:
+            while event & select.POLLIN and taken < _PIPE and (got := self._take(fd)) > 0:
                 taken += got
+                if got < _PIECE:
+                    break
+            most = max(most, taken)
+        return most
 
     def hang_up(self) -> None:
         """Close the channel: a child that waits for work ends."""
@@ -154,8 +199,9 @@ class ChildHandle:
     def close(self) -> None:
         """Close everything; the child is gone, and what it wrote is read."""
         self.hang_up()
+        self.look_away()
         for fd in self._pipes:
-            self._loop.remove_reader(fd)
+            self._ready.unregister(fd)
             os.close(fd)
         self._pipes = {}
 

@@ -7,7 +7,8 @@ server promises no more, because a heartbeat that crosses the claim does not nam
 
 Jobs that last less than the way to the server and back would leave their slots empty most of the time. So as long as
 those for processes end within milliseconds and more of them are ready, a worker claims ahead what it runs in the next
-moment. The first slow job ends that, and what waits behind it goes back to the queue (see `Registration`).
+moment. The first slow job ends that, and what waits behind it goes back to the queue (see `Registration`). A shard lasts
+about a second: while one is held nothing is claimed ahead, and its length says nothing of other jobs.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 
 from rota.core.jobs import AbortOrder, Free, Held, Lease, WorkerHello
-
-Key = tuple[str, int]  # job, attempt
+from rota.worker.queue import Key
+from rota.worker.shards import Shard
 
 _UNSETTLED = 10  # times the capacity: so many reports may wait for the server before no more work is taken
 _MARGIN_S = 2.0
@@ -37,9 +38,12 @@ class Stage(Enum):
 
 
 class Holding:
-    """One attempt that a worker holds. `order` is an abort that came before the attempt was started."""
+    """One attempt that a worker holds. `order` is an abort that came before the attempt was started.
 
-    __slots__ = ("asynchronous", "lease", "order", "since", "stage", "taken_at")
+    `shard` is what runs it, once it was started, where it is a shard of an array.
+    """
+
+    __slots__ = ("asynchronous", "lease", "order", "shard", "since", "stage", "taken_at")
 
     def __init__(self, lease: Lease, *, asynchronous: bool, since: float, taken_at: float) -> None:
         self.lease = lease
@@ -48,6 +52,12 @@ class Holding:
         self.taken_at = taken_at
         self.stage = Stage.WAITING
         self.order: AbortOrder | None = None
+        self.shard: Shard | None = None
+
+    @property
+    def is_shard(self) -> bool:
+        """Say whether it is a part of an array."""
+        return self.lease.first is not None
 
     @property
     def key(self) -> Key:
@@ -60,7 +70,7 @@ class Holdings:
 
     def __init__(self, hello: WorkerHello, lease_s: float) -> None:
         self._async_handlers = {spec.name for spec in hello.handlers if spec.mode == "async"}
-        offers_processes = hello.scripts or len(self._async_handlers) < len(hello.handlers)
+        offers_processes = hello.scripts or hello.images or len(self._async_handlers) < len(hello.handlers)
         self._slots = hello.slots if offers_processes else 0
         self._async_slots = hello.async_slots if self._async_handlers else 0
         self._capacity = self._slots + self._async_slots
@@ -71,6 +81,7 @@ class Holdings:
         self._by_key: dict[Key, Holding] = {}
         self._taken = {False: 0, True: 0}  # waiting, running, lost; by `asynchronous`
         self._in_slots = {False: 0, True: 0}  # running, lost
+        self._shards = 0  # waiting, running, lost
         self._usual_s: float | None = None  # how long a job in a process lasts; None: not known to be short
         self._oldest: float | None = None  # a lower bound of `since` of what is started
 
@@ -90,6 +101,7 @@ class Holdings:
         holding = Holding(lease, asynchronous=asynchronous, since=since, taken_at=now)
         self._by_key[holding.key] = holding
         self._taken[asynchronous] += 1
+        self._shards += holding.is_shard
         return holding
 
     def has_slot(self, holding: Holding) -> bool:
@@ -112,13 +124,14 @@ class Holdings:
         if holding.stage is Stage.FINISHED:
             return
         self._taken[holding.asynchronous] -= 1
+        self._shards -= holding.is_shard
         if holding.stage is not Stage.WAITING:
             self._in_slots[holding.asynchronous] -= 1
         holding.stage = Stage.FINISHED
 
     def lasted(self, holding: Holding, seconds: float) -> None:
         """Learn how long a job was in its slot."""
-        if not holding.asynchronous:
+        if not holding.asynchronous and not holding.is_shard:
             usual_s = seconds if self._usual_s is None else self._usual_s
             self._usual_s = usual_s + _WEIGHT * (seconds - usual_s)
 
@@ -150,7 +163,7 @@ class Holdings:
 
     def ahead(self) -> int:
         """Return how many jobs more than there are slots are run in a moment, if there are so many; mostly none."""
-        if self._usual_s is None or self._usual_s > _SHORT_S:
+        if self._shards or self._usual_s is None or self._usual_s > _SHORT_S:
             return 0
         return int(self._slots * _AHEAD_S / max(self._usual_s, _LEAST_S))
 

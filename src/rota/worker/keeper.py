@@ -11,8 +11,11 @@ Orders from the supervisor (JSON datagrams; descriptors ride along):
     end    {id, grace}                       end a child and all below it
     sweep  {id, ref, mark, grace}            end what is below a child, or only what carries a mark; not the child
     kill_all                                 end all children now
-    lease  {until}                           do the same at that time of CLOCK_BOOTTIME: the worker may be stopped by then
-Answers: started {id, pid} · gone {id, status, proof} · swept {ref, proof, others} · zygote_gone {status}.
+    confine {id, ref, memory, processes}     have a script child in a control group with these limits
+    container {engine, name}                 remove this container when the worker is gone, or its lease over
+    container_gone {name}                    forget it
+    lease  {until}                           end all at that time of CLOCK_BOOTTIME: the worker may be stopped by then
+Answers: started {id, pid} · gone {id, status, proof} · swept {ref, proof, others} · confined {ref, ...} · zygote_gone {status}.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from rota.worker import proctree
+from rota.worker import confine, identity, proctree, reaper
 from rota.worker.birth import PLAIN_SIGNALS, become_child, close_all_but
 from rota.worker.child_script import ScriptChild, discard
+from rota.worker.confine import Base, Groups
 from rota.worker.framing import receive_with_fds
 from rota.worker.ladder import Ladder
 
@@ -40,11 +44,16 @@ _WATCH_S = 0.01
 
 
 class Keeper:
-    """Keeps the children of one worker. `folder` holds the working folders of scripts."""
+    """Keeps the children of one worker. `folder` holds the working folders of scripts; `manner` says how these run."""
 
-    def __init__(self, control: socket.socket, folder: str, alarm: int) -> None:
+    def __init__(
+        self, control: socket.socket, folder: str, manner: dict[str, Any], bases: dict[str, Base], alarm: int
+    ) -> None:
         self._control = control
         self._folder = folder
+        self._manner = manner
+        self._user: dict[str, Any] | None = manner["user"]
+        self._groups = Groups(bases)
         self._alarm = alarm  # reads when SIGCHLD came
         self._pid = os.getpid()
         self._pids: dict[int, int] = {}  # of the children that live, by their ids
@@ -57,6 +66,7 @@ class Keeper:
         self._scripts: set[int] = set()  # children that run scripts
         self._answers: deque[bytes] = deque()
         self._leased_until: float | None = None
+        self._containers: dict[str, str] = {}  # their engines, by their names
         self._poll = select.poll()
         self._poll.register(alarm, select.POLLIN)
         self._poll.register(control, select.POLLIN)
@@ -118,6 +128,12 @@ class Keeper:
                 self._sweep(order, now)
             case "kill_all":
                 self._kill_all(now)
+            case "confine":
+                self._confine(order)
+            case "container":
+                self._containers[order["name"]] = order["engine"]
+            case "container_gone":
+                self._containers.pop(order["name"], None)
             case "lease":
                 self._leased_until = order["until"]
 
@@ -130,6 +146,20 @@ class Keeper:
         if self._leased_until is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._leased_until:
             self._leased_until = None
             self._kill_all(time.monotonic())
+            self._remove_containers()
+
+    def _remove_containers(self) -> None:
+        """Have them removed by a child: an engine may take its time."""
+        if not self._containers:
+            return
+        if pid := os.fork():
+            self._cleaners.add(pid)
+            return
+        try:
+            self._control.close()
+            reaper.remove_all([(engine, name) for name, engine in self._containers.items()])
+        finally:
+            os._exit(0)
 
     def _hear_zygote(self) -> None:
         if self._zygote is None:
@@ -175,7 +205,7 @@ class Keeper:
             self._zygote[1].close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            setup = {**order, "orders": theirs.fileno(), "report": fds[0], "keeper": self._pid}
+            setup = {**order, "user": self._user, "orders": theirs.fileno(), "report": fds[0], "keeper": self._pid}
             os.set_inheritable(theirs.fileno(), True)
             os.set_inheritable(fds[0], True)
             command = [sys.executable, "-m", "rota.worker.zygote", json.dumps(setup)]
@@ -206,11 +236,20 @@ class Keeper:
         try:
             become_child(self._pid, fds)
             close_all_but(fds[:1])
-            ScriptChild(socket.socket(fileno=fds[0]), folder).serve()
+            if self._user is not None:
+                identity.become(self._user)
+                proctree.die_with(self._pid)
+            proctree.set_readable(False)
+            ScriptChild(socket.socket(fileno=fds[0]), folder, inherit=self._manner["inherit"]).serve()
         except BaseException:  # whatever it is: this process must not go back into the keeper's loop
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(1)
+
+    def _confine(self, order: dict[str, Any]) -> None:
+        child = order["id"]
+        held = self._groups.put(child, self._pids.get(child, 0), memory=order["memory"], processes=order["processes"])
+        self._answer("confined", ref=order["ref"], **held)
 
     def _register(self, child: int, pid: int) -> None:
         self._pids[child] = pid
@@ -228,6 +267,7 @@ class Keeper:
         def told(proof: dict[str, Any]) -> None:
             del self._ladders[child]
             self._scripts.discard(child)
+            self._groups.remove(child)
             self._answer("gone", id=child, status=self._status.pop(child, None), proof=proof)
             self._discard(os.path.join(self._folder, str(child)))
 
@@ -285,6 +325,7 @@ class Keeper:
         if self._zygote is not None:
             self._zygote[1].close()
             self._zygote = None
+        self._remove_containers()
         over = False
         ladder = Ladder(self._orphans, 0.0, time.monotonic(), lambda _proof: None)
         while not over:
@@ -293,14 +334,15 @@ class Keeper:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
             time.sleep(0.0005)
-        discard(self._folder)
+        self._groups.close()
+        discard(self._folder, self._user)
         with suppress(ChildProcessError):
             while True:
                 os.waitpid(-1, 0)
 
     def _discard(self, folder: str) -> None:
         if os.path.isdir(folder):
-            self._cleaners.add(discard(folder))
+            self._cleaners.add(discard(folder, self._user))
 
     # --- answers
 
@@ -315,13 +357,16 @@ class Keeper:
 
 
 def main() -> None:
-    """Keep, as the program that the supervisor starts: `keeper FD FOLDER KEEP_FDS...`."""
+    """Keep, as the program that the supervisor starts: `keeper FD FOLDER MANNER KEEP_FDS...`."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    for fd in map(int, sys.argv[3:]):
+    for fd in map(int, sys.argv[4:]):
         os.set_inheritable(fd, False)
     os.setsid()
     proctree.become_subreaper()
+    proctree.set_readable(False)
+    bases = confine.find_bases()
+    confine.sweep(bases)
     alarm, ring = os.pipe()
     os.set_blocking(alarm, False)
     os.set_blocking(ring, False)
@@ -330,7 +375,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the worker decides when all ends
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()
-    Keeper(control, sys.argv[2], alarm).run()
+    Keeper(control, sys.argv[2], json.loads(sys.argv[3]), bases, alarm).run()
 
 
 if __name__ == "__main__":

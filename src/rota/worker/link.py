@@ -18,10 +18,15 @@ _SECRET_PARTS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
 
 
 class KeeperLink:
-    """One life of the keeper. `heard` gets each answer, `lost` is called once when it has died."""
+    """One life of the keeper. `manner` says how jobs run. `heard` gets each answer, `lost` is called once when it has died."""
 
     def __init__(
-        self, folder: str, keep_fds: Sequence[int], heard: Callable[[dict[str, Any]], None], lost: Callable[[], None]
+        self,
+        folder: str,
+        manner: Mapping[str, Any],
+        keep_fds: Sequence[int],
+        heard: Callable[[dict[str, Any]], None],
+        lost: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._heard = heard
@@ -30,7 +35,10 @@ class KeeperLink:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [sys.executable, "-P", "-m", "rota.worker.keeper", str(theirs.fileno()), folder, *map(str, keep_fds)],
+                [
+                    *(sys.executable, "-P", "-m", "rota.worker.keeper"),
+                    *(str(theirs.fileno()), folder, json.dumps(manner), *map(str, keep_fds)),
+                ],
                 pass_fds=(theirs.fileno(), *keep_fds),
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what an import prints is no result of ours

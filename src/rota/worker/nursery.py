@@ -51,18 +51,29 @@ class Nursery:
     """The processes of a worker. One life from `open` to `close`; may be opened again."""
 
     def __init__(
-        self, parent: Parent, apps: Sequence[str], recycle_jobs: int, recycle_bytes: int, keep_fds: Sequence[int]
+        self,
+        parent: Parent,
+        apps: Sequence[str],
+        recycle_jobs: int,
+        recycle_bytes: int,
+        keep_fds: Sequence[int],
+        *,
+        inherit: bool,
+        user: dict[str, Any] | None,
     ) -> None:
         self._parent = parent
         self._apps = list(apps)
         self._limits = {"recycle_jobs": recycle_jobs, "recycle_bytes": recycle_bytes}
         self._keep_fds = tuple(keep_fds)
+        self._manner: dict[str, Any] = {"inherit": inherit, "user": user}
         self._numbers = itertools.count(1)
         self._link: KeeperLink | None = None
         self._closed = True
         self._children: dict[int, ChildHandle] = {}
         self._births: dict[int, asyncio.Future[int]] = {}
         self._sweeps: dict[int, asyncio.Future[Swept]] = {}
+        self._confining: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._containers: dict[str, str] = {}  # that the keeper minds: their engines, by name
         self._recovery: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
 
@@ -72,6 +83,8 @@ class Nursery:
         proctree.become_subreaper()  # should the keeper be killed, what it kept comes to us
         self._loop = asyncio.get_running_loop()
         self._folder = tempfile.mkdtemp(prefix="rota-")
+        if (user := self._manner["user"]) is not None:
+            os.chown(self._folder, user["uid"], user["gid"])
         self._closed = False
         self._has_keeper, self._has_zygote = asyncio.Event(), asyncio.Event()
         self._start_keeper()
@@ -106,6 +119,18 @@ class Nursery:
         if self._link is not None:
             self._link.send("lease", until=at)
 
+    def guard(self, engine: str, name: str) -> None:
+        """Have the keeper remove a container when this process dies, or when it kills all at the end of the lease."""
+        self._containers[name] = engine
+        if self._link is not None:
+            self._link.send("container", engine=engine, name=name)
+
+    def unguard(self, name: str) -> None:
+        """Have the keeper forget a container."""
+        self._containers.pop(name, None)
+        if self._link is not None:
+            self._link.send("container_gone", name=name)
+
     def retire(self, child: ChildHandle) -> None:
         """Let a child that has nothing to do end by itself."""
         child.ending = True
@@ -123,6 +148,19 @@ class Nursery:
         self._sweeps[ref] = swept
         self._link.send("sweep", id=child.number, ref=ref, mark=mark, grace=grace_s)
         return await swept
+
+    async def confine(self, child: ChildHandle, memory: int | None, processes: int | None) -> dict[str, Any]:
+        """Have a script child in a control group with these limits, where that can be (see `confine.Groups.put`).
+
+        Raises Unborn when the keeper dies.
+        """
+        if self._link is None:
+            raise Unborn
+        ref = next(self._numbers)
+        held: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._confining[ref] = held
+        self._link.send("confine", id=child.number, ref=ref, memory=memory, processes=processes)
+        return await held
 
     async def kill_all(self) -> None:
         """Kill all children and all below them; returns when they are gone."""
@@ -151,7 +189,9 @@ class Nursery:
     # --- the keeper
 
     def _start_keeper(self) -> None:
-        self._link = KeeperLink(self._folder, self._keep_fds, self._heard, self._keeper_lost)
+        self._link = KeeperLink(self._folder, self._manner, self._keep_fds, self._heard, self._keeper_lost)
+        for name, engine in self._containers.items():
+            self._link.send("container", engine=engine, name=name)
         self._has_keeper.set()
 
     def _heard(self, answer: dict[str, Any]) -> None:
@@ -165,6 +205,10 @@ class Nursery:
                 if not swept.done():
                     others = [(pid, mark) for pid, mark in answer["others"]]
                     swept.set_result((proof_of(answer["proof"]), others))
+            case "confined":
+                held = self._confining.pop(answer["ref"])
+                if not held.done():
+                    held.set_result(answer)
             case "zygote_gone":
                 self._zygote_lost(answer["status"])
 
@@ -212,10 +256,12 @@ class Nursery:
             if ladder.step(time.monotonic(), time.monotonic):
                 break
             await asyncio.sleep(0.001)
-        for swept in self._sweeps.values():
-            if not swept.done():
-                swept.set_exception(Unborn())
+        unanswered: list[asyncio.Future[Any]] = [*self._sweeps.values(), *self._confining.values()]
+        for asked in unanswered:
+            if not asked.done():
+                asked.set_exception(Unborn())
         self._sweeps.clear()
+        self._confining.clear()
         for child in list(self._children.values()):
             child.why = why
             self._gone(child.number, None, proof_of(proofs[0]))
@@ -241,7 +287,9 @@ class Nursery:
     # --- the zygote
 
     async def _import(self) -> list[HandlerSpec]:
-        """Start a zygote and return what it imported. Raises AppError."""
+        """Start a zygote and return what it imported; without apps nobody needs one. Raises AppError."""
+        if not self._apps:
+            return []
         assert self._link is not None, "there is a keeper"
         ours, theirs = socket.socketpair()
         with ours:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from msgspec import Raw
 
+from rota.core.inputs import BadInput, has_placeholder
 from rota.core.jobs import (
-    Failure,
     HandlerSpec,
     HookCall,
     Lease,
@@ -21,19 +23,23 @@ from rota.core.jobs import (
     Report,
 )
 from rota.core.states import Outcome
-from rota.worker import frames, verdict
-from rota.worker.capture import Capture
-from rota.worker.frames import Cancel, Done, Exited, Hooked, Moved, RunScript, Said, Start, Swept
-from rota.worker.handle import ChildHandle, ChildKind, Running
+from rota.worker import frames, identity, verdict
+from rota.worker.capture import MAX_STREAM, Capture, Collected
+from rota.worker.frames import Cancel, Done, Exited, Hooked, Moved, RunScript, Said, Swept
+from rota.worker.handle import Bounds, ChildHandle, ChildKind, Running
 from rota.worker.nursery import AppError, Nursery, Unborn
 from rota.worker.oom import OomWatch
+from rota.worker.orders import bounds_of, order_of, ulimits_of
 from rota.worker.proctree import mark
+from rota.worker.verdict import limits_of, refusal
 
 __all__ = ["AppError", "Pool"]
 
 _BIRTHS = 3  # how often a child is tried to be started for one attempt
 _BIRTH_S = 30.0
 _LOOK_AGAIN_S = 0.05  # what is unmarked only because it has not yet become its program has by then
+_LOOK_S = 0.01  # how often the output of inputs is looked at while they run
+_MUCH = 32 << 10  # bytes between two looks: half of what a pipe holds
 _NO_PROOF = Proof()
 
 Output = LogChunk | ProgressNote | HookCall
@@ -44,8 +50,10 @@ class Pool:
 
     `slots` bounds how many warm children of a kind are kept, not how many attempts run: whoever calls `run` counts.
     A child is replaced after `recycle_jobs` attempts, or when it has grown by `recycle_bytes`. `keep_fds` stay open
-    until all processes of the pool have ended, whatever ends them. The pool owns its process's children: nothing else
-    may start processes in sessions of their own beside it.
+    until all processes of the pool have ended, whatever ends them. With `inherit` scripts and commands have this process's
+    environment and working folder, instead of a clean one and one of their own; `run_as` is the user as whom all jobs run
+    (raises identity.BadUser). The pool owns its process's children: nothing else may start processes in sessions of their
+    own beside it.
     """
 
     def __init__(
@@ -58,14 +66,19 @@ class Pool:
         recycle_jobs: int = 10_000,
         recycle_bytes: int = 512 << 20,
         keep_fds: Sequence[int] = (),
+        inherit: bool = False,
+        run_as: str | None = None,
     ) -> None:
         self._slots = slots
         self._scripts = scripts
         self._tell = on_output
-        self._nursery = Nursery(self, apps, recycle_jobs, recycle_bytes, keep_fds)
+        user = None if run_as is None else identity.find(run_as)
+        self._nursery = Nursery(self, apps, recycle_jobs, recycle_bytes, keep_fds, inherit=inherit, user=user)
         self._numbers = itertools.count(1)
         self._kinds: dict[str, ChildKind] = {}
         self._running: dict[tuple[str, int], Running] = {}
+        self._places: set[int] = set()  # of commands that run, for `{%}`
+        self._look: asyncio.TimerHandle | None = None
         self._idle: dict[ChildKind, list[ChildHandle]] = {"process": [], "script": []}
         self._async: ChildHandle | None = None
         self._async_birth: asyncio.Task[ChildHandle] | None = None
@@ -86,30 +99,34 @@ class Pool:
     async def run(self, lease: Lease) -> Report:
         """Run one attempt to the proven end of its tree; enforces its timeout. Never raises for what a job does."""
         kind = self._kind(lease)
-        run = Running(
-            lease,
-            next(self._numbers),
-            Capture(lease.job, lease.attempt, self._tell, self._loop),
-            self._loop.create_future(),
-        )
         if kind is None:
-            what = "scripts" if lease.kind == "script" else f"a handler named {lease.handler!r}"
-            error = Failure("UnknownHandler", f"this worker does not offer {what}")
-            return Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.ERRORED, error=error)
+            what = f"a handler named {lease.handler!r}" if lease.kind == "handler" else f"{lease.kind}s"
+            return refusal(lease, "UnknownHandler", f"this worker does not offer {what}")
+        number = next(self._numbers)
+        slot = self._take_place(lease)
+        try:
+            order = order_of(number, lease, slot)
+        except BadInput as wrong:
+            self._places.discard(slot)
+            return refusal(lease, "BadInput", str(wrong))
+        run = Running(lease, number, order, self._capture(lease), self._loop.create_future())
         key = (lease.job, lease.attempt)
         self._running[key] = run
         try:
             child = self._free_child(kind)
+            if child is None:
+                child = await self._newborn(kind, run)
+            if child is not None and (bounds := bounds_of(lease)) != child.bounds:
+                child = await self._bounded(child, run, bounds)
             if child is not None:
                 self._begin(child, run)
-            else:
-                await self._begin_with_new(kind, run)
             return await run.report
         except asyncio.CancelledError:
             self._stop(run, 0.0, Outcome.INTERRUPTED)
             raise
         finally:
             del self._running[key]
+            self._places.discard(slot)
 
     def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:
         """Start to end an attempt; its `run` returns what really happened, else `outcome`. Unknown: no effect."""
@@ -120,6 +137,14 @@ class Pool:
     def leased_until(self, at: float | None) -> None:
         """Have the keeper kill everything at `at` (seconds of CLOCK_BOOTTIME), whatever has become of this process by then."""
         self._nursery.leased_until(at)
+
+    def guard(self, engine: str, name: str) -> None:
+        """Have the keeper remove a container, on the engine at that socket, when this process cannot."""
+        self._nursery.guard(engine, name)
+
+    def unguard(self, name: str) -> None:
+        """Have the keeper forget a container that is gone."""
+        self._nursery.unguard(name)
 
     async def kill_all(self) -> None:
         """End everything that runs now, without grace; returns when it is gone. All `run` return reports of loss."""
@@ -140,9 +165,25 @@ class Pool:
     # --- to a child
 
     def _kind(self, lease: Lease) -> ChildKind | None:
-        if lease.kind == "script":
-            return "script" if self._scripts else None
-        return self._kinds.get(lease.handler or "")
+        if lease.kind == "handler":
+            return self._kinds.get(lease.handler or "")
+        return "script" if self._scripts and lease.kind in ("script", "command") else None
+
+    def _take_place(self, lease: Lease) -> int:
+        """Return the lowest number from 1 that no running command has, for one that asks; else 0."""
+        if lease.kind != "command" or not has_placeholder(lease.script or "", "{%}"):
+            return 0
+        place = next(n for n in itertools.count(1) if n not in self._places)
+        self._places.add(place)
+        return place
+
+    def _capture(self, lease: Lease) -> Capture | Collected:
+        limit = limits_of(lease).output
+        if limit is None:
+            limit = MAX_STREAM
+        if lease.index is not None:
+            return Collected(limit)
+        return Capture(lease.job, lease.attempt, self._tell, self._loop, limit)
 
     def _free_child(self, kind: ChildKind) -> ChildHandle | None:
         if kind == "async":
@@ -154,20 +195,40 @@ class Pool:
                 return child
         return None
 
-    async def _begin_with_new(self, kind: ChildKind, run: Running) -> None:
+    async def _newborn(self, kind: ChildKind, run: Running) -> ChildHandle | None:
+        """Return a new child for an attempt; None when it is over already."""
         birth = self._do(self._new_async() if kind == "async" else self._new(kind))
         await asyncio.wait([birth, run.report], return_when=asyncio.FIRST_COMPLETED)
         if run.report.done():  # stopped meanwhile
             birth.add_done_callback(self._release_born)
-            return
+            return None
+        with suppress(Unborn, TimeoutError):
+            child: ChildHandle = birth.result()
+            if not child.ending:
+                return child
+        run.finish(verdict.report_lost(run, "no process could be started for it", None, charged=False))
+        return None
+
+    async def _bounded(self, child: ChildHandle, run: Running, bounds: Bounds) -> ChildHandle | None:
+        """Return a script child with an attempt's limits; None when the attempt is over already."""
         try:
-            child = birth.result()
-        except (Unborn, TimeoutError):
-            child = None
-        if child is not None and not child.ending:
-            self._begin(child, run)
+            held = await self._nursery.confine(child, *bounds)
+        except asyncio.CancelledError:
+            self._nursery.retire(child)
+            raise
+        except Unborn:
+            child.ending = True
         else:
-            run.finish(verdict.report_lost(run, "no process could be started for it", None, charged=False))
+            child.bounds = bounds
+            child.held = (held["memory"], held["processes"])
+            child.oom = None if held["kills"] is None else OomWatch([Path(held["kills"])])
+        if run.report.done():
+            self._release(child, worn=False)
+        elif child.ending:
+            run.finish(verdict.report_lost(run, "its process ended before it began", None, charged=False))
+        else:
+            return child
+        return None
 
     async def _new(self, kind: ChildKind) -> ChildHandle:
         async with asyncio.timeout(_BIRTH_S):
@@ -200,25 +261,35 @@ class Pool:
         child.runs[run.number] = run
         if lease.timeout_s is not None:
             run.timer = self._loop.call_later(lease.timeout_s, self._stop, run, lease.grace_s, Outcome.TIMED_OUT)
-        if child.kind == "script":
-            data = bytes(lease.data).decode()
-            text = None if data == "null" else data
-            child.send(
-                RunScript(run.number, lease.job, lease.attempt, lease.script or "", text, lease.owner, lease.timeout_s)
-            )
+        if isinstance(run.order, RunScript):
+            self._prepare(child, run.order, lease)
+        if lease.index is None or child.kind == "async":
+            child.watch()
         else:
-            child.send(
-                Start(
-                    run.number,
-                    lease.job,
-                    lease.attempt,
-                    lease.handler or "",
-                    bytes(lease.data),
-                    bytes(lease.args),
-                    lease.owner,
-                    lease.timeout_s,
-                )
-            )
+            child.look_away()
+            if self._look is None:
+                self._look = self._loop.call_later(_LOOK_S, self._look_at_inputs)
+        child.send(run.order)
+
+    def _prepare(self, child: ChildHandle, order: RunScript, lease: Lease) -> None:
+        if not order.command and order.text == child.script:
+            order.text = None  # it has it
+        elif not order.command:
+            child.script = order.text
+        if lease.options is not None:
+            memory_held, processes_held = child.held
+            order.ulimits = ulimits_of(lease, memory_held=memory_held, processes_held=processes_held)
+        if child.oom is not None:
+            child.oom.struck()  # what came before is not this one's
+
+    def _look_at_inputs(self) -> None:
+        """Read what inputs have written that take longer, and watch those that write much."""
+        self._look = None
+        for run in self._running.values():
+            if run.lease.index is not None and run.child is not None and run.child.kind != "async":
+                if run.child.drain() >= _MUCH:
+                    run.child.watch()
+                self._look = self._look or self._loop.call_later(_LOOK_S, self._look_at_inputs)
 
     # --- what children say
 
@@ -233,10 +304,11 @@ class Pool:
                     self._ended(child, run, message)
             case Said(stream=stream, text=text):
                 run.capture.feed(stream, text)
-            case Moved(fraction=fraction, message=text):
+            case Moved(fraction=fraction, message=text) if run.lease.index is None:
                 progress = Progress(fraction=fraction, message=text)
                 self._tell(ProgressNote(job=run.lease.job, attempt=run.lease.attempt, progress=progress))
             case Hooked(n=n, data=data):
+                n += (run.lease.index or 0) << 20  # in an array each input counts from 0
                 self._tell(HookCall(job=run.lease.job, attempt=run.lease.attempt, n=n, data=Raw(data)))
 
     def hung_up(self, child: ChildHandle) -> None:
@@ -249,7 +321,8 @@ class Pool:
         if self._async is child:
             self._async = None
         killed = status is not None and status & 0x7F == 9
-        struck = killed and bool(child.runs) and not child.killed and not child.stopped and self._oom.struck()
+        oom = child.oom or self._oom
+        struck = killed and bool(child.runs) and not child.killed and not child.stopped and oom.struck()
         for run in list(child.runs.values()):
             run.finish(self._last_word(child, run, status, proof, struck=struck))
             if run.ended is not None:
@@ -275,6 +348,9 @@ class Pool:
         run.done = message
         if run.ended is not None:
             run.ended.set()
+        run.out_of_memory = (
+            child.oom is not None and isinstance(message, Exited) and message.status != 0 and child.oom.struck()
+        )
         if child.ending or run.stopped_as is not None:
             return  # the ladder is at work, and its end is the attempt's
         if message.aborting:  # a SIGTERM that was not ours: the child runs nothing else

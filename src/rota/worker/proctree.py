@@ -18,6 +18,7 @@ from contextlib import suppress
 
 _MOST_WALKS = 10
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -25,6 +26,11 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 def become_subreaper() -> None:
     """Make this process the parent of all its descendants whose own parents die."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def set_readable(readable: bool) -> None:
+    """Let other processes of this one's user read its environment and memory, and trace it, or forbid it; root always may."""
+    _prctl(_PR_SET_DUMPABLE, int(readable), 0, 0, 0)
 
 
 def die_with(parent: int) -> None:

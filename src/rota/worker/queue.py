@@ -14,6 +14,7 @@ from rota.core.jobs import (
     Free,
     Held,
     HookCall,
+    InputReport,
     Lease,
     LogChunk,
     Orders,
@@ -23,6 +24,8 @@ from rota.core.jobs import (
     Welcome,
     WorkerHello,
 )
+
+Key = tuple[str, int]  # job, attempt: the name of a lease
 
 
 class WorkQueue(Protocol):
@@ -55,9 +58,17 @@ class WorkQueue(Protocol):
         ...
 
     async def tell(
-        self, worker: str, logs: list[LogChunk], progress: list[ProgressNote], hooks: list[HookCall]
+        self,
+        worker: str,
+        logs: list[LogChunk],
+        progress: list[ProgressNote],
+        hooks: list[HookCall],
+        results: list[InputReport],
     ) -> None:
-        """Store output, progress and calls of hooks of attempts that this worker holds; others are dropped."""
+        """Store output, progress, calls of hooks and ends of inputs of attempts that this worker holds; others are dropped.
+
+        What is told twice counts once. An input of a shard whose end was not told before the shard's report runs again.
+        """
         ...
 
     async def leave(self, worker: str) -> None:

@@ -24,11 +24,12 @@ from rota.core.jobs import AbortOrder, Free, Held, Lease, Orders, Proof, Report,
 from rota.core.states import Outcome
 from rota.worker.contact import Contact
 from rota.worker.executor import Executor
-from rota.worker.holdings import Holding, Holdings, Key, Stage
+from rota.worker.holdings import Holding, Holdings, Stage
 from rota.worker.loops import Over, cancel, repeat, wait_for
 from rota.worker.output import Output
-from rota.worker.queue import WorkQueue
+from rota.worker.queue import Key, WorkQueue
 from rota.worker.reporting import Reports
+from rota.worker.shards import Shard
 
 T = TypeVar("T")
 
@@ -133,6 +134,8 @@ class Registration:
         for holding in self._held:
             if holding.stage is Stage.WAITING:
                 self._give_back(holding)
+            elif holding.shard is not None:  # it could go on for long; the rest is others' to run, now
+                holding.shard.end(Outcome.INTERRUPTED)
         if patience_s is not None:
             self._interrupters.append(asyncio.create_task(self._interrupt_after(patience_s)))
         self._end_if_drained()
@@ -160,6 +163,7 @@ class Registration:
             for lease in leases:
                 self._accept(lease, promised_since)
             self._start_waiting()
+            self._give_back_stuck()
         finally:
             self._more = False
             self._asked.remove(free)
@@ -215,18 +219,25 @@ class Registration:
                 self._look_now.set()
 
     def _give_back_stuck(self) -> None:
-        """Return what was claimed ahead and waits behind slower jobs than were expected: others may run it now."""
+        """Return what was claimed ahead and waits behind slower jobs than were expected, shards at once: others may run it."""
         latest = self._clock() - _STUCK_S
-        stuck = [
-            h for line in self._waiting.values() for h in line if h.stage is Stage.WAITING and h.taken_at <= latest
-        ]
-        for holding in stuck:
-            if not self._held.has_slot(holding):
+        waiting = [h for line in self._waiting.values() for h in line if h.stage is Stage.WAITING]
+        for holding in waiting:
+            if (holding.is_shard or holding.taken_at <= latest) and not self._held.has_slot(holding):
                 self._held.misjudged()
                 self._give_back(holding)
 
     def _start(self, holding: Holding) -> None:
         self._held.started(holding)
+        if holding.is_shard:
+            holding.shard = Shard(
+                holding.lease,
+                self._executor,
+                self.output,
+                clock=self._clock,
+                ours=lambda now: self._is_ours(holding, now),
+                on_survivors=self._survived,
+            )
         task = asyncio.create_task(self._run(holding))
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
@@ -244,7 +255,7 @@ class Registration:
             return
         began_at = self._clock()
         try:
-            report = await self._executor.run(lease)
+            report = await (self._executor.run(lease) if holding.shard is None else holding.shard.run())
         except Exception:
             _log.exception("pool_failed")
             self._finish(End.BROKEN)
@@ -253,9 +264,8 @@ class Registration:
         self._ended(holding, report)
 
     def _ended(self, holding: Holding, report: Report) -> None:
-        if report.proof is not None and report.proof.survivors:
-            _log.error("survivors", job=report.job, attempt=report.attempt, pids=report.proof.survivors)
-            self.drain(None)
+        if holding.shard is None and report.proof is not None and report.proof.survivors:
+            self._survived(report)
         if holding.stage is Stage.LOST or (self._end.done() and self._end.result() is not End.FENCED):
             self._forget(holding.key)
             return
@@ -267,6 +277,12 @@ class Registration:
             self.output.urge()
         else:
             self._reported.set()
+
+    def _survived(self, report: Report) -> None:
+        """Take no more jobs: processes have outlived SIGKILL, and nobody knows what they still do."""
+        assert report.proof is not None
+        _log.error("survivors", job=report.job, attempt=report.attempt, pids=report.proof.survivors)
+        self.drain(None)
 
     def _give_back(self, holding: Holding) -> None:
         """Return an attempt to the queue that no process has seen."""
@@ -312,11 +328,13 @@ class Registration:
         orders = await self._ask(lambda: self._queue.watch(self.id, POLL_S), POLL_S + ANSWER_S)
         self._check_clock()
         self._obey(orders)
-        return bool(orders.abort or orders.lost) or self._clock() - sent_at >= POLL_S / 2
+        return bool(orders.abort or orders.halt or orders.lost) or self._clock() - sent_at >= POLL_S / 2
 
     def _obey(self, orders: Orders) -> None:
         for order in orders.abort:
             self._abort(order)
+        for halted in orders.halt:
+            self._halt(halted)
         for lost in orders.lost:
             self._lose(lost)
         if orders.drain and not self._draining:
@@ -336,7 +354,19 @@ class Registration:
         holding.order = order
         if holding.stage is Stage.WAITING:
             self._start(holding)
+        if holding.shard is not None:
+            holding.shard.end(_outcome_of(order))
         self._executor.stop(order.job, order.attempt, order.grace_s, _outcome_of(order))
+
+    def _halt(self, halted: Held) -> None:
+        """Let a shard end with the input that runs."""
+        holding = self._held.get((halted.job, halted.attempt))
+        if holding is None:
+            return
+        if holding.stage is Stage.WAITING:
+            self._give_back(holding)
+        elif holding.shard is not None:
+            holding.shard.end(Outcome.INTERRUPTED)
 
     def _lose(self, lost: Held) -> None:
         key = (lost.job, lost.attempt)
@@ -346,6 +376,8 @@ class Registration:
         if holding.stage is Stage.RUNNING:
             _log.warning("lease_lost", job=lost.job, attempt=lost.attempt)
             self._held.lost(holding)  # its slot is taken until its tree has ended
+            if holding.shard is not None:
+                holding.shard.end(Outcome.LOST)
             self._executor.stop(lost.job, lost.attempt, 0.0, Outcome.LOST)
         else:
             self._forget(key)
@@ -359,12 +391,16 @@ class Registration:
             await wait_for(self.output.changed, pause_s)
         batch = self.output.batch()
         try:
-            await self._ask(lambda: self._queue.tell(self.id, batch.logs, batch.progress, batch.hooks), ANSWER_S)
+            await self._ask(
+                lambda: self._queue.tell(self.id, batch.logs, batch.progress, batch.hooks, batch.results), ANSWER_S
+            )
         except NotFound:
             raise
         except RotaError as refusal:
-            _log.error("output_refused", attempts=len(batch.keys()), error=str(refusal))
-        self.output.told()
+            if dropped := self.output.refused(str(refusal)):
+                _log.error("output_refused", attempts=len(dropped), error=str(refusal))
+        else:
+            self.output.told()
         self._reported.set()
         return True
 
@@ -419,6 +455,13 @@ class Registration:
         if self._end.done():
             raise Over
 
+    def _is_ours(self, holding: Holding, now: float) -> bool:
+        """Say whether a lease is ours for certain; if it is not, nothing is, under this registration."""
+        if self._held.left_s(holding, now) > 0:
+            return True
+        self._finish(End.FENCED)
+        return False
+
     def _tell_lease(self) -> None:
         """Have the executor kill what runs a little after we ought to have done so ourselves."""
         fence_at = self._held.fence_at(self._clock())
@@ -443,6 +486,9 @@ class Registration:
     def _finish(self, end: End) -> None:
         if not self._end.done():
             self._end.set_result(end)
+            for holding in self._held:
+                if holding.shard is not None:
+                    holding.shard.end(Outcome.LOST)
 
 
 def _outcome_of(order: AbortOrder) -> Outcome:

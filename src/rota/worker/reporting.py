@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from rota.core.jobs import Failure, Report
 from rota.core.states import Outcome
-from rota.worker.holdings import Key
+from rota.worker.queue import Key
 
 _MOST = 1000  # reports in one call
 _LARGEST = 8 << 20  # bytes of results in one call, unless a single one is larger

@@ -198,11 +198,12 @@ class Supervisor:
         self._former = None
 
     async def _part(self, registration: Registration) -> None:
-        """Report what had ended under a registration, and leave: what is not reported goes back to the queue, uncharged.
+        """Tell what had ended under a registration, and leave: what is not reported goes back to the queue, uncharged.
 
         Also when its leases may be over: nothing of it runs, and the server refuses what is not its own any more.
         """
         with suppress(RotaError):
+            await self._tell_rest(registration)
             while batch := registration.reports.batch():
                 try:
                     await self._contact.ask(self._queue.settle(registration.id, batch), ANSWER_S)
@@ -214,6 +215,21 @@ class Supervisor:
                 for report in batch:
                     registration.reports.forget((report.job, report.attempt))
             await self._contact.ask(self._queue.leave(registration.id), ANSWER_S)
+
+    async def _tell_rest(self, registration: Registration) -> None:
+        """Tell the output and the ends of inputs that still wait: an input whose end is not told runs again."""
+        output = registration.output
+        while output.due_in_s() is not None:
+            batch = output.batch()
+            telling = self._queue.tell(registration.id, batch.logs, batch.progress, batch.hooks, batch.results)
+            try:
+                await self._contact.ask(telling, ANSWER_S)
+            except NotFound:
+                raise
+            except RotaError as refusal:
+                output.refused(str(refusal))
+            else:
+                output.told()
 
     async def _load_again(self) -> bool:
         """Start the executor anew, with fresh code; return whether it has worked, else after the next wish."""

@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from rota.core.jobs import NULL, Failure, Proof, Report
+from rota.core.jobs import NULL, Failure, Lease, Limits, Proof, Report
 from rota.core.states import Outcome
 from rota.worker.frames import Exited
 from rota.worker.handle import Running
+
+_NO_LIMITS = Limits()
+_CPU_CODES = (-signal.SIGXCPU, 128 + signal.SIGXCPU)
 
 
 def report_done(run: Running, proof: Proof | None = None) -> Report:
@@ -54,19 +57,38 @@ def report_lost(
     return _report(run, outcome, Failure("OutOfMemory" if out_of_memory else "Lost", why), proof, charged=charged)
 
 
+def refusal(lease: Lease, kind: str, message: str) -> Report:
+    """Return the report of an attempt that this worker cannot begin."""
+    return Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.ERRORED, error=Failure(kind, message))
+
+
 def report_interrupted(run: Running, proof: Proof | None) -> Report:
     """Return the report of an attempt that shared a process with one that had to be ended."""
     return _report(run, Outcome.INTERRUPTED, None, proof)
 
 
 def _report_script(run: Running, exited: Exited, proof: Proof | None) -> Report:
+    if exited.wrong is not None:
+        return _report(run, Outcome.ERRORED, Failure("NotStarted", exited.wrong), proof)
     code = _exit_code(exited.status)
+    limits = limits_of(run.lease)
+    if limits.cpu is not None and ((exited.cpu_s or 0.0) >= limits.cpu or code in _CPU_CODES):
+        error = Failure("CpuLimit", f"it used more than {limits.cpu:g} s of processor time")
+        return _report(run, Outcome.ERRORED, error, proof, exit_code=code)
     if code == 0:
         return _report(run, Outcome.SUCCEEDED, None, proof, exit_code=0)
+    if run.out_of_memory:
+        error = Failure("OutOfMemory", f"it used more than {limits.memory} bytes of memory")
+        return _report(run, Outcome.OUT_OF_MEMORY, error, proof, exit_code=code)
     message = describe_status(exited.status)
     if line := run.capture.last_line():
         message = f"{message}: {line}"
     return _report(run, Outcome.ERRORED, Failure("exit", message), proof, exit_code=code)
+
+
+def limits_of(lease: Lease) -> Limits:
+    """Return the limits of an attempt."""
+    return lease.options.limits if lease.options is not None else _NO_LIMITS
 
 
 def _report(run: Running, outcome: Outcome, error: Failure | None, proof: Proof | None, **more: Any) -> Report:

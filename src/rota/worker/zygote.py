@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from rota.worker import proctree
+from rota.worker import identity, proctree
 from rota.worker.app import Handler
 from rota.worker.birth import become_child
 from rota.worker.child import Child
@@ -39,7 +39,10 @@ def main() -> None:
     report = socket.socket(fileno=setup["report"])
     orders.set_inheritable(False)
     report.set_inheritable(False)
+    if setup["user"] is not None:
+        identity.become(setup["user"])
     proctree.die_with(setup["keeper"])
+    proctree.set_readable(False)
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

@@ -532,13 +532,13 @@ def test_output_and_progress_of_what_is_held_are_kept_once(live: Live):
         logs = [LogChunk(job=lease.job, attempt=1, n=n, stream="stdout", text=f"{n}\n") for n in range(3)]
         note = ProgressNote(job=lease.job, attempt=1, progress=Progress(0.25, "a quarter"))
         for _ in range(2):
-            await c.queue.tell(worker, logs, [note], [])
+            await c.queue.tell(worker, logs, [note], [], [])
         stale = [
             LogChunk(job=lease.job, attempt=2, n=9, stream="stdout", text="x"),
             LogChunk(job="nobody", attempt=1, n=0, stream="log", text="x"),
         ]
-        await c.queue.tell(worker, stale, [ProgressNote(job=lease.job, attempt=2, progress=Progress(0.9))], [])
-        await c.queue.tell(other, [LogChunk(job=lease.job, attempt=1, n=7, stream="stdout", text="x")], [note], [])
+        await c.queue.tell(worker, stale, [ProgressNote(job=lease.job, attempt=2, progress=Progress(0.9))], [], [])
+        await c.queue.tell(other, [LogChunk(job=lease.job, attempt=1, n=7, stream="stdout", text="x")], [note], [], [])
         chunks = await c.service.jobs.logs(lease.job)
         assert [(chunk.n, chunk.text, chunk.stream) for chunk in chunks] == [
             (0, "0\n", "stdout"),
@@ -547,7 +547,7 @@ def test_output_and_progress_of_what_is_held_are_kept_once(live: Live):
         ]
         assert (await c.job(lease.job)).progress == Progress(0.25, "a quarter")
         await c.queue.settle(worker, [report(lease)])
-        await c.queue.tell(worker, [LogChunk(job=lease.job, attempt=1, n=8, stream="stdout", text="late")], [], [])
+        await c.queue.tell(worker, [LogChunk(job=lease.job, attempt=1, n=8, stream="stdout", text="late")], [], [], [])
         assert await c.service.jobs.logs(lease.job) == chunks
 
     live(test)
@@ -561,7 +561,7 @@ def test_output_has_bounds(live: Live, wrong: dict[str, Any]):
         lease = await c.one(worker)
         chunk = LogChunk(**{"job": lease.job, "attempt": 1, "n": 0, "stream": "stdout", "text": "x", **wrong})
         with pytest.raises(RotaError):
-            await c.queue.tell(worker, [chunk], [], [])
+            await c.queue.tell(worker, [chunk], [], [], [])
         assert await c.service.jobs.logs(lease.job) == []
 
     live(test)
@@ -574,7 +574,7 @@ def test_a_handlers_call_of_its_hook_is_kept_once(live: Live):
         hooked, plain = await c.one(worker), await c.one(worker)
         calls = [HookCall(job=lease.job, attempt=1, n=0, data=Raw(b'{"step":1}')) for lease in (hooked, plain)]
         for _ in range(2):
-            await c.queue.tell(worker, [], [], calls)
+            await c.queue.tell(worker, [], [], calls, [])
         (row,) = await c.service.jobs.deliveries(hooked.job)
         assert ('"step":1' in row.body, row.url) == (True, "http://127.0.0.1:1/h")
         assert await c.service.jobs.deliveries(plain.job) == []

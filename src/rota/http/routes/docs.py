@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from rota.core.errors import NotFound
-from rota.http.operations import Call, NoBody, NoQuery, Operation
+from rota.http.operations import AnyQuery, Call, NoBody, NoQuery, Operation
 from rota.http.replies import Headers, Reply, json_reply
 
 # Scripts and styles come from our own files only; Swagger UI's style sheet holds its pictures (data:).
@@ -47,18 +47,26 @@ async def asset(call: Call[NoQuery, NoBody]) -> Reply:
     return Reply(200, _read(path), media=media)
 
 
-async def index(call: Call[NoQuery, NoBody]) -> Reply:
+async def index(call: Call[AnyQuery, NoBody]) -> Reply:
     """Lead a browser to the docs, and tell a program where things are."""
     if call.accepts("text/html"):
-        return Reply(307, b"", [(b"location", b"/docs"), *_PAGE_HEADERS], _HTML)
+        return to_docs()
     places = {"jobs": "/v1/jobs", "docs": "/docs", "openapi": "/openapi.json", "health": "/healthz"}
     return json_reply({"name": "rota", "version": version("rota"), **places})
 
 
+def to_docs() -> Reply:
+    """Lead a browser on. It would go to the dashboard; while there is none, the docs are what a person can use."""
+    return Reply(307, b"", [(b"location", b"/docs"), *_PAGE_HEADERS], _HTML)
+
+
+# Unless timed jobs are served: `/` was theirs.
+INDEX: Operation[Any, Any] = Operation(
+    method="GET", path="/", function=index, summary="Begin here", tag="server",
+    query=AnyQuery, body=NoBody, answers={200: dict[str, str], 307: None},
+)  # fmt: skip
+
 PAGES: list[Operation[Any, Any]] = [
-    Operation(
-        method="GET", path="/", function=index, summary="Begin here", tag="docs", query=NoQuery, body=NoBody, answers={}
-    ),
     Operation(
         method="GET", path="/docs", function=page, summary="This page", tag="docs", query=NoQuery, body=NoBody, answers={}
     ),

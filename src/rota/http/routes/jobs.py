@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
+from rota.core.arrays import MAX_INPUT_BYTES
 from rota.core.errors import Invalid, TooLarge
 from rota.core.ids import floor_id
-from rota.core.jobs import Job, Submission
+from rota.core.jobs import NO_INPUTS, Job, Submission
 from rota.core.states import FINAL, State
 from rota.core.times import parse_time
 from rota.core.wire import (
@@ -25,10 +26,10 @@ from rota.core.wire import (
     log_view,
 )
 from rota.http.guards import NDJSON
-from rota.http.operations import BATCH_LIMIT, MAX_WAIT_S, Call, NoBody, NoQuery, Operation
+from rota.http.operations import BATCH_LIMIT, BODY_LIMIT, MAX_WAIT_S, Call, NoBody, NoQuery, Operation
 from rota.http.parsing import check_raw
 from rota.http.replies import Headers, Reply, Stream, json_reply
-from rota.http.streams import EVENT_STREAM, TEXT, log_events, log_texts, position
+from rota.http.streams import EVENT_STREAM, TEXT, log_events, log_texts, position, result_lines
 from rota.http.views import DeliveryView, delivery_view
 from rota.service.admission import MAX_BULK
 from rota.service.explain import Explanation
@@ -36,7 +37,10 @@ from rota.service.jobs import Edit
 from rota.store.protocol import Query
 
 _lines = msgspec.json.Decoder(Submission).decode_lines
+_raw_lines = msgspec.json.Decoder(Raw).decode_lines
+_one = msgspec.json.Decoder(Submission).decode
 _list = msgspec.json.Decoder(list[Submission]).decode
+SUBMISSION_LIMIT = MAX_INPUT_BYTES + BODY_LIMIT
 _EARLIEST, _LATEST = 0, 253_402_300_799_999_999  # what ids can hold, and what RFC 3339 can say
 
 Limit = Annotated[int, Meta(ge=1, le=1000)]
@@ -74,6 +78,17 @@ class EventsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     limit: Limit = 100
 
 
+class ResultsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`after`: the last input that is known already; `state=failed`: only what did not succeed; `limit` ends the answer
+    after so many lines; `follow`: goes on until the array is over, in the order of the inputs without a gap.
+    """
+
+    after: Annotated[int, Meta(ge=-1, le=2**31)] = -1
+    state: Literal["failed"] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    follow: bool = False
+
+
 class LogsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`attempt`: only of this one; `after`: the last piece that is known already, as `attempt.n`; `follow`: to the end."""
 
@@ -96,6 +111,17 @@ def _check(submission: Submission, where: str = "") -> None:
     check_raw(submission.args, where + "args")
 
 
+def parse_submission(body: bytes, content_type: bytes) -> Submission:
+    """Decode a submission: JSON; or NDJSON, whose first line it is, and whose other lines are its inputs."""
+    if not _is_ndjson(content_type):
+        return _one(body)
+    head, _, lines = body.partition(b"\n")
+    submission = _one(head)
+    if submission.inputs != NO_INPUTS:
+        raise Invalid("inputs", "are the lines after the first one")
+    return msgspec.structs.replace(submission, inputs=Raw(b"[" + b",".join(_raw_lines(lines)) + b"]"))
+
+
 async def submit(call: Call[NoQuery, Submission]) -> Reply:
     """Submit a job. The answer is sent when the job is durable."""
     _check(call.body)
@@ -105,9 +131,11 @@ async def submit(call: Call[NoQuery, Submission]) -> Reply:
 
 def parse_bulk(body: bytes, content_type: bytes) -> list[Submission]:
     """Decode a bulk: NDJSON or a JSON array, by its content type."""
-    if content_type.partition(b";")[0].strip().lower() == NDJSON.encode():
-        return _lines(body)
-    return _list(body)
+    return _lines(body) if _is_ndjson(content_type) else _list(body)
+
+
+def _is_ndjson(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == NDJSON.encode()
 
 
 async def submit_bulk(call: Call[NoQuery, list[Submission]]) -> Reply:
@@ -215,6 +243,21 @@ async def logs(call: Call[LogsQuery, NoBody]) -> Reply | Stream:
     return page_reply(call, [log_view(chunk) for chunk in chunks], last, "after")
 
 
+async def results(call: Call[ResultsQuery, NoBody]) -> Stream:
+    """Show what became of an array's inputs, in their order, one line of JSON each (NDJSON).
+
+    To go on after a lost connection, ask again with `after` the last `index`. Lines of inputs that are not over yet are
+    not there; with `follow` the answer waits for them, in their order.
+    """
+    query = call.query
+    bad = query.state == "failed"
+    if bad and query.follow:
+        raise Invalid("follow", "goes with all results, not with the failed ones alone")
+    await call.service.jobs.results(call.id, after=query.after, limit=1)  # NotFound comes before a stream
+    lines = result_lines(call.service, call.id, query.after, query.limit, bad=bad, follow=query.follow)
+    return Stream(lines, NDJSON.encode())
+
+
 async def deliveries(call: Call[NoQuery, NoBody]) -> Reply:
     """Show the calls of a job's hook, with every try."""
     return json_reply(Page(items=[delivery_view(row) for row in await call.service.jobs.deliveries(call.id)]))
@@ -251,7 +294,7 @@ async def edit(call: Call[NoQuery, Edit]) -> Reply:
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="POST", path="/v1/jobs", function=submit, summary="Submit a job", tag="jobs",
-        query=NoQuery, body=Submission, answers={201: JobView}, keyed=True,
+        query=NoQuery, body=Submission, answers={201: JobView}, keyed=True, limit=SUBMISSION_LIMIT, parse=parse_submission,
     ),
     Operation(
         method="GET", path="/v1/jobs", function=find, summary="List jobs", tag="jobs",
@@ -259,7 +302,8 @@ OPERATIONS: list[Operation[Any, Any]] = [
     ),
     Operation(
         method="POST", path="/v1/jobs/bulk", function=submit_bulk, summary="Submit many jobs", tag="jobs",
-        query=NoQuery, body=list[Submission], answers={201: Page[JobView]}, keyed=True, limit=BATCH_LIMIT, parse=parse_bulk,
+        query=NoQuery, body=list[Submission], answers={201: Page[JobView]}, keyed=True, limit=BATCH_LIMIT,
+        takes=("application/json", NDJSON), parse=parse_bulk,
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}", function=get, summary="Show a job", tag="jobs",
@@ -280,6 +324,10 @@ OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="GET", path="/v1/jobs/{id}/logs", function=logs, summary="Show a job's output", tag="jobs",
         query=LogsQuery, body=NoBody, answers={200: Page[LogView]}, media=(EVENT_STREAM, TEXT), problems=(404,),
+    ),
+    Operation(
+        method="GET", path="/v1/jobs/{id}/results", function=results, summary="Show the results of an array", tag="jobs",
+        query=ResultsQuery, body=NoBody, answers={200: None}, media=(NDJSON,), problems=(404,),
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}/explain", function=explain, summary="Say why a job is not running", tag="jobs",

@@ -12,6 +12,7 @@ from rota.core.jobs import (
     Free,
     Held,
     HookCall,
+    InputReport,
     Lease,
     LogChunk,
     Orders,
@@ -42,9 +43,9 @@ class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Claim(Struct, frozen=True, forbid_unknown_fields=True):
-    """Asks for at most `free` jobs, and waits up to `wait` seconds for the first one."""
+    """Asks for at most `free` jobs (a number: of any kind), and waits up to `wait` seconds for the first one."""
 
-    free: Free
+    free: Free | Annotated[int, Meta(ge=0)]
     wait: Wait = 0.0
 
 
@@ -73,11 +74,12 @@ class SettledReports(Struct, frozen=True):
 
 
 class Output(Struct, frozen=True, forbid_unknown_fields=True):
-    """What attempts have written, how far they are, and their own calls of their hooks."""
+    """What attempts have written, how far they are, their own calls of their hooks, and how inputs of shards ended."""
 
     logs: list[LogChunk] = []
     progress: list[ProgressNote] = []
     hooks: list[HookCall] = []
+    results: list[InputReport] = []
 
 
 async def register(call: Call[NoQuery, WorkerHello]) -> Reply:
@@ -92,11 +94,13 @@ async def heartbeat(call: Call[NoQuery, Heartbeat]) -> Reply:
 
 async def claim(call: Call[NoQuery, Claim]) -> Reply:
     """Take jobs: the highest priority first, then the oldest. An empty list says that there was none."""
-    work, body = call.service.work, call.body
-    if body.wait <= 0:
-        return json_reply(Claimed(await work.claim(call.id, body.free, 0.0)))
+    work, wait, free = call.service.work, call.body.wait, call.body.free
+    if isinstance(free, int):
+        free = Free(process=free, asynchronous=free, total=free)
+    if wait <= 0:
+        return json_reply(Claimed(await work.claim(call.id, free, 0.0)))
     try:
-        return json_reply(Claimed(await call.wait(work.claim(call.id, body.free, body.wait))))
+        return json_reply(Claimed(await call.wait(work.claim(call.id, free, wait))))
     except ClientGone as gone:
         if gone.result:  # taken, but nobody is there to run them
             taken: list[Lease] = gone.result
@@ -115,26 +119,45 @@ async def report(call: Call[NoQuery, Reports]) -> Reply:
     for at, each in enumerate(call.body.reports):
         where = f"reports[{at}]."
         check_raw(each.result, where + "result")
-        if each.retry_in_s is not None and not 0 <= each.retry_in_s <= MAX_DELAY_S:
-            raise Invalid(where + "retry_in_s", "is between 0 and 100 years")
-        if each.exit_code is not None and not -_MAX_NUMBER <= each.exit_code < _MAX_NUMBER:
-            raise Invalid(where + "exit_code", "is no exit code")
+        _check_end(each, where)
     return json_reply(SettledReports(await call.service.work.settle(call.id, call.body.reports)))
 
 
 async def tell(call: Call[NoQuery, Output]) -> Reply:
-    """Store output, progress and calls of hooks of attempts that this worker holds; others are dropped."""
+    """Store output, progress, calls of hooks and ends of inputs of attempts that this worker holds; others are dropped.
+
+    What is told twice counts once. An input of a shard whose end was not told before the shard's report runs again.
+    """
     body = call.body
     _check_attempts("logs", body.logs)
     _check_attempts("progress", body.progress)
     _check_attempts("hooks", body.hooks)
     for at, each in enumerate(body.hooks):
         check_raw(each.data, f"hooks[{at}].data")
-    await call.service.work.tell(call.id, body.logs, body.progress, body.hooks)
+    _check_attempts("results", body.results)
+    for at, result in enumerate(body.results):
+        _check_result(result, f"results[{at}].")
+    await call.service.work.tell(call.id, body.logs, body.progress, body.hooks, body.results)
     return _NOTHING
 
 
-def _check_attempts(field: str, items: Iterable[LogChunk | ProgressNote | HookCall]) -> None:
+def _check_result(result: InputReport, where: str) -> None:
+    if not 0 <= result.index < _MAX_NUMBER:
+        raise Invalid(where + "index", "is no number of an input")
+    if not 0 <= result.duration_s <= MAX_DELAY_S:
+        raise Invalid(where + "duration_s", "is between 0 and 100 years")
+    check_raw(result.result, where + "result")
+    _check_end(result, where)
+
+
+def _check_end(end: Report | InputReport, where: str) -> None:
+    if end.retry_in_s is not None and not 0 <= end.retry_in_s <= MAX_DELAY_S:
+        raise Invalid(where + "retry_in_s", "is between 0 and 100 years")
+    if end.exit_code is not None and not -_MAX_NUMBER <= end.exit_code < _MAX_NUMBER:
+        raise Invalid(where + "exit_code", "is no exit code")
+
+
+def _check_attempts(field: str, items: Iterable[LogChunk | ProgressNote | HookCall | InputReport]) -> None:
     for at, item in enumerate(items):
         if not 0 <= item.attempt < _MAX_NUMBER:
             raise Invalid(f"{field}[{at}].attempt", "is no number of an attempt")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import heapq
-import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from rota.core.jobs import Attempt, Event, HandlerSpec, Job, Lease, LogChunk, Progress, WorkerHello
+from rota.core.jobs import Attempt, Event, HandlerSpec, Job, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
-from rota.core.states import FINAL, State
-from rota.core.templates import render
+from rota.core.states import FINAL, Reason, State
 from rota.core.times import SECOND
 from rota.store.rows import (
     STATES,
@@ -31,52 +28,21 @@ from rota.store.rows import (
     encode,
     job_of,
     locked_job_of,
+    offer_of,
     raw,
     text,
     worker_of,
 )
+from rota.store.sqlite.arrays import MOST_DELETED, ArrayTx
 
 _MOST_SCANNED = 20_000  # rows that one page of a listing may read
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
-_texts = msgspec.json.Decoder(dict[str, str]).decode
 _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx:
+class SqliteTx(ArrayTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
-
-    def __init__(self, connection: sqlite3.Connection | sqlite3.Cursor, now: int, statements: dict[str, str]) -> None:
-        self.now = now
-        self._con = connection
-        self._sql = statements
-        self._deltas: Counter[tuple[str, str, str]] = Counter()
-
-    def _one(self, name: str, *values: Any) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._con.execute(self._sql[name], values).fetchone()
-        return row
-
-    def _all(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self._con.execute(self._sql[name], values).fetchall()
-
-    def _run(self, name: str, *values: Any) -> None:
-        self._con.execute(self._sql[name], values)
-
-    def _many(self, name: str, rows: Iterable[Sequence[Any] | dict[str, Any]]) -> None:
-        self._con.executemany(self._sql[name], rows)
-
-    def _moved(self, queue: str, lane: str, old: str | None, new: str | None) -> None:
-        if old is not None:
-            self._deltas[queue, lane, old] -= 1
-        if new is not None:
-            self._deltas[queue, lane, new] += 1
-
-    def flush_counts(self) -> None:
-        """Write what has become of the counters; the runner calls it at the end of a function."""
-        rows = [{"queue": q, "lane": lane, "state": s, "n": n} for (q, lane, s), n in self._deltas.items() if n]
-        self._deltas.clear()
-        if rows:
-            self._many("add_count", rows)
 
     # -- jobs
 
@@ -87,7 +53,8 @@ class SqliteTx:
                 job.id, job.state.value, job.kind, job.lane, job.handler, job.script, raw(job.data), raw(job.args),
                 text(job.variables), job.owner, job.queue, job.priority, text(job.labels), job.waiting_for, job.run_at,
                 job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
-                job.finished_at, text(job.error), job.reason,
+                job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
+                None if job.array is None else job.array.inputs,
             ))  # fmt: skip
             self._moved(job.queue, job.lane, None, job.state.value)
             if job.labels:
@@ -95,6 +62,7 @@ class SqliteTx:
             if job.after:
                 dependencies += [(after, job.id, at) for at, after in enumerate(job.after)]
         self._many("insert_jobs", rows)
+        self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
             self._many("insert_labels", labels)
         if dependencies:
@@ -103,7 +71,12 @@ class SqliteTx:
 
     async def get_job(self, job: str) -> Job | None:
         row = self._one("get_job", job)
-        return None if row is None else job_of(row, [after for (after,) in self._all("after_of", job)])
+        if row is None:
+            return None
+        found = job_of(row, [after for (after,) in self._all("after_of", job)])
+        if found.array is not None:
+            found.array = await self.get_array(job)
+        return found
 
     async def lock_jobs(self, jobs: Iterable[str]) -> dict[str, Job]:
         found = {}
@@ -117,7 +90,7 @@ class SqliteTx:
     async def find_jobs(self, query: Query) -> tuple[list[Job], str | None]:
         found: list[str] = []
         last = None
-        for scanned, (job, state, owner, queue, handler) in enumerate(self._candidates(query)):
+        for scanned, (job, state, owner, queue, handler, api) in enumerate(self._candidates(query)):
             if len(found) == query.limit or scanned == _MOST_SCANNED:
                 break
             last = job
@@ -126,6 +99,7 @@ class SqliteTx:
                 and query.owner in (None, owner)
                 and query.queue in (None, queue)
                 and query.handler in (None, handler)
+                and query.api in (None, api)
                 and all(self._one("has_label", name, value, job) for name, value in query.labels[1:])
             ):
                 found.append(job)
@@ -134,10 +108,12 @@ class SqliteTx:
         jobs = [whole for id_ in found if (whole := await self.get_job(id_)) is not None]
         return jobs, last
 
-    def _candidates(self, query: Query) -> Iterator[tuple[str, str, str, str, str | None]]:
+    def _candidates(self, query: Query) -> Iterator[tuple[str, str, str, str, str | None, str | None]]:
         """Walk the most selective index there is for the query, newest first."""
         below = min(filter(None, (query.cursor, query.below_id)), default="~")  # "~" is above every id
         bounds = (query.from_id or "", below)
+        if query.api is not None:
+            return self._candidates_of_api(query, query.api, bounds)
         if query.labels:
             return self._con.execute(self._sql["find_by_label"], (*query.labels[0], *bounds))
         if query.owner is not None:
@@ -151,12 +127,22 @@ class SqliteTx:
             return self._con.execute(self._sql["find_by_queue"], (query.queue, *bounds))
         return self._con.execute(self._sql["find_all"], bounds)
 
+    def _candidates_of_api(
+        self, query: Query, api: str, bounds: tuple[str, str]
+    ) -> Iterator[tuple[str, str, str, str, str | None, str | None]]:
+        if query.owner is not None:
+            return self._con.execute(self._sql["find_by_api_owner"], (api, query.owner, *bounds))
+        states = query.states or list(State)
+        walks = [self._con.execute(self._sql["find_by_api"], (api, s.value, *bounds)) for s in set(states)]
+        return heapq.merge(*walks, key=lambda row: row[0], reverse=True)
+
     async def ready_lanes(self) -> list[tuple[str, str]]:
         self.flush_counts()
         return [(queue, lane) for queue, lane in self._all("ready_lanes")]
 
-    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
-        return [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", queue, lane, limit)]
+    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str, bool]]:
+        rows = self._all("ready_heads", queue, lane, limit)
+        return [(-priority, run_at, job, inputs is not None) for priority, run_at, job, inputs in rows]
 
     async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
         claimed, rows = [], []
@@ -165,20 +151,11 @@ class SqliteTx:
             row = execute(sql, (job,)).fetchone()
             if row is None:
                 continue
-            attempt, kind, handler, script, data, args, variables, owner, timeout, grace, hook, queue, lane, ready = row
-            attempt += 1
-            retries = 0
-            if spec is not None:
-                retries, timeout = spec.retries, spec.timeout if timeout is None else timeout
-            if script is not None:
-                script = render(script, _texts(variables) if variables else {})
-            deadline = None if timeout is None else now + round(timeout * SECOND)
-            rows.append((attempt, worker, now, timeout, retries + 1, deadline, job))
-            lease = Lease(
-                job=job, attempt=attempt, kind=kind, handler=handler, script=script, data=msgspec.Raw(data),
-                args=msgspec.Raw(args), owner=owner, timeout_s=timeout, grace_s=grace, hook=hook,
-            )  # fmt: skip
-            claimed.append(Claimed(lease=lease, queue=queue, lane=lane, ready_at=ready))
+            offer = offer_of(row, job, spec)
+            deadline = None if offer.lease.timeout_s is None else now + round(offer.lease.timeout_s * SECOND)
+            rows.append((offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job))
+            claimed.append(offer)
+            queue, lane = offer.queue, offer.lane
             self._moved(queue, lane, "queued", "running")
         self._many("claim_job", rows)
         return claimed
@@ -190,7 +167,8 @@ class SqliteTx:
                 s.state.value, s.run_at, s.failures, s.crashes, s.finished_at, None if s.result is None else raw(s.result),
                 text(s.error), s.reason, s.confirmed, s.state in FINAL, job.id, job.attempt,
             ))  # fmt: skip
-            self._moved(job.queue, job.lane, job.state, s.state.value)
+            timed_out = job.kind == "pull" and s.reason is Reason.TIMED_OUT  # counted apart, for API C
+            self._moved(job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value)
         self._many("settle_job", rows)
 
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
@@ -234,12 +212,20 @@ class SqliteTx:
     async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
         return [(job, queue, lane, state) for job, queue, lane, state in self._all("over_before", at, limit)]
 
-    async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> None:
-        ids = [(job,) for job, *_ in jobs]
+    async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> bool:
+        whole, room = [], MOST_DELETED
+        for job in jobs:
+            room -= self.delete_results(job[0], room)
+            if room <= 0:
+                break
+            self.delete_array(job[0])
+            whole.append(job)
+        ids = [(job,) for job, *_ in whole]
         for name in _DELETIONS:
             self._many(name, ids)
-        for _, queue, lane, state in jobs:
+        for _, queue, lane, state in whole:
             self._moved(queue, lane, state, None)
+        return len(whole) == len(jobs)
 
     async def ahead_of(self, job: Job, limit: int) -> int:
         row = self._one(
@@ -258,16 +244,18 @@ class SqliteTx:
         return oldest
 
     async def wakeups(self) -> Wakeups:
-        names = ("next_due", "next_deadline", "next_unnamed", "next_worker_expiry", "next_delivery")
-        rows = [self._one(name) for name in names]
-        due, deadline, unnamed, worker, delivery = (row[0] if row else None for row in rows)
-        lease = min((at for at in (unnamed, worker) if at is not None), default=None)
+        def first(*names: str) -> int | None:
+            return min((row[0] for name in names if (row := self._one(name))), default=None)
+
+        due, deadline, delivery = first("next_due", "next_range"), first("next_deadline"), first("next_delivery")
+        lease = first("next_unnamed", "next_unnamed_shard", "next_worker_expiry")
         return Wakeups(due, deadline, lease, delivery)
 
     # -- leases
 
     async def running_of(self, worker: str) -> list[RunningRow]:
-        return [RunningRow(*row) for row in self._all("running_of", worker)]
+        rows = self._all("running_of", worker) + self._all("shards_of_worker", worker)
+        return [RunningRow(*row) for row in rows]
 
     async def unname_leases(self, leases: Sequence[tuple[str, int | None]]) -> None:
         self._many("unname_lease", [(until, job) for job, until in leases])
@@ -275,6 +263,7 @@ class SqliteTx:
     async def clamp_leases(self, until: int) -> None:
         self._run("clamp_workers", until, until)
         self._run("clamp_unnamed", until, until)
+        self._run("clamp_shards", until, until)
 
     async def unnamed_leases(self, limit: int) -> list[str]:
         return [job for (job,) in self._all("unnamed_leases", self.now, limit)]
@@ -287,7 +276,10 @@ class SqliteTx:
         return done
 
     async def holds(self, worker: str, job: str, attempt: int) -> bool:
-        return self._one("holds", job, attempt, worker) is not None
+        if self._one("holds", job, attempt, worker) is not None:
+            return True
+        shard = await self.get_shard(job, attempt)
+        return shard is not None and shard.worker == worker
 
     # -- history
 
@@ -305,6 +297,8 @@ class SqliteTx:
                     a.exit_code,
                     text(a.error),
                     text(a.proof),
+                    a.first,
+                    a.inputs,
                 )
                 for job, a in attempts
             ],
@@ -342,11 +336,17 @@ class SqliteTx:
         self.flush_counts()
         return [CountRow(queue, lane, STATES[state], n) for queue, lane, state, n in self._all("counts")]
 
+    async def timed_out_tasks(self) -> int:
+        self.flush_counts()
+        row = self._one("timed_out_tasks")
+        return row[0] if row else 0
+
     # -- workers
 
     async def insert_worker(self, worker: str, hello: WorkerHello, lease_until: int) -> None:
         self._run("insert_worker", worker, text(hello), self.now, self.now, lease_until)
-        self._many("put_handler", [(spec.name, text(spec), self.now) for spec in hello.handlers])
+        if not hello.pull:  # those are functions, not handlers
+            self._many("put_handler", [(spec.name, text(spec), self.now) for spec in hello.handlers])
 
     async def get_worker(self, worker: str) -> WorkerRow | None:
         row = self._one("get_worker", worker)

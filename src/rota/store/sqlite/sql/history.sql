@@ -1,8 +1,8 @@
 -- name: insert_attempt
-INSERT INTO rota_attempts (job, attempt, worker, started_at, finished_at, outcome, exit_code, error, proof) VALUES (?,?,?,?,?,?,?,?,?);
+INSERT INTO rota_attempts (job, attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs) VALUES (?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: attempts_of
-SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof FROM rota_attempts WHERE job = ? ORDER BY attempt;
+SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts WHERE job = ? ORDER BY attempt;
 
 -- name: append_events
 INSERT INTO rota_events (at, job, owner, kind, state, attempt, by, why) VALUES (?,?,?,?,?,?,?,?);
@@ -20,11 +20,16 @@ SELECT coalesce(max(seq), 0) FROM rota_events;
 INSERT INTO rota_counts (queue, lane, state, n) VALUES (:queue, :lane, :state, max(0, :n))
 ON CONFLICT (state, queue, lane) DO UPDATE SET n = n + :n;
 
+-- `open`: arrays that run and may be cut; they are counted as running too. `timed_out`: pulled tasks that failed so.
 -- name: counts
-SELECT queue, lane, state, n FROM rota_counts WHERE n > 0;
+SELECT queue, lane, CASE state WHEN 'timed_out' THEN 'failed' ELSE state END, sum(n) FROM rota_counts WHERE n > 0 AND state <> 'open'
+GROUP BY 1, 2, 3;
+
+-- name: timed_out_tasks
+SELECT coalesce(sum(n), 0) FROM rota_counts WHERE state = 'timed_out';
 
 -- name: ready_lanes
-SELECT queue, lane FROM rota_counts WHERE state = 'queued' AND n > 0;
+SELECT DISTINCT queue, lane FROM rota_counts WHERE state IN ('queued', 'open') AND n > 0;
 
 -- name: append_log
 INSERT OR IGNORE INTO rota_logs (job, attempt, n, stream, at, text) VALUES (?,?,?,?,?,?);

@@ -2,8 +2,8 @@
 
 -- name: insert_jobs
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
-  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
+  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: insert_labels
 INSERT INTO rota_labels (name, value, job) VALUES (?, ?, ?);
@@ -18,26 +18,26 @@ UPDATE rota_dependencies SET met = 1 WHERE job = ? AND EXISTS (SELECT 1 FROM rot
 -- name: get_job
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
-  result, error, reason, abort_requested_at, confirmed, hook, retry_of
+  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open
 FROM rota_jobs WHERE id = ?;
 
 -- What decides: no payload.
 -- name: lock_job
 SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook
+  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
 FROM rota_jobs WHERE id = ?;
 
 -- name: after_of
 SELECT after FROM rota_dependencies WHERE job = ? ORDER BY position;
 
 -- name: ready_heads
-SELECT priority, run_at, id FROM rota_jobs INDEXED BY rota_jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
+SELECT priority, run_at, id, inputs FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ?
 ORDER BY priority DESC, run_at, id LIMIT ?;
 
 -- What a worker needs of a job that it is about to get. (As one statement with RETURNING, a claim costs a third more.)
 -- name: offer_job
-SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at
-FROM rota_jobs WHERE id = ? AND state = 'queued';
+SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options
+FROM rota_jobs WHERE id = ? AND (state = 'queued' OR open = 1);
 
 -- queued -> running
 -- name: claim_job
@@ -72,7 +72,7 @@ SELECT id FROM rota_jobs INDEXED BY rota_jobs_due WHERE state = 'scheduled' AND 
 SELECT run_at FROM rota_jobs INDEXED BY rota_jobs_due WHERE state = 'scheduled' ORDER BY run_at LIMIT 1;
 
 -- name: overdue_jobs
-SELECT id, attempt, worker, deadline_at, grace_s FROM rota_jobs INDEXED BY rota_jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL AND deadline_at <= ?
+SELECT id, attempt, worker, deadline_at, grace_s, kind FROM rota_jobs INDEXED BY rota_jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL AND deadline_at <= ?
 ORDER BY deadline_at LIMIT ?;
 
 -- name: next_deadline
@@ -112,8 +112,11 @@ UPDATE rota_dependencies SET met = 1 WHERE after = ? AND job = ?;
 -- name: unmet_of
 SELECT after FROM rota_dependencies WHERE job = ? AND met = 0 LIMIT ?;
 
+-- An array whose results another one shows stays as long as that one.
 -- name: over_before
-SELECT id, queue, lane, state FROM rota_jobs WHERE finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at LIMIT ?;
+SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN reason ELSE state END FROM rota_jobs WHERE finished_at IS NOT NULL AND finished_at < ? AND (inputs IS NULL
+  OR NOT EXISTS (SELECT 1 FROM rota_arrays WHERE base = id))
+ORDER BY finished_at LIMIT ?;
 
 -- name: delete_job
 DELETE FROM rota_jobs WHERE id = ?;
@@ -134,27 +137,32 @@ DELETE FROM rota_deliveries WHERE job = ?;
 
 -- The oldest queued job of a lane, of the priorities below one: asked again from the priority that it returns.
 -- name: oldest_ready
-SELECT priority, run_at FROM rota_jobs INDEXED BY rota_jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ? AND priority < ?
+SELECT priority, run_at FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ? AND priority < ?
 ORDER BY priority DESC, run_at LIMIT 1;
 
 -- How many are claimed before this one, in its lane; counted up to a limit.
 -- name: ahead_of
-SELECT count(*) FROM (SELECT 1 FROM rota_jobs INDEXED BY rota_jobs_ready WHERE state = 'queued' AND queue = ? AND lane = ?
+SELECT count(*) FROM (SELECT 1 FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ?
   AND (priority > ? OR (priority = ? AND (run_at < ? OR (run_at = ? AND id < ?)))) LIMIT ?);
+
+-- name: find_by_api
+SELECT id, state, owner, queue, handler, api FROM rota_jobs INDEXED BY rota_jobs_api WHERE api = ? AND state = ? AND id >= ? AND id < ? ORDER BY id DESC;
+-- name: find_by_api_owner
+SELECT id, state, owner, queue, handler, api FROM rota_jobs INDEXED BY rota_jobs_api_owner WHERE api = ? AND owner = ? AND id >= ? AND id < ? ORDER BY id DESC;
 
 -- A listing walks one of these, newest first, and checks the other filters on the way.
 -- name: find_all
-SELECT id, state, owner, queue, handler FROM rota_jobs WHERE id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_owner
-SELECT id, state, owner, queue, handler FROM rota_jobs WHERE owner = ? AND id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE owner = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_state
-SELECT id, state, owner, queue, handler FROM rota_jobs WHERE state = ? AND id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE state = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_handler
-SELECT id, state, owner, queue, handler FROM rota_jobs WHERE handler = ? AND id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE handler = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_queue
-SELECT id, state, owner, queue, handler FROM rota_jobs WHERE queue = ? AND id >= ? AND id < ? ORDER BY id DESC;
+SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE queue = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_label
-SELECT j.id, j.state, j.owner, j.queue, j.handler FROM rota_labels l CROSS JOIN rota_jobs j ON j.id = l.job
+SELECT j.id, j.state, j.owner, j.queue, j.handler, j.api FROM rota_labels l CROSS JOIN rota_jobs j ON j.id = l.job
 WHERE l.name = ? AND l.value = ? AND l.job >= ? AND l.job < ? ORDER BY l.job DESC;
 -- name: has_label
 SELECT 1 FROM rota_labels WHERE name = ? AND value = ? AND job = ?;

@@ -1,5 +1,9 @@
+-- A worker that pulls may come again under its id. What it is told with a heartbeat it is not told now: `beat_at` stays.
 -- name: insert_worker
-INSERT INTO rota_workers (id, hello, registered_at, beat_at, lease_until) VALUES (?,?,?,?,?);
+INSERT INTO rota_workers (id, hello, registered_at, beat_at, lease_until) VALUES (?,?,?,?,?)
+ON CONFLICT (id) DO UPDATE SET hello = excluded.hello, lease_until = excluded.lease_until, draining = 0, gone_at = NULL, gone_why = NULL,
+  registered_at = CASE WHEN gone_at IS NULL THEN registered_at ELSE excluded.registered_at END,
+  beat_at = CASE WHEN gone_at IS NULL THEN beat_at ELSE excluded.beat_at END;
 
 -- name: get_worker
 SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers WHERE id = ?;

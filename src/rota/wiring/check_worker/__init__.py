@@ -1,0 +1,1 @@
+"""The conformance kit of the worker protocol (docs/worker-protocol.md): a private server with faults, and the checks."""
