@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench import documents, draining, idle, latency, machine, recovery, submitting
+from bench import documents, draining, idle, latency, machine, mapping, recovery, submitting
 from bench.figures import Row
 from bench.scale import QUICK, Scale
 
@@ -18,6 +18,7 @@ _PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "latency": latency.rows,
     "recovery": recovery.rows,
     "idle": idle.rows,
+    "map": mapping.rows,
 }
 
 

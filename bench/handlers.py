@@ -22,6 +22,14 @@ def noop_process(n: int) -> int:
 
 
 @app.handler
+def burn(ms: int) -> None:
+    """Keep the processor busy for so long."""
+    end = time.process_time_ns() + ms * 1_000_000
+    while time.process_time_ns() < end:
+        pass
+
+
+@app.handler
 async def clock() -> int:
     """Return the time of the first line, in nanoseconds: the caller knows when it sent the job."""
     return time.time_ns()

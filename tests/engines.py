@@ -1,6 +1,6 @@
 """A real container engine: dockerd, started by the test run in a folder of its own, with an image made from local files.
 
-It leaves the machine's network alone (no bridge, no rules) and is ended by its own process id.
+It leaves the machine's network alone (no bridge, no rules) and is ended by its own process id, or with the test run.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Engine:
             (folder / left).unlink(missing_ok=True)
         with (folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid",
-                 "-H", self.url, "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+                ["setpriv", "--pdeathsig", "TERM", "dockerd", "-H", self.url, "--data-root", folder / "data",
+                 "--exec-root", folder / "exec", "--pidfile", folder / "pid",
+                 "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
                  "--storage-driver=vfs", "--log-level=warn"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -126,7 +127,9 @@ class Engine:
 
 def start_engine() -> Engine:
     """Start an engine with IMAGE. Without what it takes: a skip that says so, and an error where CI is set."""
-    missing = [program for program in ("dockerd", "containerd", "runc", "busybox") if shutil.which(program) is None]
+    missing = [
+        program for program in ("setpriv", "dockerd", "containerd", "runc", "busybox") if shutil.which(program) is None
+    ]
     if os.geteuid() != 0:
         missing.append("the rights of root")
     if missing:

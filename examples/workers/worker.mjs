@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A worker in JavaScript: Node 20 or newer, no packages. It runs scripts, and handlers: functions of the job's data, each
+// A worker in JavaScript: Node 18 or newer, no packages. It runs scripts, and handlers: functions of the job's data, each
 // call in a process of its own, so that it can be ended. What they print is the job's output. See docs/worker-protocol.md.
 //   ROTA_SERVER=http://127.0.0.1:8000 ROTA_SLOTS=2 node examples/workers/worker.mjs
 import { spawn } from 'node:child_process'
@@ -26,15 +26,21 @@ let stopping = false // SIGTERM: give back what runs. 'drain': finish it
 
 class Unknown extends Error {} // the server does not know this worker (any more)
 
-async function call(method, path, body, seconds, over) {
-  const signal = AbortSignal.any([AbortSignal.timeout(Math.ceil(seconds * 1000)), ...(over ? [over] : [])])
-  const headers = { 'content-type': 'application/json' }
-  const answer = await fetch(server + path, { method, headers, signal, body: JSON.stringify(body) })
-  const text = await answer.text()
-  if (answer.status === 404) throw new Unknown(text)
-  if (answer.status >= 500) throw new Error(text)
-  if (!answer.ok) console.error(`${path} is refused: ${text}`)
-  return answer.ok && text ? JSON.parse(text) : {}
+async function call(method, path, body, seconds, over) { // `over` ends it before its time
+  const cut = new AbortController(), end = () => cut.abort(new Error(`${path}: no answer`)), timer = setTimeout(end, seconds * 1000)
+  over?.addEventListener('abort', end)
+  try {
+    const headers = { 'content-type': 'application/json' }
+    const answer = await fetch(server + path, { method, headers, signal: cut.signal, body: JSON.stringify(body) })
+    const text = await answer.text()
+    if (answer.status === 404) throw new Unknown(text)
+    if (answer.status >= 500 || answer.status === 429) throw new Error(text)
+    if (!answer.ok) console.error(`${path} is refused: ${text}`)
+    return answer.ok && text ? JSON.parse(text) : {}
+  } finally {
+    clearTimeout(timer)
+    over?.removeEventListener('abort', end)
+  }
 }
 
 async function insist(path, body) { // until there is an answer, whichever
@@ -56,8 +62,13 @@ function stop(one, why, grace) { // ends an attempt: SIGTERM to all its processe
   setTimeout(() => { if (kill(one.group, 'SIGKILL')) one.signals.push(['SIGKILL', grace]) }, grace * 1000)
 }
 
+const unrun = ({ name, message }) => ({ outcome: 'errored', error: { type: name, message } }) // it could not be started
+
 async function run(one, told) { // runs an attempt to the end of its processes; returns what to report of it
-  const { handler, data, script, options, job, attempt, owner } = one.lease
+  const { handler, data, script, options, job, attempt, owner, inputs } = one.lease
+  if (inputs || Object.keys(options?.limits ?? {}).length || !(script || handlers[handler])) {
+    return { outcome: 'errored', refused: true, error: { type: 'refused', message: 'this worker knows no arrays and no limits' } }
+  }
   const output = ['ignore', 'pipe', 'pipe']
   const env = { PATH: process.env.PATH, HOME: process.env.HOME, ROTA_JOB_ID: job, ROTA_ATTEMPT: attempt, ROTA_OWNER: owner ?? 'default' }
   const child = handler
@@ -81,7 +92,8 @@ async function run(one, told) { // runs an attempt to the end of its processes; 
 }
 
 async function work({ worker, lease_s, heartbeat_s }) { // under one registration, to its end
-  const held = new Map(), over = new AbortController(), repeat = async (step) => {
+  const held = new Map(), over = new AbortController(), ended = once(over.signal, 'abort')
+  const repeat = async (step) => {
     while (!over.signal.aborted) {
       try { await step() } catch (error) {
         if (error instanceof Unknown) over.abort()
@@ -105,7 +117,7 @@ async function work({ worker, lease_s, heartbeat_s }) { // under one registratio
     const { job, attempt } = one.lease
     let n = 0
     const told = (stream, text) => insist(`/${worker}/logs`, { logs: [{ job, attempt, n: n++, stream, text }] })
-    const end = one.why || stopping || over.signal.aborted ? { outcome: 'interrupted' } : await run(one, told)
+    const end = one.why || stopping || over.signal.aborted ? { outcome: 'interrupted' } : await run(one, told).catch(unrun)
     const why = { requested: 'aborted', timed_out: 'timed_out', interrupted: 'interrupted' }[one.why]
     const proof = { signals: one.signals, took_s: (performance.now() - one.endedAt) / 1000 }
     const report = { job, attempt, ...(why ? { outcome: why, proof } : end) }
@@ -130,11 +142,15 @@ async function work({ worker, lease_s, heartbeat_s }) { // under one registratio
   await Promise.all([
     repeat(claim),
     repeat(look),
-    repeat(async () => { await heartbeat(); await Promise.race([sleep(heartbeat_s * 1000), once(over.signal, 'abort')]) }),
+    repeat(async () => { // from sending to sending
+      const next = sleep(heartbeat_s * 1000)
+      await heartbeat()
+      await Promise.race([next, ended])
+    }),
     repeat(async () => obey(await call('POST', `/${worker}/watch`, { wait: 20 }, 30, over.signal))),
-    once(over.signal, 'abort').then(() => { if (!stopping) for (const one of held.values()) stop(one, 'lost', 0) }),
+    ended.then(() => { if (!stopping) for (const one of held.values()) stop(one, 'lost', 0) }),
   ])
-  while (held.size) await sleep(20)
+  for (let n = 0; held.size && n < 250; n += stopping ? 1 : 0) await sleep(20)
   await call('DELETE', `/${worker}`, undefined, 5).catch(() => {})
 }
 

@@ -20,10 +20,10 @@ clock() { read -r now _ </proc/uptime && now=${now/./}; } # hundredths of a seco
 call() { # METHOD PATH SECONDS <BODY: prints the answer. Status 0: done, 4: unknown worker, 2: refused, 1: try again
   local status
   { status=$(curl -s -m "$3" -X "$1" -H 'content-type: application/json' --data-binary @- -o /dev/fd/3 -w '%{http_code}' "$server$2"); } 3>&1
-  case $status in 2??) ;; 404) return 4 ;; 4??) return 2 ;; *) return 1 ;; esac
+  case $status in 2??) ;; 404) return 4 ;; 429) return 1 ;; 4??) return 2 ;; *) return 1 ;; esac
 }
-insist() { # PATH FILE: sends a file until there is an answer, whichever
-  while call POST "$1" 10 <"$2" >/dev/null; (($? == 1)); do sleep 0.3; done
+insist() { # PATH FILE: sends a file until there is an answer, whichever, or this worker has ended
+  while [ -e "$2" ] && { call POST "$1" 10 <"$2" >/dev/null; (($? == 1)); }; do sleep 0.3; done
 }
 look() { # MOMENT: sets $over: when all that runs must be dead unless it is renewed before; $left and $nap: seconds until then
   local since one left_ && clock && over=$((now + 100 * beat))
@@ -94,6 +94,7 @@ attempt() { # FOLDER: runs an attempt to its end, tells what it writes, reports
 }
 run() { # LEASE: what an attempt does
   local handler variables && handler=$(jq -r '.handler // empty' "$1")
+  if jq -e '.inputs // .options.limits | length > 0' "$1" >/dev/null; then echo "this worker knows no arrays and no limits" && return 1; fi
   if [ -n "$handler" ]; then jq -c .data "$1" | "$handler"; return; fi
   mapfile -d '' variables < <(jq -j '{ROTA_JOB_ID: .job, ROTA_ATTEMPT: .attempt, ROTA_OWNER: (.owner // "default")} + (.options.env // {})
     | to_entries[] | "\(.key)=\(.value)\u0000"' "$1")
@@ -118,6 +119,6 @@ until [ "$stopping" ]; do
   touch "$held.closed"
   for one in "$held"/*; do end lost "${one##*/}" 0; done
   wait # for the claim
-  while taken=("$held"/*) && ((${#taken[@]} > 0)); do sleep 0.05; done
+  for ((n = 0; n < 100; n += ${#stopping} > 0)); do taken=("$held"/*) && ((${#taken[@]} > 0)) && sleep 0.05 || break; done
 done
-call DELETE "/$id" 5 </dev/null
+[ -z "${id:-}" ] || call DELETE "/$id" 5 </dev/null

@@ -46,7 +46,8 @@ WORDS: Mapping[str, str] = {
     "engine_unreachable": "the container engine at {engine} cannot be asked what dead workers have left: {error}",
     "engine_without_init": "the container engine at {engine} has no init program: some containers will not hear SIGTERM",
     "containers_swept": "removed {count} containers that dead workers had left: {names}",
-    "container_left": "the container {container} may still be there: {error}",
+    "container_left": "the container {container} may still be there, and is looked after: {error}",
+    "container_cleared": "the container {container} is gone now",
     # attempts
     "abort_ordered": "aborting attempt {attempt} of job {job} ({why})",
     "lease_lost": "attempt {attempt} of job {job} is not ours any more: ended it",

@@ -38,8 +38,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     store: str = "sqlite:///rota.db"
     workers: int = 3
     slots: int | None = None
-    run_as: str | None = None
     engine: str | None = None
+    run_as: str | None = None
     apps: tuple[str, ...] = ()
     apis: tuple[str, ...] = tuple(APIS)
     lease_s: float = 15.0

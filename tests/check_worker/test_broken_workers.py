@@ -23,7 +23,6 @@ CASES = [
     ("ProvesNothing", "abort", "with a proof"),
     ("ReportsSuccessOfWhatWasAborted", "abort", "outcome is aborted"),
     ("HearsOnlyTheWatch", "abort-by-heartbeat", "it is running"),
-    ("HearsOnlyTheWatch", "abort-early", "it is running"),
     ("IgnoresTimeouts", "timeout", ""),
     ("LeavesChildrenBehind", "script", "still run"),
     ("ReportsAnotherAttempt", "runs", ""),
@@ -56,6 +55,7 @@ CASES = [
     ("IgnoresSigterm", "leaves", "still runs"),
     ("GoesWithoutGoodbye", "leaves", "that it leaves"),
     ("DiesAtOnce", "leaves-busy", ""),
+    ("ReportsForEver", "leaves-alone", "still runs"),
 ]
 
 

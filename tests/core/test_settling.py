@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from rota.core.errors import Conflict
-from rota.core.jobs import CRASH_BUDGET, Failure, Job, Proof, Report
+from rota.core.jobs import CRASH_BUDGET, Array, Failure, InputReport, Job, Proof, Report
 from rota.core.retry import Backoff
-from rota.core.settling import Settlement, cancel, check_over, release, settle
+from rota.core.settling import Settlement, cancel, check_over, release, settle, settle_array, settle_input
 from rota.core.states import FINAL, TRANSITIONS, WAITING, Outcome, Reason, State
 from rota.core.times import MAX_DELAY_S, SECOND
 
@@ -266,3 +267,76 @@ def test_only_what_is_over_is_run_again(state: State):
     else:
         with pytest.raises(Conflict):
             check_over(job)
+
+
+# -- inputs of arrays, and arrays
+
+
+def an_input(case: Case, **array: Any) -> tuple[Job, InputReport]:
+    """Return the array with an input's failures and crashes, and what was reported of the input."""
+    job = structs.replace(case.job(), array=Array(inputs=9, **array), worker=None)
+    whole = case.report()
+    report = InputReport(
+        job="j", attempt=7, index=3, outcome=whole.outcome, result=whole.result, error=ERROR, refused=whole.refused,
+        retry_in_s=whole.retry_in_s,
+    )  # fmt: skip
+    return job, report
+
+
+def test_an_input_is_settled_as_a_job_with_its_failures_and_crashes_would_be():
+    for case in CASES:
+        if case.aborting or not case.charged or case.survivors:
+            continue
+        job, report = an_input(case)
+        assert settle_input(job, report, NOW, 0.5) == case.settle(), case
+
+
+@pytest.mark.parametrize("halted", [None, "now,fail=1"])
+def test_an_input_that_was_stopped_with_its_array_is_aborted_and_a_success_stays_one(halted: str | None):
+    for case in CASES:
+        if not (case.aborting or halted):
+            continue
+        job, report = an_input(case, halted=halted)
+        s = settle_input(job, report, NOW, 0.5)
+        assert s.state in FINAL, "it never runs again"
+        assert s.state is (State.SUCCEEDED if case.outcome is Outcome.SUCCEEDED else State.ABORTED), case
+        assert job.abort_requested_at == case.job().abort_requested_at
+
+
+def array_of(done: int, failed: int, halted: str | None = None, *, proven: bool = True, aborting: bool = False) -> Settlement | None:
+    job = Job(
+        id="j", state=State.RUNNING, kind="handler", handler="h", attempt=7, run_at=RUN_AT,
+        abort_requested_at=NOW if aborting else None,
+    )  # fmt: skip
+    array = Array(inputs=10, done=done, failed=failed, halt=halted, halted=halted, proven=proven)
+    return settle_array(job, array, NOW)
+
+
+@pytest.mark.parametrize(
+    ("done", "failed", "halted", "state", "message"),
+    [
+        (9, 9, None, None, None),
+        (10, 0, None, State.SUCCEEDED, None),
+        (10, 1, None, State.FAILED, "1 of 10 inputs failed"),
+        (3, 1, "now,fail=1", State.FAILED, "1 of 10 inputs failed; now,fail=1 ended it before the others"),
+        (5, 1, "soon,done=50%", State.FAILED, "1 of 10 inputs failed; soon,done=50% ended it before the others"),
+        (5, 0, "soon,done=50%", State.SUCCEEDED, None),
+        (7, 4, "now,success=3", State.SUCCEEDED, None),
+    ],
+)
+def test_an_array_is_over_when_all_its_inputs_are_or_its_rule_says_so(
+    done: int, failed: int, halted: str | None, state: State | None, message: str | None
+):  # fmt: skip
+    s = array_of(done, failed, halted)
+    assert (s and s.state) == state
+    assert (s and s.error and s.error.message) == message
+    if s is not None:
+        assert (s.finished_at, s.reason) == (NOW, Reason.ERROR if state is State.FAILED else None)
+
+
+@pytest.mark.parametrize("proven", [False, True])
+@pytest.mark.parametrize(("done", "failed", "halted"), [(0, 0, None), (10, 0, None), (4, 4, "now,fail=1")])
+def test_an_aborted_array_is_aborted_whatever_it_had_done(done: int, failed: int, halted: str | None, proven: bool):
+    s = array_of(done, failed, halted, proven=proven, aborting=True)
+    assert s is not None
+    assert (s.state, s.reason, s.confirmed) == (State.ABORTED, Reason.REQUESTED, proven)

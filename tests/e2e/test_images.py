@@ -114,6 +114,13 @@ def test_a_worker_that_is_killed_leaves_no_container_and_the_job_runs_again(serv
     assert engine.containers() == []
 
 
+def test_a_server_that_is_killed_takes_the_containers_of_its_workers_along(serve: Serve, engine: Engine):
+    server = served(serve, engine)
+    running(engine, submit(server, "sh", "-c", "trap '' TERM; while :; do sleep 1; done"))
+    server.kill()
+    assert engine.containers() == []  # the last heir of its standard error has ended: the keeper
+
+
 def test_without_an_engine_no_images_are_offered_and_explain_says_so(serve: Serve):
     server = serve("--workers", "1", environ={"ROTA_ENGINE": "none"})
     wait_for(lambda: server.get("/v1/workers")["items"], "a worker")

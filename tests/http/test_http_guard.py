@@ -117,6 +117,8 @@ def test_a_link_from_elsewhere_may_lead_to_a_page_but_to_nothing_else(named: Liv
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/x/abort", "/v1/workers"])
 @pytest.mark.parametrize("body", [b"", b'{"handler":"a"}'])
 def test_bodies_need_a_json_type(named: Live, path: str, kind: str, body: bytes) -> None:
+    if (path, kind) == ("/v1/jobs", "application/x-ndjson"):
+        kind = "application/ndjson"  # the one with the x is how inputs of an array may come
     head = f"POST {path} HTTP/1.1\nHost: localhost\nContent-Type: {kind}\nContent-Length: {len(body)}"
     assert code(named, head, body) == (415, "unsupported-media-type")
 

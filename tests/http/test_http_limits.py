@@ -88,7 +88,8 @@ def test_a_body_over_its_limit_is_refused_before_it_is_read(live: Live) -> None:
 
 
 def test_a_stream_of_bytes_is_cut_off(live: Live) -> None:
-    head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /v1/jobs/x/abort HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
         connection.sendall(head)

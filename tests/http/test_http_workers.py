@@ -65,6 +65,15 @@ def test_a_claim_waits_for_a_job(live: Live) -> None:
         assert json.loads(waiting.recv(65536).partition(b"\r\n\r\n")[2])["leases"][0]["job"] == job["id"]
 
 
+def test_a_worker_with_one_kind_of_slot_says_how_many_are_free(live: Live) -> None:
+    worker = live.worker("plain")
+    jobs = [live.submit(handler="plain")["id"] for _ in range(3)]
+    for free, count in ((0, 0), (2, 2), (2**70, 1)):
+        answer = live.client.post(f"/v1/workers/{worker}/claim", json={"free": free})
+        assert answer.status_code == 200, answer.text
+        assert [lease["job"] for lease in answer.json()["leases"]] == [jobs.pop(0) for _ in range(count)]
+
+
 def post(live: Live, path: str, body: bytes) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -164,8 +173,9 @@ A = {"job": "j", "attempt": 1}
         ("", {"name": "a", "slots": -1}, "slots"),
         ("", {"name": "a", "slots": "2"}, "slots"), ("", {"name": "a", "handlers": [{}]}, "handlers[0].name"),
         ("", {"name": "a", "handlers": [{"name": "b", "mode": "c"}]}, "handlers[0].mode"),
-        ("/W/claim", {}, "free"), ("/W/claim", {"free": {}}, "free.process"), ("/W/claim", {"free": 1}, "free"),
+        ("/W/claim", {}, "free"), ("/W/claim", {"free": {}}, "free.process"), ("/W/claim", {"free": "x"}, "free"),
         ("/W/claim", {"free": {"process": 1, "asynchronous": 1, "total": 1}, "wait": 61}, "wait"),
+        ("/W/claim", {"free": -1}, "free"), ("/W/claim", {"free": 1.5}, "free"),
         ("/W/heartbeat", {}, "held"), ("/W/heartbeat", {"held": [{"job": 1}]}, "held[0].job"),
         ("/W/watch", {"wait": "x"}, "wait"), ("/W/drain", {"x": 1}, "x"),
         ("/W/report", {"reports": [{"job": "j", "attempt": 1, "outcome": "fine"}]}, "reports[0].outcome"),

@@ -144,8 +144,13 @@ class Shard(Run):
                 self._tell(worker)
                 self.go_on(worker)
 
-        worker._call("tell", lambda s: s.work.tell(id_, [], [], [], batch), worker._heard(answered))
+        def call() -> None:
+            worker._call("tell", lambda s: s.work.tell(id_, [], [], [], batch), worker._heard(answered))
+
+        call()
         worker._later(worker.world.rng.uniform(0.5, 4), lambda: self._send(worker, batch))
+        if not worker.calm and worker.world.rng.random() < 0.1:  # and a copy that comes when nobody thinks of it any more
+            worker.world.after(worker.world.rng.uniform(0.2, 10), call)
 
     def _over(self, worker: SimulatedWorker, outcome: Outcome) -> None:
         worker.world.note("worker {} ends {}: {}", worker.name, self.name, outcome.value)

@@ -118,6 +118,26 @@ async def test_inputs_that_no_argument_can_hold_are_bad_ones_and_the_next_is_run
             assert (await rig.run(given(lease, "x" * 100_000))).exit_code == 0
 
 
+@live
+async def test_what_cannot_be_started_says_why_and_costs_no_process():
+    async with rigged() as rig:
+        for lease in (command(rig, "echo \0 {}"), replace(rig.script("true"), options=RunOptions(env={"A": "\0"}))):
+            report = await rig.run(given(lease, "x"))
+            assert (report.outcome, report.error.type) == (Outcome.ERRORED, "NotStarted")
+            assert "null byte" in report.error.message
+        odd = await rig.run(replace(rig.script("true"), options=RunOptions(env={"A=B": "c"})))
+        assert odd.error.type == "NotStarted" and (await rig.run(rig.script("true"))).exit_code == 0
+        assert len(rig.pool._nursery._children) == 1
+
+
+@pytest.mark.parametrize("size", [4094, 4095, 4096, 65_000, 120_000])
+@live
+async def test_a_long_input_is_on_standard_input_whole(size):
+    async with rigged() as rig:
+        lease = rig.script('read -r line; [ "$line" = "$1" ] && echo ${#line} && cat')
+        assert (await rig.run(given(lease, "x" * size))).stdout == f"{size}\n"
+
+
 # --- their environment
 
 

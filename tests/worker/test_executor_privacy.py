@@ -7,6 +7,7 @@ import site
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -49,17 +50,19 @@ def script(text: str, **more) -> Lease:
     return Lease(job="job", attempt=1, kind="script", script=text, index=0, **more)
 
 
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": f"{ROOT}/src:{ROOT}:{':'.join(site.getsitepackages())}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "ROTA_TOKEN": TOKEN,
+    "ROTA_STORE": STORE,
+    "ROTA_HOOK_SECRET": TOKEN,
+    "HOME": "/root",
+}
+
+
 def host(run_as: str, *leases: Lease, user: int | None = None, fails: bool = False):
     """Run leases in a worker of their own, as `user` (None: root), whose jobs run as `run_as`; return its reports."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{ROOT}/src:{ROOT}:{':'.join(site.getsitepackages())}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "ROTA_TOKEN": TOKEN,
-        "ROTA_STORE": STORE,
-        "ROTA_HOOK_SECRET": TOKEN,
-        "HOME": "/root",
-    }
     ran = subprocess.run(
         [
             PYTHON or sys.executable,
@@ -68,7 +71,7 @@ def host(run_as: str, *leases: Lease, user: int | None = None, fails: bool = Fal
             run_as,
             msgspec.json.encode(leases).decode(),
         ],
-        env=environment,
+        env=ENVIRONMENT,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -166,9 +169,9 @@ def test_what_such_a_user_leaves_behind_is_ended_and_removed():
 
 def test_limits_hold_for_such_a_user():
     options = RunOptions(limits=Limits(processes=8, files=32))
-    report, one = host(
-        "nobody", script("ulimit -n; for i in $(seq 30); do sleep 1 & done; wait", options=options), script("true")
-    )
+    fork = "ulimit -n; for i in $(seq 30); do sleep 60 & done; echo all; : {}"
+    command = Lease(job="job", attempt=1, kind="command", script=fork, index=0, options=options)
+    report, one = host("nobody", command, script("true"))
     assert report.stdout == "32\n" and "fork" in report.stderr and report.outcome is Outcome.ERRORED
     assert one.exit_code == 0
 
@@ -188,6 +191,32 @@ def test_a_user_that_is_not_there_and_a_worker_that_is_not_root_are_told_so():
     with pytest.raises(BadUser, match="no user 'no-such-user'"):
         Pool([], slots=1, scripts=True, on_output=print, run_as="no-such-user")
     assert find("nobody")["uid"] == find("65534")["uid"] == 65534
+
+
+@needs_python
+@pytest.mark.parametrize("command", ["worker --server http://127.0.0.1:9", "serve --port 0 --workers 0"])
+def test_the_programs_themselves_are_hidden_from_their_own_user(command):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, 65534, 65534)
+        program = subprocess.Popen(
+            [PYTHON, "-m", "rota", *command.split()],
+            env=ENVIRONMENT | {"ROTA_STORE": f"sqlite:///{folder}/rota.db"},
+            cwd=folder,
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            stderr=subprocess.PIPE,
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while os.stat(f"/proc/{program.pid}/environ").st_uid != 0:  # what its own user may not read is root's
+                assert program.poll() is None, program.stderr.read()
+                assert time.monotonic() < deadline, "it does not hide"
+                time.sleep(0.01)
+        finally:
+            program.terminate()
+            program.wait(20)
+            program.stderr.close()
 
 
 @needs_python

@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 from rota.core.states import Outcome
-from rota.worker import proctree, reaper
+from rota.worker import engine as engines
+from rota.worker import images, proctree, reaper
 from rota.worker.images import ImageRunner
 from rota.worker.supervisor import monotonic
 from tests.engines import IMAGE, Engine, engine, start_engine, wait_until
-from tests.worker.executor_rig import live
+from tests.worker.executor_rig import live, until
 from tests.worker.image_rig import Guarded, lease, rigged, shell
 
 __all__ = ["engine"]
@@ -152,6 +153,30 @@ async def test_an_engine_that_is_killed_loses_its_attempts_and_what_ran_is_remov
             assert report.error is not None
             assert report.error.message.startswith(f"the container engine at {engine.place} is gone")
             assert report.charged
+            assert rig.there(job) == []
+    finally:
+        engine.stop()
+
+
+@live
+async def test_what_an_engine_that_hangs_did_not_remove_is_removed_when_it_goes_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engines, "_END_S", 1.0)
+    monkeypatch.setattr(images, "_REACH_S", 1.0)
+    monkeypatch.setattr(images, "_LONG_PAUSE_S", 0.2)
+    engine = start_engine()
+    try:
+        async with rigged(engine) as rig:
+            job = lease("sleep", "60")
+            task = rig.begin(job)
+            await rig.running(job)
+            await until(lambda: rig.runner._running[job.job, 1].started)
+            engine.process.send_signal(signal.SIGSTOP)
+            rig.runner.stop(job.job, 1, 0.0, Outcome.ABORTED)
+            report = await task
+            assert report.outcome is Outcome.LOST
+            assert rig.guarded.names == {f"rota-{job.job}-1"}
+            engine.process.send_signal(signal.SIGCONT)
+            await until(lambda: not rig.guarded.names, 30)
             assert rig.there(job) == []
     finally:
         engine.stop()

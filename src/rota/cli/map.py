@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from rota.cli.main import DONE
+from rota.cli.map_options import Options, print_commands
 from rota.cli.options import server_option
 from rota.core.errors import Invalid
 
@@ -21,22 +22,6 @@ if TYPE_CHECKING:
 SEPARATOR = ":::"
 MOST_SLOTS = 250  # what -j0, "as many as possible", means: each is a process or two
 _JOBS = re.compile(r"([+-]?)(\d{1,6})(%?)")
-
-
-class Options(Struct, kw_only=True):
-    """What was asked for."""
-
-    command: str
-    slots: int
-    slots_given: bool
-    halt: str | None
-    timeout: str | None
-    retries: int | None
-    keep_order: bool
-    resume: str | None
-    joblog: str | None
-    as_json: bool
-    bar: bool
 
 
 class MapCommand(click.Command):
@@ -168,14 +153,6 @@ def _halt(text: str | None) -> str | None:
     except ValueError as wrong:
         raise Invalid("--halt", str(wrong)) from None
     return text
-
-
-def print_commands(command: str, inputs: Iterable[str]) -> None:
-    """Print what would be run."""
-    from rota.core.inputs import render
-
-    for number, text in enumerate(inputs, 1):
-        click.echo(render(command, text, number=number))
 
 
 def _run(options: Options, inputs: Iterator[str], settings: Settings, *, dry: bool) -> int:

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from rota.cli.joblog import JobLog
 from rota.cli.main import BROKEN_PIPE, DONE, INTERRUPTED, JOB_FAILED
-from rota.cli.map import Options, print_commands
+from rota.cli.map_options import Options, print_commands
 from rota.cli.printing import Bar, Printer, Results
 from rota.client.views import Result
 from rota.settings import Settings

@@ -75,6 +75,18 @@ def submit(handler: str, data: str | None, inputs: str | None, **options: Any) -
     _hand_in({"handler": handler, "data": value}, inputs=values, **options)
 
 
+def _limits(given: tuple[str, ...]) -> dict[str, int | float | str] | None:
+    """Read `K=V` texts whose values may be numbers. Raises Invalid."""
+
+    def number(text: str) -> int | float | str:
+        try:
+            return int(text) if text.isdecimal() else float(text)
+        except ValueError:
+            return text
+
+    return {name: number(value) for name, value in pairs(given, "--limit").items()} or None
+
+
 def _values(file: str) -> Iterable[Any]:
     """Read a JSON list, or JSON values, one a line. Raises Invalid."""
     lines = lines_of(file)
@@ -128,7 +140,7 @@ def script(
         raise Invalid("FILE", f"is not UTF-8 text ({wrong.reason})") from None
     if inputs == "-" and file.name == "<stdin>":
         raise click.UsageError("stdin is either the script or its inputs; put one of them into a file")
-    options |= {"env": pairs(env, "--env") or None, "limits": pairs(limits, "--limit") or None}
+    options |= {"env": pairs(env, "--env") or None, "limits": _limits(limits)}
     lines = None if inputs is None else lines_of(inputs)
     _hand_in({"script": text, "variables": pairs(variables, "--var") or None}, inputs=lines, **options)
 

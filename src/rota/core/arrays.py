@@ -23,7 +23,8 @@ _MAX_SHARD = 4096
 _SHARE = 4  # a shard is this part of what one slot would get if the rest were dealt out now
 _SHARD_S = 1.0
 _FIRST = 8  # inputs of a shard while nobody knows how long one takes
-_HALT = re.compile(r"(now|soon),\s*(fail|success|done)=(\d{1,9})(%?)")
+_MOST_CUTS = 250  # a second, about
+_HALT = re.compile(r"(now|soon),\s*(fail|success|done)=(\d{1,9})(%?)", re.ASCII)
 
 
 class Shard(Struct):
@@ -63,13 +64,21 @@ class Halt(Struct, frozen=True):
     percent: bool
 
 
-def shard_size(array: Array, left: int, slots: int, crashes: int) -> int:
-    """Return how many of the `left` inputs that lie next to each other a slot gets now, of `slots` that are alive."""
+def shard_size(array: Array, left: int, *, slots: int, crashes: int, ran_s: float) -> int:
+    """Return how many of the `left` inputs that lie next to each other a slot gets now, of `slots` that are alive.
+
+    `ran_s` is for how long the array has run. Where hundreds of coroutines share a processor, each input takes long and
+    yet thousands are over every second: then shards are no smaller than what keeps their number per second bounded.
+    """
     rest = max(array.inputs - array.cursor, left)
-    share = -(-rest // (_SHARE * max(1, min(slots, array.parallel or slots))))
+    slots = max(1, min(slots, array.parallel or slots))
+    share = -(-rest // (_SHARE * slots))
     over = array.done
-    lasting = max(1, int(_SHARD_S * over / array.ran_s)) if over and array.ran_s > 0 else _MAX_SHARD if over else _FIRST
-    return max(1, min(share, lasting, left, _MAX_SHARD >> 3 * crashes))
+    lasting = _FIRST
+    if over:  # durations come from outside, and may be next to nothing
+        lasting = max(1, int(min(_MAX_SHARD, _SHARD_S * over / array.ran_s))) if array.ran_s > 0 else _MAX_SHARD
+    cheap = int(min(over / ran_s / _MOST_CUTS, -(-rest // slots))) if ran_s > 0 else 1
+    return max(1, min(max(min(share, lasting), cheap), left, _MAX_SHARD >> 3 * crashes))
 
 
 def parse_halt(text: str) -> Halt:

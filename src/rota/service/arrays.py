@@ -15,6 +15,7 @@ from rota.core.arrays import Range, Shard, is_halted, parse_halt, shard_size
 from rota.core.jobs import CRASH_BUDGET, Array, Attempt, Failure, HandlerSpec, InputReport, InputResult, Job, Report
 from rota.core.settling import Settlement, settle_array, settle_input
 from rota.core.states import FINAL, Outcome, State
+from rota.core.times import SECOND
 from rota.service.changes import conclude
 from rota.service.inputs import Inputs
 from rota.service.signals import Effects
@@ -39,7 +40,9 @@ async def cut(
     if chosen is None:
         await tx.set_open(job, False)
         return None
-    size = shard_size(array, chosen.n, slots, chosen.crashes)
+    # What stands of an earlier array says nothing of how many inputs are over every second now.
+    ran_s = 0.0 if job.started_at is None or array.base is not None else (tx.now - job.started_at) / SECOND
+    size = shard_size(array, chosen.n, slots=slots, crashes=chosen.crashes, ran_s=ran_s)
     values = await inputs.read(tx, array.root, chosen.first, size)
     first_cut = job.state is State.QUEUED
     offer = await tx.cut_array(job, spec)

@@ -12,7 +12,7 @@ from rota.core.jobs import NO_INPUTS, Limits, RunOptions, Submission
 
 MAX_ENV = 1 << 17  # characters of an environment in all
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
+_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)i?b?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZES = ("memory", "output")
@@ -33,8 +33,8 @@ def run_options(s: Submission, where: str) -> RunOptions | None:
                 raise Invalid(where + field, "goes with an image")
     elif not references.is_image(s.image):
         raise Invalid(where + "image", f"{s.image[:300]!r} is no image reference, like busybox or registry/name:tag")
-    if s.network is not None and not _NETWORK.fullmatch(s.network):
-        raise Invalid(where + "network", "is none, bridge, or the name of a network")
+    if s.network is not None and (s.network == "host" or not _NETWORK.fullmatch(s.network)):
+        raise Invalid(where + "network", "is none, bridge, or the name of a network; never the host's own")
     options = RunOptions(
         env=_env(s.env or {}, where),
         limits=limits(s.limits or {}, where, image=s.image is not None),

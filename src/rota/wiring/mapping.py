@@ -49,8 +49,6 @@ RESUMES = "rota.map.resumes"  # of a run that goes on with others: the first of 
 _POLL_S = 30.0
 _ROOM_S = 8.0  # less than a worker waits for an answer
 _PAGE = 500
-_ORPHAN_S = 20.0  # more than a default lease: so long a worker that was killed may seem alive
-_LOOK_S = 0.25
 
 
 class Plan(Struct, kw_only=True):
@@ -253,12 +251,8 @@ class Run:
 
     async def _take_over(self, run: Standing) -> Standing:
         """Abort a run whose process has died, and return how it stands then. Raises Conflict when it lives."""
-        patience = _ORPHAN_S if self._here else 0.0  # a server's workers run it still
-        while not self._here or await self._link.do(lambda side: side.is_served(run.queue)):
-            if patience <= 0:
-                raise Conflict(f"the run to be resumed, job {run.id}, goes on; wait for its end, or stop it there")
-            await asyncio.sleep(_LOOK_S)
-            patience -= _LOOK_S
+        if not self._here or await self._link.do(lambda side: side.is_served(run.queue)):
+            raise Conflict(f"the run to be resumed, job {run.id}, goes on; wait for its end, or stop it there")
         await self._link.do(lambda side: side.abort(run.id))
         return await self._look_until_over(run.id)
 

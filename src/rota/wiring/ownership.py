@@ -9,6 +9,7 @@ last.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -120,9 +121,10 @@ class Owner:
         return [_standing_of_job(job) for job in jobs if job.array is not None], next_
 
     async def is_served(self, queue: str) -> bool:
-        """Say whether a worker that is alive serves this queue by name."""
-        workers = await self._service.workers()
-        return any(queue in worker.row.hello.queues for worker in workers if worker.row.gone_at is None)
+        """Say whether a worker whose process lives serves this queue by name."""
+        rows = [worker.row for worker in await self._service.workers()]
+        found = [row.hello for row in rows if row.gone_at is None and queue in row.hello.queues]
+        return any(_lives(hello.host, hello.pid) for hello in found)
 
     async def abort(self, job: str) -> None:
         """Stop an array, unless it is over."""
@@ -187,8 +189,9 @@ class Guest:
         return [_standing_of_fields(job) for job in page.items if job.array is not None], page.next
 
     async def is_served(self, queue: str) -> bool:
-        """Say whether a worker that is alive serves this queue by name."""
-        return any(queue in worker.queues for worker in await self._client.workers() if worker.state != "gone")
+        """Say whether a worker whose process lives serves this queue by name."""
+        found = [w for w in await self._client.workers() if w.state != "gone" and queue in w.queues]
+        return any(_lives(worker.host, worker.pid) for worker in found)
 
     async def abort(self, job: str) -> None:
         """Stop an array, unless it is over."""
@@ -338,6 +341,19 @@ class _Door:
         app = create_app(self._service, allowed_hosts=self._allowed_hosts)
         self._http = http_server(self._service, app, listeners=[listener])
         await self._http.start()
+
+
+def _lives(host: str | None, pid: int | None) -> bool:
+    """Say whether a process lives, as far as can be told from here: one that was killed seems to for the rest of its lease."""
+    if host != socket.gethostname() or pid is None:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _answers(path: Path) -> bool:

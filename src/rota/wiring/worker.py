@@ -6,13 +6,13 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from rota import log
 from rota.client.work_queue import HttpWorkQueue
-from rota.core.jobs import HookCall, LogChunk, ProgressNote, WorkerHello
+from rota.core.jobs import HandlerSpec, HookCall, LogChunk, ProgressNote, WorkerHello
 from rota.settings import Settings
 from rota.worker import engine, proctree
 from rota.worker.executor import Executor
@@ -35,8 +35,10 @@ async def run_worker(
     lock_fd: int | None = None,
     reload: bool = False,
 ) -> None:
-    """Run one worker until SIGTERM or SIGINT has drained it. Raises rota.worker.pool.AppError when handlers do not import,
-    and rota.worker.identity.BadUser when jobs cannot run as the user that is set.
+    """Run one worker until SIGTERM or SIGINT has drained it.
+
+    Raises rota.worker.pool.AppError when handlers do not import, and rota.worker.identity.BadUser when jobs cannot run as
+    the user that is set.
 
     With `settings.slots` the worker runs at most that many jobs at once; without, one a core in processes, and 250 async
     ones beside them.
@@ -61,25 +63,13 @@ async def run_worker(
         keep_fds=() if lock_fd is None else (lock_fd,),
         run_as=settings.run_as,
     )
-    place = await asyncio.to_thread(engine.find, settings.engine, os.environ)
-    if place is None and settings.engine not in (None, "none"):
-        _log.warning("engine_missing", engine=settings.engine)
-    executor: Executor = pool if place is None else ByKind(pool, ImageRunner(place, pool, output, monotonic))
+    images = await _images(settings, pool, output)
+    executor: Executor = pool if images is None else ByKind(pool, images)
     queue = HttpWorkQueue(server, token=settings.token)
     try:
         handlers = await executor.start()
-        hello = WorkerHello(
-            name=name or f"{socket.gethostname()}-{os.getpid()}",
-            handlers=handlers,
-            scripts=True,
-            images=place is not None,
-            queues=list(queues),
-            slots=slots,
-            async_slots=settings.slots or ASYNC_SLOTS,
-            max_jobs=settings.slots,
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            owned=lifeline_fd is not None,
+        hello = _hello(
+            settings, name, handlers, queues, slots=slots, images=images is not None, owned=lifeline_fd is not None
         )
         supervisor = Supervisor(queue, executor, hello, drain_s=settings.drain_s)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,6 +83,41 @@ async def run_worker(
     finally:
         await executor.close()
         await queue.aclose()
+
+
+def _hello(
+    settings: Settings,
+    name: str | None,
+    handlers: list[HandlerSpec],
+    queues: Sequence[str],
+    *,
+    slots: int,
+    images: bool,
+    owned: bool,
+) -> WorkerHello:
+    return WorkerHello(
+        name=name or f"{socket.gethostname()}-{os.getpid()}",
+        handlers=handlers,
+        scripts=True,
+        images=images,
+        queues=list(queues),
+        slots=slots,
+        async_slots=settings.slots or ASYNC_SLOTS,
+        max_jobs=settings.slots,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        owned=owned,
+    )
+
+
+async def _images(settings: Settings, pool: Pool, output: Callable[[LogChunk], None]) -> ImageRunner | None:
+    """Return what runs images, if there is an engine."""
+    place = await asyncio.to_thread(engine.find, settings.engine, os.environ)
+    if place is not None:
+        return ImageRunner(place, pool, output, monotonic)
+    if settings.engine not in (None, "none"):
+        _log.warning("engine_missing", engine=settings.engine)
+    return None
 
 
 def _stop(supervisor: Supervisor) -> None:

@@ -24,7 +24,7 @@ from rota.worker.framing import Splitter, frame
 
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PIPE = 1 << 16  # bytes that a pipe holds
+_PIPE = 1 << 12  # bytes that any pipe holds, also of a user who has many
 _SCRIPT, _SWEPT, _EXITED = 4, 3, 9  # tags in rota.worker.frames
 _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}  # all: asking for each costs more
 
@@ -105,8 +105,8 @@ class ScriptChild:
                 if ulimits:
                     arguments = ["sh", "-c", f'{ulimits}exec "$0" "$@"', self._bash, *arguments[1:]]
             status = self._run(arguments, stdin)
-        except OSError as error:  # also an argument that is too long for the kernel
-            wrong = f"it could not be started: {error.strerror}"
+        except (OSError, ValueError) as error:  # also an argument that is too long, or a variable with a NUL
+            wrong = f"it could not be started: {getattr(error, 'strerror', None) or error}"
         left = _any_children()
         if not left:
             self._tidy(keep=index is not None)

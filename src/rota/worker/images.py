@@ -24,7 +24,7 @@ from rota.worker.engine import Engine, EngineError, EngineGone
 from rota.worker.verdict import describe_status
 
 _REACH_S = 10.0  # how long an engine that does not answer is waited for
-_PAUSE_S = 0.2  # between two tries to reach it
+_PAUSE_S, _LONG_PAUSE_S = 0.2, 5.0  # between two tries to reach it; when its attempt is over
 _STUCK_S = 10.0  # after SIGKILL
 _DRAIN_S = 10.0  # for what a container has written and we have not read when it has ended
 _NO_INIT = ("docker-init", "catatonit", "container-init")  # what engines call the program that they do not find
@@ -81,6 +81,8 @@ class ImageRunner:
         self._engine: Engine | None = None
         self._running: dict[tuple[str, int], _Attempt] = {}
         self._work: set[asyncio.Task[Report]] = set()
+        self._leftovers: set[str] = set()
+        self._clearing: asyncio.Task[None] | None = None
 
     async def start(self) -> list[HandlerSpec]:
         """Remove what dead workers of this machine have left behind."""
@@ -127,8 +129,10 @@ class ImageRunner:
     async def close(self) -> None:
         """End everything. Idempotent."""
         await self.kill_all()
-        for work in self._work:
-            work.cancel()
+        unfinished = [*self._work, *([self._clearing] if self._clearing is not None else [])]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.close()
@@ -147,9 +151,8 @@ class ImageRunner:
             except (BadContainer, EngineError) as wrong:
                 report = _refused(attempt, wrong)
             except EngineGone as gone:
-                report = _lost(
-                    attempt, f"the container engine at {self._place} is gone: {gone}", charged=attempt.started
-                )
+                why = f"the container engine at {self._place} is gone: {gone}"
+                report = _lost(attempt, why, charged=attempt.started)
             except _Stopped:
                 report = _stopped(attempt)
             return attempt.capture.finish(await self._leave_nothing(attempt, report))
@@ -192,9 +195,11 @@ class ImageRunner:
                 await asyncio.gather(ending, reading, return_exceptions=True)
         if ending.cancelled():  # it has outlived SIGKILL
             return _stopped(attempt)
-        if (seen := await engine.inspect(attempt.name)) is None and not attempt.signals:
-            return _lost(attempt, "somebody else removed its container", charged=True)
-        return _report(attempt, ending.result(), seen or {})
+        if (seen := await engine.inspect(attempt.name)) is not None:
+            return _report(attempt, ending.result(), seen)
+        if attempt.signals:
+            return _stopped(attempt)
+        return _lost(attempt, "somebody else removed its container", charged=True)
 
     async def _create(self, engine: Engine, attempt: _Attempt) -> None:
         image, pull = attempt.lease.image or "", attempt.options.pull
@@ -207,9 +212,8 @@ class ImageRunner:
             if refusal.status != _MISSING:
                 raise
             if pull == "never":
-                raise EngineError(
-                    _MISSING, f"this worker's engine has no image {image!r}, and may not pull it"
-                ) from None
+                why = f"this worker's engine has no image {image!r}, and may not pull it"
+                raise EngineError(_MISSING, why) from None
             if pull == "always":
                 raise
             await self._pull(engine, attempt, image)
@@ -272,23 +276,40 @@ class ImageRunner:
         """Remove the container, look that it is gone, and complete the report by what was seen."""
         now = asyncio.get_running_loop().time
         give_up_at = now() + _REACH_S
-        pid, trouble = 0, ""
         while True:
-            try:
-                if self._engine is not None:
-                    await self._engine.remove(attempt.name)
-                    if there := await self._engine.inspect(attempt.name):
-                        pid, trouble = there["State"].get("Pid", 0), "the engine cannot remove its container"
-                        raise EngineError(_CONFLICT, trouble)
-                self._guard.unguard(attempt.name)
+            trouble, pid = await self._remove(attempt.name)
+            if trouble is None:
                 return replace(report, proof=_proof(attempt, now(), [])) if attempt.stopped_as else report
-            except (EngineError, EngineGone) as error:
-                trouble = f"its container {attempt.name} could not be removed: {error}"
             if now() > give_up_at:
-                _log.error("container_left", container=attempt.name, error=trouble)
-                report = _lost(attempt, trouble, charged=attempt.started)
-                return replace(report, proof=_proof(attempt, now(), [pid] if pid else []))
+                break
             await asyncio.sleep(_PAUSE_S)
+        _log.error("container_left", container=attempt.name, error=trouble)
+        self._leftovers.add(attempt.name)
+        if self._clearing is None or self._clearing.done():
+            self._clearing = asyncio.create_task(self._clear())
+        report = _lost(attempt, f"its container could not be removed: {trouble}", charged=attempt.started)
+        return replace(report, proof=_proof(attempt, now(), [pid] if pid else []))
+
+    async def _remove(self, name: str) -> tuple[str | None, int]:
+        """Remove a container, if there is one, and look that it is gone; else return what was wrong, and its process."""
+        try:
+            if self._engine is not None:
+                await self._engine.remove(name)
+                if there := await self._engine.inspect(name):
+                    return "the engine has removed it, and still has it", there["State"].get("Pid", 0)
+        except (EngineError, EngineGone) as error:
+            return str(error), 0
+        self._guard.unguard(name)
+        return None, 0
+
+    async def _clear(self) -> None:
+        """Go on trying to remove what could not be removed: an engine that was away or hung comes back."""
+        while self._leftovers:
+            await asyncio.sleep(_LONG_PAUSE_S)
+            for name in sorted(self._leftovers):
+                if (await self._remove(name))[0] is None:
+                    self._leftovers.discard(name)
+                    _log.info("container_cleared", container=name)
 
 
 async def _read(output: AsyncIterator[tuple[bool, bytes]], capture: Capture | Collected) -> None:

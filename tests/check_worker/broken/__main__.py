@@ -257,6 +257,10 @@ class GoesWithoutGoodbye(Worker):
         pass
 
 
+class ReportsForEver(Worker):
+    goodbye_s = 1000.0
+
+
 class DiesAtOnce(Worker):
     def stop(self) -> None:
         self.leave()

@@ -43,6 +43,7 @@ class Attempt:
 class Worker:
     slots = 2
     claim_wait_s = 20.0
+    goodbye_s = 3.0  # how long a worker that stops tries to report what it has ended
 
     def __init__(self) -> None:
         self.server = os.environ["ROTA_SERVER"] + "/v1/workers"
@@ -156,7 +157,8 @@ class Worker:
             for one in self.all():
                 self.end(one, "lost", 0.0)
         for one in self.all():
-            one.done.wait()
+            while not (one.done.wait(self.goodbye_s) or self.stopping):
+                pass
 
     def leave(self) -> None:
         with suppress(Unknown, Unanswered):
@@ -194,8 +196,9 @@ class Worker:
         return answer.get("leases", [])
 
     def heartbeats(self) -> None:
+        began = time.monotonic()
         self.heartbeat()
-        self.over.wait(self.heartbeat_s)
+        self.over.wait(max(began + self.heartbeat_s - time.monotonic(), 0.0))
 
     def heartbeat(self) -> None:
         named, sent = self.all(), time.monotonic()

@@ -11,7 +11,7 @@ from rota.core.jobs import Array, HandlerSpec, InputResult, Job
 from rota.core.states import State
 from rota.store.protocol import Which
 from rota.store.rows import Claimed, encode, offer_of
-from rota.store.sqlite.base import BaseTx
+from rota.store.sqlite.statement import BaseTx
 
 MOST_DELETED = 50_000  # results, in one transaction
 _RESULTS: dict[Which, str] = {"all": "results_of", "good": "good_results_of", "bad": "bad_results_of"}

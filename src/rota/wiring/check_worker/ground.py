@@ -183,18 +183,27 @@ class Worker:
         self._ground = ground
         self._slots = slots
         self._output = ground.folder / "worker.txt"
-        self.process: Process
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        """Return the process, which has been started."""
+        assert self._process is not None, "it has not been started"
+        return self._process
 
     async def start(self) -> None:
-        """Start the command. Raises OSError."""
+        """Start the command. Raises Failed."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
         environment |= {"ROTA_SERVER": self._ground.url, "ROTA_TOKEN": "", "ROTA_DRAIN": "1s"}
         if self._slots is not None:
             environment["ROTA_SLOTS"] = str(self._slots)
         with self._output.open("ab") as output:
-            self.process = await asyncio.create_subprocess_exec(
-                *self._command, env=environment, stdin=DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command, env=environment, stdin=DEVNULL, stdout=output, stderr=output, start_new_session=True
+                )
+            except OSError as error:
+                raise Failed("a command that can be started", str(error)) from None
 
     async def registered(self, times: int = 1, within_s: float = START_S) -> Call:
         """Wait until it has registered so often, with success; return that call."""
@@ -222,6 +231,8 @@ class Worker:
 
     async def kill(self) -> None:
         """End it, politely for a moment and then with its whole session, as far as that can be found."""
+        if self._process is None:
+            return
         if self.process.returncode is None:
             self.terminate()
             with suppress(TimeoutError):

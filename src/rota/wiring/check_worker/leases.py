@@ -106,6 +106,17 @@ async def leaves_busy(scene: Scene) -> None:
     await ticks.silent(0.5, "that nothing which it started runs when it has left")
 
 
+async def leaves_alone(scene: Scene) -> None:
+    """Send SIGTERM while a long job runs, and no call gets through any more."""
+    await scene.start()
+    _, ticks = await scene.sleeper()
+    scene.faults.put("cut off", drop, times=None, late=True)
+    scene.worker.terminate()
+    within_s = scene.ground.lease_s + scene.ground.patience_s
+    await scene.worker.ended(within_s, "that it ends after SIGTERM, also without an answer")
+    await ticks.silent(0.5, "that nothing which it started runs when it has ended")
+
+
 def _has_left(scene: Scene) -> None:
     if not any(
         call.worker and call.answer is not None and call.answer.status == 204 for call in scene.faults.of(LEAVE)
@@ -122,4 +133,5 @@ CHECKS = [
     Check("drain", "finishes what runs, leaves and ends when it is told to drain", drain),
     Check("leaves", "leaves and ends after SIGTERM", leaves),
     Check("leaves-busy", "gives back what it does not finish after SIGTERM, then leaves and ends", leaves_busy),
+    Check("leaves-alone", "ends after SIGTERM, with all that it runs, also when the server is away", leaves_alone),
 ]

@@ -76,9 +76,12 @@ async def lost_heartbeat_reply(scene: Scene) -> None:
 
 
 async def errors(scene: Scene) -> None:
-    """Every call is answered 500 the first time and 503 the second."""
-    for verb in (REGISTER, CLAIM, HEARTBEAT, REPORT, LOGS):
+    """Every call fails twice: by the server (500, 503), or by a proxy in front of one that is away (502)."""
+    for verb in (REGISTER, CLAIM, HEARTBEAT):
         scene.faults.put("answered 500", refuse(500), verb)
+    for verb in (REPORT, LOGS):
+        scene.faults.put("answered 502", refuse(502), verb)
+    for verb in (REGISTER, CLAIM, HEARTBEAT, REPORT, LOGS):
         scene.faults.put("answered 503", refuse(503), verb)
     await scene.start()
     job, ticks = await scene.sleeper(2.0)
@@ -149,7 +152,7 @@ async def unknown_fields(scene: Scene) -> None:
 async def restart(scene: Scene) -> None:
     """The server is gone for a second, and comes back with its store."""
     await scene.start()
-    job, _ = await scene.sleeper(scene.ground.lease_s + 1)
+    job, _ = await scene.sleeper(4.0)
     await scene.ground.close()
     await asyncio.sleep(1.0)
     await scene.ground.open()
@@ -183,11 +186,11 @@ CHECKS = [
     Check("lost-report-reply", "repeats or forgets a report whose reply is lost, and goes on", lost_report_reply),
     Check("lost-report", "repeats a report that was not answered, and keeps the lease meanwhile", lost_report),
     Check("lost-heartbeat-reply", "goes on when one heartbeat's reply is lost", lost_heartbeat_reply),
-    Check("errors", "tries again after 500 and 503, whatever the call", errors),
-    Check("slow-answers", "keeps its leases when every answer takes half a second", slow_answers),
+    Check("errors", "tries again after errors of the server, whatever the call", errors),
+    Check("slow-answers", "keeps its leases when every answer takes half a second", slow_answers, leases=1.5),
     Check("repeated-requests", "is content with the answer to a repetition", repeated_requests),
     Check("stale-report", "goes on when a report is not accepted", stale_report),
     Check("long-poll", "claims again when a long poll ends with nothing, and does not spin", long_poll),
     Check("unknown-fields", "ignores members of answers that it does not know", unknown_fields),
-    Check("restart", "goes on with what it runs when the server was away for a second", restart),
+    Check("restart", "goes on with what it runs when the server was away for a second", restart, leases=3.0),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from rota.core.jobs import Job
 from rota.core.states import State
-from rota.wiring.check_worker.faults import HEARTBEAT, REGISTER, REPORT, Answer, Faults
+from rota.wiring.check_worker.faults import HEARTBEAT, REGISTER, REPORT, Answer, Call, Faults
 from rota.wiring.check_worker.ground import (
     ECHO,
     GRACE_S,
@@ -25,11 +25,12 @@ LONG_S = 60.0  # longer than any check: what sleeps so long is meant to be ended
 
 @dataclass(frozen=True)
 class Check:
-    """A check: its name, and what a worker must do to pass it."""
+    """A check: its name, what a worker must do to pass it, and how many times as long as usual leases last."""
 
     name: str
     what: str
     run: Callable[[Scene], Awaitable[None]]
+    leases: float = 1.0
 
 
 class Scene:
@@ -93,7 +94,7 @@ class Scene:
 
     def reports_of(self, job: str, attempt: int | None = None) -> list[dict[str, Any]]:
         """Return what the worker has reported of a job, every repetition too."""
-        reports = [report for call in self.faults.of(REPORT) for report in call.body["reports"]]
+        reports = [report for call in self.faults.of(REPORT) for report in _named(call)]
         return [each for each in reports if each["job"] == job and attempt in (None, each["attempt"])]
 
     def same_registration(self) -> None:
@@ -113,13 +114,20 @@ class Scene:
                 )
         for call in self.faults.of(REPORT) + self.faults.of(HEARTBEAT):
             leased = leased_to(self.faults.calls, call.worker)
-            named = call.body["reports"] if call.verb == REPORT else call.body["held"]
-            for each in named:
+            for each in _named(call):
                 if (each["job"], each["attempt"]) not in leased:
                     raise Failed(
                         "that it names only attempts that were leased to it",
                         f"a {call.verb} named attempt {each['attempt']} of job {each['job']}, which was not",
                     )
+
+
+def _named(call: Call) -> list[dict[str, Any]]:
+    """Return the attempts that a report or a heartbeat names; none if the server could not read it."""
+    if call.done is None or call.done.status in (400, 422):
+        return []
+    named: list[dict[str, Any]] = call.body["reports" if call.verb == REPORT else "held"]
+    return named
 
 
 def has_leases(answer: Answer) -> bool:
