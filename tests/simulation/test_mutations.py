@@ -20,6 +20,7 @@ from rota.service.work import Work
 from rota.store.sqlite.runner import InlineRunner
 from rota.store.sqlite.tx import SqliteTx
 
+from . import simulate
 from .simulate import Failed, run
 from .workers import SimulatedWorker
 from .world import HARSH, Crash, Odds
@@ -143,6 +144,7 @@ def parallel_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def results_of_a_lost_shard_are_taken_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate, "ARRAYS", 0.9)
     mutate(
         monkeypatch, Work, "_store_results", "if shard is not None and shard.worker == worker:",
         "at = told[0].index\n"

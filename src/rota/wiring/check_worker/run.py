@@ -54,7 +54,8 @@ async def run_checks(
 ) -> list[Result]:
     """Put a command through checks, several at once; `told` hears of each as it ends.
 
-    `lease_s` is how long leases last, longer for a slow worker on a slow machine; `patience_s` how long things may take that the protocol gives no time.
+    `lease_s` is how long leases last, longer for a slow worker on a slow machine; `patience_s` how long things may take
+    that the protocol gives no time.
     """
     room = asyncio.Semaphore(_AT_ONCE)
 
