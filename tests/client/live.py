@@ -119,7 +119,7 @@ class Hands:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         queue = HttpWorkQueue(self._server)
         specs = [HandlerSpec(name=name) for name in ("echo", "fail", "talk", "hang")]
-        hello = WorkerHello(name="hands", handlers=specs, scripts=self._scripts, slots=4)
+        hello = WorkerHello(name="hands", handlers=specs, scripts=self._scripts, arrays=True, slots=4)
         self.worker = (await queue.register(hello)).worker
         self._ready.set_result(None)
         working = asyncio.create_task(self._work(queue))

@@ -72,7 +72,9 @@ def test_parallel_counts_in_place_of_more_slots():
     assert size(array, 800, slots=1) == 200
 
 
-@pytest.mark.parametrize("text", ["now,fail=1", "soon,fail=20%", "soon, success=3", " now,done=100% ", "now,fail=999999999"])
+@pytest.mark.parametrize(
+    "text", ["now,fail=1", "soon,fail=20%", "soon, success=3", " now,done=100% ", "now,fail=999999999"]
+)
 def test_rules_are_read(text: str):
     halt = parse_halt(text)
     assert text.strip().startswith(halt.when)

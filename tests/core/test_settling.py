@@ -303,7 +303,9 @@ def test_an_input_that_was_stopped_with_its_array_is_aborted_and_a_success_stays
         assert job.abort_requested_at == case.job().abort_requested_at
 
 
-def array_of(done: int, failed: int, halted: str | None = None, *, proven: bool = True, aborting: bool = False) -> Settlement | None:
+def array_of(
+    done: int, failed: int, halted: str | None = None, *, proven: bool = True, aborting: bool = False
+) -> Settlement | None:
     job = Job(
         id="j", state=State.RUNNING, kind="handler", handler="h", attempt=7, run_at=RUN_AT,
         abort_requested_at=NOW if aborting else None,

@@ -17,9 +17,12 @@ def submit(live: Live, handler: str, inputs: Any, **fields: Any) -> dict[str, An
     return live.submit(handler=handler, inputs=inputs, **fields)
 
 
-def tell(live: Live, worker: str, lease: dict[str, Any], *indices: int, outcome: str = "succeeded", **fields: Any) -> None:
+def tell(
+    live: Live, worker: str, lease: dict[str, Any], *indices: int, outcome: str = "succeeded", **fields: Any
+) -> None:
     results = [
-        {"job": lease["job"], "attempt": lease["attempt"], "index": index, "outcome": outcome, **fields} for index in indices
+        {"job": lease["job"], "attempt": lease["attempt"], "index": index, "outcome": outcome, **fields}
+        for index in indices
     ]
     answer = live.client.post(f"/v1/workers/{worker}/logs", json={"results": results})
     assert answer.status_code == 204, answer.text
@@ -34,8 +37,18 @@ def run_all(live: Live, handler: str, bad: set[int]) -> None:
     worker = live.worker(handler)
     while leases := live.claim(worker):
         for index in numbers(leases[0]):
-            failed = {"outcome": "errored", "exit_code": 3, "stderr": "no\n", "error": {"type": "E", "message": "m"}}
-            fine = {"outcome": "succeeded", "result": {"n": index}, "stdout": f"{index}\n", "duration_s": 0.25}
+            failed: dict[str, Any] = {
+                "outcome": "errored",
+                "exit_code": 3,
+                "stderr": "no\n",
+                "error": {"type": "E", "message": "m"},
+            }
+            fine: dict[str, Any] = {
+                "outcome": "succeeded",
+                "result": {"n": index},
+                "stdout": f"{index}\n",
+                "duration_s": 0.25,
+            }
             tell(live, worker, leases[0], index, **(failed if index in bad else fine))
         live.report(worker, leases[0])
 
@@ -60,12 +73,29 @@ def test_an_array_from_its_submission_to_its_results(live: Live) -> None:
     assert [line["index"] for line in lines] == [0, 1, 2, 3]
     assert [line["input"] for line in lines] == ["a", {"b": 1}, None, 4.5]
     assert [list(line) for line in lines] == 4 * [
-        ["index", "input", "state", "exit_code", "duration", "stdout", "stderr", "result", "error", "outcome", "attempt"]
+        [
+            "index",
+            "input",
+            "state",
+            "exit_code",
+            "duration",
+            "stdout",
+            "stderr",
+            "result",
+            "error",
+            "outcome",
+            "attempt",
+        ]
     ]
     assert (lines[1]["state"], lines[1]["result"], lines[1]["stdout"], lines[1]["duration"]) == (
         "succeeded", {"n": 1}, "1\n", 0.25,
     )  # fmt: skip
-    assert (lines[2]["state"], lines[2]["exit_code"], lines[2]["stderr"], lines[2]["error"]["type"]) == ("failed", 3, "no\n", "E")
+    assert (lines[2]["state"], lines[2]["exit_code"], lines[2]["stderr"], lines[2]["error"]["type"]) == (
+        "failed",
+        3,
+        "no\n",
+        "E",
+    )
     tries = live.client.get(f"/v1/jobs/{job['id']}/attempts").json()["items"]
     assert sum(one["inputs"] for one in tries) == 4
 
@@ -136,7 +166,9 @@ def test_lines_are_inputs(live: Live) -> None:
         (b"", 400, "malformed-json", None),
     ],
 )
-def test_lines_that_are_no_inputs_are_refused(live: Live, body: bytes, status: int, code: str, field: str | None) -> None:
+def test_lines_that_are_no_inputs_are_refused(
+    live: Live, body: bytes, status: int, code: str, field: str | None
+) -> None:
     before = live.client.get("/v1/jobs?limit=1").json()["items"]
     check_problem(live.client.post("/v1/jobs", content=body, headers=NDJSON), status, code, field)
     assert live.client.get("/v1/jobs?limit=1").json()["items"] == before
@@ -166,7 +198,8 @@ def test_bad_arrays_are_named_by_their_field(live: Live, fields: dict[str, Any],
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("after=x", "after"), ("after=-2", "after"), ("limit=0", "limit"), ("state=succeeded", "state"), ("follow=maybe", "follow"),
+    [("after=x", "after"), ("after=-2", "after"), ("limit=0", "limit"), ("state=succeeded", "state"),
+     ("follow=maybe", "follow"),
      ("state=failed&follow=1", "follow"), ("until=3", "until")],
 )  # fmt: skip
 def test_bad_queries_of_results(live: Live, query: str, field: str) -> None:

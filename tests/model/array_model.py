@@ -72,7 +72,9 @@ class ModelArray:
         return None
 
     def cut(self, worker: str, attempt: int, first: int, n: int) -> None:
-        assert (attempt, first) == (self.attempt + 1, self.next()), "the lowest comes first, what ran before first of all"
+        assert (attempt, first) == (self.attempt + 1, self.next()), (
+            "the lowest comes first, what ran before first of all"
+        )
         head = self.inputs[first]
         kind = (head.place, head.failures, head.crashes)
         for one in self.inputs[first : first + n]:

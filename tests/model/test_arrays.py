@@ -71,7 +71,9 @@ class Walk:
 
     def submit(self) -> None:
         rng, n = self.rng, self.rng.choice((1, 2, 6, 30))
-        halt = rng.choice((None, None, (rng.choice(("now", "soon")), rng.choice(("fail", "success", "done")), rng.randint(1, 4))))
+        halt = rng.choice(
+            (None, None, (rng.choice(("now", "soon")), rng.choice(("fail", "success", "done")), rng.randint(1, 4)))
+        )
         retries = rng.choice((0, 0, 2))
         parallel = rng.choice((None, None, 1, 2))
         job = drive(self.service.jobs.submit(Submission(
@@ -103,7 +105,7 @@ class Walk:
     # -- workers
 
     def register(self) -> str:
-        hello = WorkerHello(name="w", handlers=[HandlerSpec(name="h")], slots=9)
+        hello = WorkerHello(name="w", handlers=[HandlerSpec(name="h")], arrays=True, slots=9)
         worker: str = drive(self.service.work.register(hello)).worker
         self.workers.until[worker] = self.now + LEASE
         return worker
@@ -117,7 +119,9 @@ class Walk:
             first = next(array for array in sorted(self.arrays) if self.arrays[array].next() is not None)
             assert lease.job == first, "the oldest array first"
             self.arrays[lease.job].cut(worker, lease.attempt, lease.first, len(lease.inputs))
-            assert [int(bytes(raw)) for raw in lease.inputs] == list(range(lease.first, lease.first + len(lease.inputs)))
+            assert [int(bytes(raw)) for raw in lease.inputs] == list(
+                range(lease.first, lease.first + len(lease.inputs))
+            )
             self.leases.append((worker, lease.job, lease.attempt))
         if len(leases) < n and not late:
             assert all(array.next() is None for array in self.arrays.values()), "there was room, and more to cut"
@@ -136,7 +140,9 @@ class Walk:
         ends += self.rng.sample(ends, len(ends) // 3)
         self.rng.shuffle(ends)
         reports = [
-            InputReport(job=job, attempt=attempt, index=index, outcome=Outcome(outcome), retry_in_s=pause, refused=refused)
+            InputReport(
+                job=job, attempt=attempt, index=index, outcome=Outcome(outcome), retry_in_s=pause, refused=refused
+            )
             for index, outcome, pause, refused in ends
         ]
         teller = worker if self.rng.random() < 0.95 else self.worker()
@@ -148,7 +154,9 @@ class Walk:
         shard = self.arrays[job].shards.get(attempt)
         if shard is not None:
             ends = [(index, "succeeded", None, False) for index in shard.untold]
-            reports = [InputReport(job=job, attempt=attempt, index=at, outcome=Outcome.SUCCEEDED) for at in shard.untold]
+            reports = [
+                InputReport(job=job, attempt=attempt, index=at, outcome=Outcome.SUCCEEDED) for at in shard.untold
+            ]
             drive(self.service.work.tell(worker, [], [], [], reports))
             self.arrays[job].tell(worker, attempt, ends, self.now)
             self.settle((worker, job, attempt))
@@ -157,7 +165,9 @@ class Walk:
         worker, job, attempt = lease or self.lease()
         outcome = self.rng.choice((*Outcome, *(Outcome.SUCCEEDED, Outcome.INTERRUPTED, Outcome.LOST) * 3))
         charged = self.rng.random() < 0.8
-        report = Report(job=job, attempt=attempt, outcome=outcome, charged=charged, error=Failure(type="E", message="m"))
+        report = Report(
+            job=job, attempt=attempt, outcome=outcome, charged=charged, error=Failure(type="E", message="m")
+        )
         (answer,) = drive(self.service.work.settle(worker, [report]))
         array = self.arrays[job]
         holds = attempt in array.shards
@@ -238,10 +248,17 @@ def test_a_long_walk_of_arrays(seed: int) -> None:
 
 def wander(seed: int) -> Walk:
     walk = Walk(seed)
-    names = ["claim"] * 3 + ["tell"] * 4 + ["tell_the_rest"] * 3 + ["settle", "heartbeat", "heartbeat", "let_time_pass", "retry"]
+    names = (
+        ["claim"] * 3
+        + ["tell"] * 4
+        + ["tell_the_rest"] * 3
+        + ["settle", "heartbeat", "heartbeat", "let_time_pass", "retry"]
+    )
     try:
         for _ in range(STEPS):
-            name = walk.rng.choice(names if walk.rng.random() < 0.9 else ["submit", "abort", "restart", "leave", "register"])
+            name = walk.rng.choice(
+                names if walk.rng.random() < 0.9 else ["submit", "abort", "restart", "leave", "register"]
+            )
             if not walk.arrays or (name in ("tell", "tell_the_rest", "settle") and not walk.leases):
                 name = "submit" if not walk.arrays else "claim"
             getattr(walk, name)()

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Raw, json
 
-from rota.core.jobs import Free, HandlerSpec, Held, InputReport, Job, Lease, Orders, Report, Submission, WorkerHello
+from rota.core.jobs import Free, HandlerSpec, Held, InputReport, Lease, Orders, Report, Submission, WorkerHello
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND
 from rota.service.service import Service
@@ -69,7 +69,17 @@ class Scene:
     # -- workers
 
     async def worker(self, slots: int = 1, **hello: Any) -> str:
-        made = WorkerHello(**{"name": "w", "handlers": SPECS, "slots": slots, "async_slots": 2, "scripts": True, **hello})
+        made = WorkerHello(
+            **{
+                "name": "w",
+                "handlers": SPECS,
+                "slots": slots,
+                "async_slots": 2,
+                "scripts": True,
+                "arrays": True,
+                **hello,
+            }
+        )
         return (await self.work.register(made)).worker
 
     async def claim(self, worker: str, n: int = 1, wait_s: float = 0.0, **free: int) -> list[Lease]:

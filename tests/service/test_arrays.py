@@ -495,7 +495,11 @@ def test_an_abort_while_nothing_runs_is_over_at_once():
 
 @pytest.mark.parametrize(
     ("second", "confirmed"),
-    [({"outcome": Outcome.ABORTED}, True), ({"outcome": Outcome.LOST}, False), ({"proof": Proof(survivors=[7])}, False)],
+    [
+        ({"outcome": Outcome.ABORTED}, True),
+        ({"outcome": Outcome.LOST}, False),
+        ({"proof": Proof(survivors=[7])}, False),
+    ],
 )
 def test_an_abort_is_confirmed_when_every_shard_was_seen_to_end(second: dict[str, Any], confirmed: bool):
     async def story(s: Scene) -> None:
@@ -805,7 +809,10 @@ WRONG: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (Invalid, "parallel", {"parallel": 1_000_001}),
     (Invalid, "parallel", {"parallel": 2, "inputs": NO}),
     (Invalid, "halt", {"halt": "now,fail=1", "inputs": NO}),
-    *((Invalid, "halt", {"halt": halt}) for halt in ("", "never", "now", "now,fail=0", "soon,fail=101%", "now,fail=-1")),
+    *(
+        (Invalid, "halt", {"halt": halt})
+        for halt in ("", "never", "now", "now,fail=0", "soon,fail=101%", "now,fail=-1")
+    ),
     (Invalid, "data", {"data": Raw(b"[1]")}),
     (Invalid, "data", {"data": Raw(b'{"a":1}'), "handler": None, "script": "true"}),
     (Invalid, "inputs", {"handler": None, "command": "echo", "inputs": NO}),

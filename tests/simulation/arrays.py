@@ -20,6 +20,7 @@ _RANGES = "SELECT first, n, due FROM rota_ranges WHERE job = ?"
 _RESULTS = "SELECT n, state, body FROM rota_results WHERE job = ?"
 _STATE = "SELECT state, abort_requested_at, open FROM rota_jobs WHERE id = ?"
 _TRIES = "SELECT attempt FROM rota_attempts WHERE job = ?"
+_LOST = "SELECT attempt FROM rota_attempts WHERE job = ? AND outcome = 'lost'"
 _RESULT = "SELECT state FROM rota_results WHERE job = ? AND n = ?"
 _BASE = "SELECT base FROM rota_arrays WHERE job = ?"
 
@@ -34,6 +35,7 @@ class ArrayInvariants:
         self._shards: dict[tuple[str, int], Row] = {}
         self._results: defaultdict[str, dict[int, Row]] = defaultdict(dict)
         self._running: defaultdict[tuple[str, int], set[SimulatedWorker]] = defaultdict(set)
+        self.ended: dict[tuple[str, int], int] = {}  # up to where each shard's worker has run its inputs
         self._at_abort: dict[str, set[int]] = {}  # shards that were leased when their array's abort was asked for
 
     # -- what workers do
@@ -80,6 +82,9 @@ class ArrayInvariants:
 
     def aborted(self, job: str, *, confirmed: bool) -> None:
         """4. When an abort is confirmed, every shard that it met was seen to end."""
+        lost = {attempt for (attempt,) in self._execute(_LOST, (job,))} & self._at_abort[job]
+        if confirmed and lost:
+            raise Broken(f"4. {job} is aborted and confirmed, and its shards {lost} were lost")
         still = [name for name in self._at_abort[job] if self._running[job, name]]
         if confirmed and still:
             raise Broken(f"4. {job} is aborted and confirmed, and the end of its shards {still} was not seen")
@@ -89,6 +94,9 @@ class ArrayInvariants:
         state, abort, opened = self._execute(_STATE, (job,)).fetchone()
         ranges = self._execute(_RANGES, (job,)).fetchall()
         shards = [shard for shard in self._shards.values() if shard[0] == job]
+        for _, attempt, worker, first, _, told in shards:
+            if told > self.ended.get((job, attempt), first):
+                raise Broken(f"{told} is told in shard {attempt} of {job}, and {worker} has not run so far")
         results = {result[0]: result for result in self._execute(_RESULTS, (job,))}
         if any(results.get(n) != old for n, old in self._results[job].items()):
             raise Broken(f"a result of {job} has changed: {self._results[job]} -> {results}")
@@ -102,7 +110,9 @@ class ArrayInvariants:
         more = cursor < inputs or any(due for _, _, due in ranges)
         may = state == State.RUNNING and abort is None and halted is None and (parallel is None or live < parallel)
         if bool(opened) != (more and may):
-            raise Broken(f"{job} is{'' if opened else ' not'} open: cursor {cursor}, {ranges}, {live} live, {state}, {abort}")
+            raise Broken(
+                f"{job} is{'' if opened else ' not'} open: cursor {cursor}, {ranges}, {live} live, {state}, {abort}"
+            )
         if state in (State.SUCCEEDED, State.FAILED) and halted is None and len(results) + len(standing) != inputs:
             raise Broken(f"{job} is {state} with {len(results)} results and {len(standing)} that stand, of {inputs}")
         if State(state) in FINAL and shards:

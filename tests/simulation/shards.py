@@ -118,6 +118,7 @@ class Shard(Run):
         self.running = None
         good = outcome is Outcome.SUCCEEDED
         job, attempt = self.name
+        worker.invariants.arrays.ended[job, attempt] = index + 1
         self.untold.append(InputReport(
             job=job, attempt=attempt, index=index, outcome=outcome, duration_s=took,
             result=Raw(b"%d" % index) if good else Raw(b"null"), error=None if good else FAILURE,
@@ -141,6 +142,8 @@ class Shard(Run):
             if error is None and self.batch is batch:
                 del self.untold[: len(batch)]
                 self.batch = None
+                if worker.world.rng.random() < 0.3:
+                    worker.watch()
                 self._tell(worker)
                 self.go_on(worker)
 
@@ -149,7 +152,8 @@ class Shard(Run):
 
         call()
         worker._later(worker.world.rng.uniform(0.5, 4), lambda: self._send(worker, batch))
-        if not worker.calm and worker.world.rng.random() < 0.1:  # and a copy that comes when nobody thinks of it any more
+        # And now and then a copy that comes when nobody thinks of it any more.
+        if not worker.calm and worker.world.rng.random() < 0.25:
             worker.world.after(worker.world.rng.uniform(0.2, 10), call)
 
     def _over(self, worker: SimulatedWorker, outcome: Outcome) -> None:

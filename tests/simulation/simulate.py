@@ -153,10 +153,16 @@ class Simulation:
         self.world.call(f"submit {key}", lambda s: s.jobs.submit_many(submissions, key=key), answered)
         self.world.after(self.world.rng.uniform(2, 6), lambda: self._send(key, submissions))
 
+    def _one_of(self, those: str) -> str:
+        """Choose a job: half the time one of those that make it worth while."""
+        rng = self.world.rng
+        found = [job for (job,) in self.world.connection.execute(f"SELECT id FROM rota_jobs WHERE {those} ORDER BY id")]
+        return rng.choice(found if found and rng.random() < 0.5 else self.jobs)
+
     def _abort(self) -> None:
         if not self.jobs:
             return
-        job = self.world.rng.choice(self.jobs)
+        job = self._one_of("state = 'running'")
         self.world.note("people: abort {}", job)
 
         def answered(found: Job | None, _error: Exception | None) -> None:
@@ -180,7 +186,7 @@ class Simulation:
 
     def _retry(self) -> None:
         if self.jobs:
-            job = self.world.rng.choice(self.jobs)
+            job = self._one_of("finished_at IS NOT NULL")
             self.world.note("people: retry {}", job)
             self.world.call(f"retry {job}", lambda s: s.jobs.retry(job, key=f"retry {job}"), self._retried)
 

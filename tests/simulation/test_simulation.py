@@ -63,6 +63,7 @@ def test_the_seeds_are_worth_running():
         "worker {} is unknown: kills all, registers again", "lost: the request {}", "lost: the reply to {}",
         "the store takes nothing", "ended succeeded", "ended failed", "ended aborted", "ended canceled", "ended blocked",
         "ended scheduled", "kind lost", "kind timed_out", "kind snoozed", "kind interrupted", "kind out_of_memory",
-        "kind abort_requested", "kind edited", "kind released",
+        "kind abort_requested", "kind edited", "kind released", "kind halted", "worker {} stops input {} of {}",
+        "worker {} halts {}",
     ):  # fmt: skip
         assert what in told, what

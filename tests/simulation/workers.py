@@ -191,7 +191,7 @@ class SimulatedWorker:
         specs = [HandlerSpec(name="plain", retries=2), HandlerSpec(name="busy", mode="async", timeout=6.0)]
         hello = WorkerHello(
             name=self.name, handlers=specs, scripts=not self.queues, slots=self.slots, async_slots=1, queues=self.queues,
-            owned=self.owned,
+            owned=self.owned, arrays=True,
         )  # fmt: skip
         sent = self.world.now
 

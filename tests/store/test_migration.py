@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from rota.core.jobs import Free, Held, Report, Submission
+from rota.core.jobs import Free, HandlerSpec, Held, Report, Submission, WorkerHello
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND
 from rota.service.service import Service
@@ -68,7 +68,9 @@ def write_old(path: Path) -> dict[str, dict[str, Any]]:
         con.execute(
             f"INSERT INTO rota_jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
         )
-    con.execute("INSERT INTO rota_workers VALUES ('w.1', ?, ?, ?, ?, 0, NULL, NULL)", (HELLO, 1, 1, START + 15 * SECOND))
+    con.execute(
+        "INSERT INTO rota_workers VALUES ('w.1', ?, ?, ?, ?, 0, NULL, NULL)", (HELLO, 1, 1, START + 15 * SECOND)
+    )
     con.executescript(SMALL)
     con.close()
     return rows
@@ -77,7 +79,14 @@ def write_old(path: Path) -> dict[str, dict[str, Any]]:
 def columns(path: Path, table: str) -> list[dict[str, Any]]:
     con = sqlite3.connect(path)
     con.row_factory = sqlite3.Row
-    rows = [dict(row) for row in con.execute(f"SELECT * FROM {table} ORDER BY rowid" if table == "rota_schema" else f"SELECT * FROM {table} ORDER BY 1, 2")]
+    rows = [
+        dict(row)
+        for row in con.execute(
+            f"SELECT * FROM {table} ORDER BY rowid"
+            if table == "rota_schema"
+            else f"SELECT * FROM {table} ORDER BY 1, 2"
+        )
+    ]
     con.close()
     return rows
 
@@ -129,12 +138,18 @@ def test_what_ran_goes_on_and_ends_and_arrays_run_beside_it(tmp_path: Path):
         assert (await jobs.get("blocked")).state is State.QUEUED, "what it waited for has succeeded"
         array = await jobs.submit(Submission(handler="h", inputs=Raw(b"[1]")))
         leases = await work.claim("w.1", Free(process=9, asynchronous=0, total=9))
-        assert {lease.job for lease in leases} == {"queued", "blocked", "script", array.id}
+        assert {lease.job for lease in leases} == {"queued", "blocked", "script"}, "an old worker knows no shards"
         assert [lease.script for lease in leases if lease.job == "script"] == ["echo 1"]
+        new = await work.register(WorkerHello(name="new", handlers=[HandlerSpec(name="h")], arrays=True))
+        assert [lease.job for lease in await work.claim(new.worker, Free(process=9, asynchronous=0, total=9))] == [array.id]
         await store.close()
 
     asyncio.run(main())
-    counted = {(row["queue"], row["lane"], row["state"]): row["n"] for row in columns(tmp_path / "a.db", "rota_counts") if row["n"]}
+    counted = {
+        (row["queue"], row["lane"], row["state"]): row["n"]
+        for row in columns(tmp_path / "a.db", "rota_counts")
+        if row["n"]
+    }
     rows = columns(tmp_path / "a.db", "rota_jobs")
     assert counted == {
         key: sum((row["queue"], row["lane"], row["state"]) == key for row in rows)

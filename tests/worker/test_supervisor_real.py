@@ -78,7 +78,7 @@ async def worker(folder: Path, *, lease_s: float = 15.0, drain_s: float = 10.0) 
     pool = Pool(["real_handlers:app"], slots=2, scripts=True, on_output=output)
     try:
         handlers = await pool.start()
-        hello = WorkerHello(name="real", handlers=handlers, scripts=True, slots=2, async_slots=20)
+        hello = WorkerHello(name="real", handlers=handlers, scripts=True, arrays=True, slots=2, async_slots=20)
         supervisor = Supervisor(queue, pool, hello, drain_s=drain_s)
         life = asyncio.create_task(supervisor.run())
         yield Fixture(queue, pool, supervisor, life)

@@ -179,7 +179,8 @@ class Job(Struct, kw_only=True):
     @property
     def lane(self) -> str:
         """Return the name of what a worker must offer to run this job."""
-        return lane_of(self.kind, self.handler)
+        lane = lane_of(self.kind, self.handler)
+        return lane if self.array is None else ARRAY_LANE + lane
 
     @property
     def policy(self) -> Backoff:
@@ -189,6 +190,7 @@ class Job(Struct, kw_only=True):
 
 SCRIPT_LANE = "script:"  # no handler can be called so: names have no colon
 IMAGE_LANE = "image:"
+ARRAY_LANE = "array:"  # and the lane that each input alone would have: for workers that know what a shard is
 PULL_LANE = "pull:"  # and the name of a function: for workers that pull through API C
 
 
@@ -361,7 +363,8 @@ class WorkerHello(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     """What a worker says of itself when it registers.
 
     `slots` is how many jobs it runs at once in processes of their own, `async_slots` how many async ones beside them;
-    `max_jobs`, when given, bounds the sum. An empty `queues` means every queue. `pull`: it takes the tasks of API C and
+    `max_jobs`, when given, bounds the sum. An empty `queues` means every queue. `arrays`: it knows what a shard is, and takes
+    those of arrays of what it offers. `pull`: it takes the tasks of API C and
     nothing else, those of its `handlers`, or all if it names none; `lease` is the length of its leases in seconds, where
     the server's own does not apply.
     """
@@ -370,6 +373,7 @@ class WorkerHello(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     handlers: list[HandlerSpec] = []
     scripts: bool = False
     images: bool = False
+    arrays: bool = False
     queues: list[str] = []
     slots: int = 1
     async_slots: int = 0

@@ -19,6 +19,7 @@ class WorkerView(Struct, kw_only=True):
     handlers: list[HandlerSpec]
     scripts: bool
     images: bool
+    arrays: bool
     queues: list[str]
     slots: int
     async_slots: int
@@ -77,6 +78,7 @@ def worker_view(info: WorkerInfo) -> WorkerView:
         handlers=hello.handlers,
         scripts=hello.scripts,
         images=hello.images,
+        arrays=hello.arrays,
         queues=hello.queues,
         slots=hello.slots,
         async_slots=hello.async_slots,

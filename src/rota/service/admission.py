@@ -15,6 +15,7 @@ from rota.core import templates
 from rota.core.errors import Invalid, TooLarge
 from rota.core.ids import Ids
 from rota.core.jobs import (
+    ARRAY_LANE,
     DEFAULT_GRACE_S,
     IMAGE_LANE,
     PULL_LANE,
@@ -42,7 +43,7 @@ PULL_API = "c"  # its tasks are run by whoever pulls them, never by a worker tha
 TIMED_API = "b"  # its jobs may have any name: one that no handler can have waits, as every unknown one does
 MAX_TIMEOUT_S = 366 * 86400.0
 _PAST_SLACK = 60 * SECOND  # a clock that is a little wrong is no error; a date in the past is
-_OTHER_LANES = (SCRIPT_LANE, IMAGE_LANE, PULL_LANE)
+_OTHER_LANES = (ARRAY_LANE, SCRIPT_LANE, IMAGE_LANE, PULL_LANE)
 _NAME = re.compile(r"[^\x00-\x1f\x7f]+")
 _TEXT = re.compile(r"[^\x00]*")
 

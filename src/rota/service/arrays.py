@@ -199,20 +199,23 @@ async def _array(tx: Tx, job: Job) -> Array:
 
 async def _next_range(tx: Tx, job: Job, array: Array) -> Range | None:
     """Return what is to be cut next, and take it away: first what is to run again, then what never ran."""
-    ready = await tx.ready_ranges(job.id, _RANGES_JOINED)
+    ready = await tx.ready_ranges(job.id, 2)
+    if len(ready) == 2 and _go_together(*ready):
+        ready = await tx.ready_ranges(job.id, _RANGES_JOINED)
     if ready:
         chosen, taken = ready[0], 1
-        for other in ready[1:]:
-            if (other.first, other.failures, other.crashes) != (
-                chosen.first + chosen.n, chosen.failures, chosen.crashes,
-            ):  # fmt: skip
-                break
-            chosen, taken = replace(chosen, n=chosen.n + other.n), taken + 1
+        while taken < len(ready) and _go_together(chosen, ready[taken]):
+            chosen, taken = replace(chosen, n=chosen.n + ready[taken].n), taken + 1
         await tx.delete_ranges(job.id, ready[:taken])
         return chosen
     if array.cursor < array.inputs:
         return Range(first=array.cursor, n=array.inputs - array.cursor, run_at=tx.now)
     return None
+
+
+def _go_together(one: Range, other: Range) -> bool:
+    """Say whether a shard may have both: they lie side by side, and have the same past."""
+    return (one.first + one.n, one.failures, one.crashes) == (other.first, other.failures, other.crashes)
 
 
 def _is_stopped(job: Job, array: Array) -> bool:
@@ -260,9 +263,7 @@ def _again(index: int, settlement: Settlement, now: int) -> Range:
 
 def _join(ranges: list[Range], new: Range) -> None:
     last = ranges[-1] if ranges else None
-    if last is not None and (last.first + last.n, last.run_at, last.failures, last.crashes) == (
-        new.first, new.run_at, new.failures, new.crashes,
-    ):  # fmt: skip
+    if last is not None and last.run_at == new.run_at and _go_together(last, new):
         ranges[-1] = replace(last, n=last.n + new.n)
     else:
         ranges.append(new)

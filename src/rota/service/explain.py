@@ -116,6 +116,7 @@ async def _queued(tx: Tx, job: Job) -> list[Why]:
 async def _no_worker(tx: Tx, job: Job) -> list[Why]:
     workers = [w for w in await tx.list_workers() if w.gone_at is None]
     what, way_out = _what(job)
+    what = what if job.array is None else f"arrays of {what}"
     offering = [w for w in workers if _offers(w, job)]
     if not offering:
         offered = sorted({spec.name for w in workers for spec in w.hello.handlers})

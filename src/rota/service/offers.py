@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rota.core.jobs import IMAGE_LANE, PULL_LANE, SCRIPT_LANE, Free, HandlerSpec, WorkerHello, family_of
+from rota.core.jobs import ARRAY_LANE, IMAGE_LANE, PULL_LANE, SCRIPT_LANE, Free, HandlerSpec, WorkerHello, family_of
 from rota.service.signals import Rooms
 
 
@@ -17,6 +17,8 @@ class Offer:
             self.specs[SCRIPT_LANE] = None
         if hello.images:
             self.specs[IMAGE_LANE] = None
+        if hello.arrays:
+            self.specs |= {ARRAY_LANE + lane: spec for lane, spec in self.specs.items()}
         if hello.pull and not hello.handlers:
             self.specs[PULL_LANE] = None
         self._async = frozenset(lane for lane in self.specs if self.is_async(lane))

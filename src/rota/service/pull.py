@@ -317,7 +317,7 @@ async def _claim(tx: Tx, worker: str, offer: Offer) -> Claimed | None:
             heads += await tx.ready_heads(queue, lane, 1)
     if not heads:
         return None
-    _, _, job, _ = min(heads)
+    _, _, job = min(heads)
     (claimed,) = await tx.claim_jobs(worker, [(job, None)])
     lease = claimed.lease
     await tx.append_events([NewEvent(job, lease.owner, "started", State.RUNNING, lease.attempt, worker)])

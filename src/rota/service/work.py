@@ -16,6 +16,7 @@ from functools import partial
 
 from rota.core.errors import Invalid, NotFound
 from rota.core.jobs import (
+    ARRAY_LANE,
     AbortOrder,
     Failure,
     Free,
@@ -336,8 +337,8 @@ class Work:
                 walks.append([(*head, queue, lane) for head in heads])
         chosen: list[tuple[str, HandlerSpec | None]] = []
         shards: list[Claimed] = []
-        for _, _, job, array, queue, lane in heapq.merge(*walks):
-            kind = offer.is_async(lane)
+        for _, _, job, queue, lane in heapq.merge(*walks):
+            kind, array = offer.is_async(lane), lane.startswith(ARRAY_LANE)
             if not array and left[kind] > 0 and len(chosen) + len(shards) < room:
                 left[kind] -= 1
                 chosen.append((job, offer.spec(lane)))

@@ -51,8 +51,8 @@ class Tx(Protocol):
         """Return the (queue, lane) pairs with queued jobs."""
         ...
 
-    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str, bool]]:
-        """Return (-priority, run_at, id, is an array) of the first jobs of a lane, in the order of their claims."""
+    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
+        """Return (-priority, run_at, id) of the first jobs of a lane, in the order in which they are to be claimed."""
         ...
 
     async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:

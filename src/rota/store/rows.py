@@ -7,7 +7,19 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from rota.core.jobs import Array, Attempt, Failure, HandlerSpec, Job, Kind, Lease, Progress, Proof, RunOptions, WorkerHello
+from rota.core.jobs import (
+    Array,
+    Attempt,
+    Failure,
+    HandlerSpec,
+    Job,
+    Kind,
+    Lease,
+    Progress,
+    Proof,
+    RunOptions,
+    WorkerHello,
+)
 from rota.core.retry import Backoff
 from rota.core.states import Outcome, Reason, State
 from rota.core.templates import render

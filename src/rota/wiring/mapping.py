@@ -189,6 +189,7 @@ class Run:
         slots = self._plan.slots
         host, pid = socket.gethostname(), os.getpid()
         return WorkerHello(
+            arrays=True,
             name=f"map-{host}-{pid}", scripts=True, queues=[self._queue], slots=slots, max_jobs=slots, pid=pid,
             host=host, owned=self._link.owns,
         )  # fmt: skip

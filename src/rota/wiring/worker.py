@@ -96,6 +96,7 @@ def _hello(
     owned: bool,
 ) -> WorkerHello:
     return WorkerHello(
+        arrays=True,
         name=name or f"{socket.gethostname()}-{os.getpid()}",
         handlers=handlers,
         scripts=True,

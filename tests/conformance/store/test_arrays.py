@@ -46,9 +46,7 @@ def cut(bench: Bench, job: str, n: int = 2, worker: str = "w", spec: HandlerSpec
         offer = await tx.cut_array(locked, spec)
         assert offer is not None
         locked.state = State.RUNNING
-        await tx.insert_shard(
-            Shard(job, offer.lease.attempt, worker, array.cursor, n, array.cursor, started_at=tx.now)
-        )
+        await tx.insert_shard(Shard(job, offer.lease.attempt, worker, array.cursor, n, array.cursor, started_at=tx.now))
         array.cursor += n
         array.live += 1
         await tx.put_array(job, array)
@@ -102,11 +100,12 @@ def test_a_job_without_inputs_has_no_array(bench: Bench):
     assert bench.read(lambda tx: tx.get_array("a")) is None
 
 
-def test_heads_of_a_lane_say_what_is_an_array(bench: Bench):
+def test_arrays_have_lanes_of_their_own(bench: Bench):
     insert(bench, an_array("b"))
     bench.insert(a_job("a"), a_job("c"))
-    heads = bench.read(lambda tx: tx.ready_heads("default", "h", 9))
-    assert [(job, array) for _, _, job, array in heads] == [("a", False), ("b", True), ("c", False)]
+    for lane, jobs in (("h", ["a", "c"]), ("array:h", ["b"])):
+        heads = bench.read(lambda tx, lane=lane: tx.ready_heads("default", lane, 9))
+        assert [job for _, _, job in heads] == jobs
 
 
 def test_a_cut_starts_an_array_and_every_further_one_raises_the_attempt(bench: Bench):
@@ -118,14 +117,14 @@ def test_a_cut_starts_an_array_and_every_further_one_raises_the_attempt(bench: B
     found = bench.get("a")
     assert (found.state, found.attempt, found.started_at, found.worker) == (State.RUNNING, 1, START, None)
     assert (found.max_failures, found.deadline_at, found.open) == (5, None, True)
-    assert bench.counts() == {("default", "h", "running"): 1}, "that it is open is counted apart"
-    assert counted(bench) == {("default", "h")}
+    assert bench.counts() == {("default", "array:h", "running"): 1}, "that it is open is counted apart"
+    assert counted(bench) == {("default", "array:h")}
     bench.now += SECOND
     assert cut(bench, "a", 6, spec=spec).lease.attempt == 2
     found = bench.get("a")
     assert (found.attempt, found.started_at, found.open) == (2, START, False)
     assert counted(bench) == set()
-    assert bench.read(lambda tx: tx.ready_heads("default", "h", 9)) == []
+    assert bench.read(lambda tx: tx.ready_heads("default", "array:h", 9)) == []
 
 
 def test_what_cannot_be_cut_is_not_offered(bench: Bench):
@@ -150,8 +149,8 @@ def test_an_array_is_opened_and_closed_once_however_often_it_is_said(bench: Benc
 
     bench.write(write)
     assert (bench.get("a").open, bench.get("b").open) == (False, True)
-    assert counted(bench) == {("default", "h")}
-    assert [job for *_, job, _ in bench.read(lambda tx: tx.ready_heads("default", "h", 9))] == ["b"]
+    assert counted(bench) == {("default", "array:h")}
+    assert [job for *_, job in bench.read(lambda tx: tx.ready_heads("default", "array:h", 9))] == ["b"]
 
     async def close(tx: Tx) -> None:
         await tx.set_open((await tx.lock_jobs(["b"]))["b"], False)
@@ -180,7 +179,7 @@ def test_the_end_of_an_array_is_written_like_any_jobs(bench: Bench):
     bench.write(lambda tx: tx.settle_jobs([(job, end)]))
     found = bench.get("a")
     assert (found.state, found.finished_at, found.error, found.worker) == (State.FAILED, START + 9, error, None)
-    assert bench.counts() == {("default", "h", "failed"): 1}
+    assert bench.counts() == {("default", "array:h", "failed"): 1}
 
 
 # -- inputs
@@ -254,8 +253,17 @@ def test_a_worker_holds_its_shards_beside_its_jobs(bench: Bench):
     cut(bench, "a", worker="v")
     cut(bench, "a")
     rows = sorted(bench.read(lambda tx: tx.running_of("w")), key=lambda row: (row.job, row.attempt))
-    assert [(row.job, row.attempt, bool(row.shard)) for row in rows] == [("a", 1, True), ("a", 3, True), ("b", 1, False)]
-    assert (rows[0].grace_s, rows[0].halt, rows[0].halted, rows[0].abort_requested_at) == (0.5, "soon,fail=1", None, None)
+    assert [(row.job, row.attempt, bool(row.shard)) for row in rows] == [
+        ("a", 1, True),
+        ("a", 3, True),
+        ("b", 1, False),
+    ]
+    assert (rows[0].grace_s, rows[0].halt, rows[0].halted, rows[0].abort_requested_at) == (
+        0.5,
+        "soon,fail=1",
+        None,
+        None,
+    )
     job, array = bench.lock("a"), bench.get("a").array
     assert array is not None
     array.halted = array.halt
@@ -263,7 +271,12 @@ def test_a_worker_holds_its_shards_beside_its_jobs(bench: Bench):
     bench.write(lambda tx: tx.request_aborts([job]))
     row = next(row for row in bench.read(lambda tx: tx.running_of("v")))
     assert (row.attempt, row.halted, row.abort_requested_at) == (2, "soon,fail=1", START)
-    for who, name, attempt, held in (("w", "a", 1, True), ("v", "a", 1, False), ("v", "a", 2, True), ("w", "a", 9, False)):
+    for who, name, attempt, held in (
+        ("w", "a", 1, True),
+        ("v", "a", 1, False),
+        ("v", "a", 2, True),
+        ("w", "a", 9, False),
+    ):
         assert bench.read(lambda tx, w=who, n=name, a=attempt: tx.holds(w, n, a)) is held
 
 
@@ -295,7 +308,10 @@ def test_a_clock_that_was_set_back_shortens_the_leases_of_shards(bench: Bench):
     cut(bench, "a")
     bench.write(lambda tx: tx.unname_shards([("a", 1, START + 900 * SECOND), ("a", 2, START + 1)]))
     bench.write(lambda tx: tx.clamp_leases(START + SECOND))
-    assert {s.attempt: s.lease_until for s in bench.read(lambda tx: tx.shards_of("a"))} == {1: START + SECOND, 2: START + 1}
+    assert {s.attempt: s.lease_until for s in bench.read(lambda tx: tx.shards_of("a"))} == {
+        1: START + SECOND,
+        2: START + 1,
+    }
 
 
 # -- what is to run again

@@ -66,7 +66,7 @@ class Cluster:
         return await self.service.jobs.get(job)
 
     async def register(self, name: str = "w", **fields: Any) -> str:
-        fields = {"handlers": SPECS, "slots": 4, "async_slots": 4, "scripts": True, **fields}
+        fields = {"handlers": SPECS, "slots": 4, "async_slots": 4, "scripts": True, "arrays": True, **fields}
         return (await self.queue.register(WorkerHello(name=name, **fields))).worker
 
     async def claim(

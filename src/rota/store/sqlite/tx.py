@@ -140,9 +140,8 @@ class SqliteTx(ArrayTx):
         self.flush_counts()
         return [(queue, lane) for queue, lane in self._all("ready_lanes")]
 
-    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str, bool]]:
-        rows = self._all("ready_heads", queue, lane, limit)
-        return [(-priority, run_at, job, inputs is not None) for priority, run_at, job, inputs in rows]
+    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
+        return [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", queue, lane, limit)]
 
     async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
         claimed, rows = [], []

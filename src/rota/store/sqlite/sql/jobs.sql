@@ -31,7 +31,7 @@ FROM rota_jobs WHERE id = ?;
 SELECT after FROM rota_dependencies WHERE job = ? ORDER BY position;
 
 -- name: ready_heads
-SELECT priority, run_at, id, inputs FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ?
+SELECT priority, run_at, id FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ?
 ORDER BY priority DESC, run_at, id LIMIT ?;
 
 -- What a worker needs of a job that it is about to get. (As one statement with RETURNING, a claim costs a third more.)
