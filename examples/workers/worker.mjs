@@ -65,9 +65,9 @@ function stop(one, why, grace) { // ends an attempt: SIGTERM to all its processe
 const unrun = ({ name, message }) => ({ outcome: 'errored', error: { type: name, message } }) // it could not be started
 
 async function run(one, told) { // runs an attempt to the end of its processes; returns what to report of it
-  const { handler, data, script, options, job, attempt, owner, inputs } = one.lease
-  if (inputs || Object.keys(options?.limits ?? {}).length || !(script || handlers[handler])) {
-    return { outcome: 'errored', refused: true, error: { type: 'refused', message: 'this worker knows no arrays and no limits' } }
+  const { handler, data, script, options, job, attempt, owner } = one.lease
+  if (Object.keys(options?.limits ?? {}).length || !(script || handlers[handler])) {
+    return { outcome: 'errored', refused: true, error: { type: 'refused', message: 'this worker knows no limits' } }
   }
   const output = ['ignore', 'pipe', 'pipe']
   const env = { PATH: process.env.PATH, HOME: process.env.HOME, ROTA_JOB_ID: job, ROTA_ATTEMPT: attempt, ROTA_OWNER: owner ?? 'default' }

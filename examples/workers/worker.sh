@@ -94,7 +94,7 @@ attempt() { # FOLDER: runs an attempt to its end, tells what it writes, reports
 }
 run() { # LEASE: what an attempt does
   local handler variables && handler=$(jq -r '.handler // empty' "$1")
-  if jq -e '.inputs // .options.limits | length > 0' "$1" >/dev/null; then echo "this worker knows no arrays and no limits" && return 1; fi
+  if jq -e '.options.limits | length > 0' "$1" >/dev/null; then echo "this worker knows no limits" && return 1; fi
   if [ -n "$handler" ]; then jq -c .data "$1" | "$handler"; return; fi
   mapfile -d '' variables < <(jq -j '{ROTA_JOB_ID: .job, ROTA_ATTEMPT: .attempt, ROTA_OWNER: (.owner // "default")} + (.options.env // {})
     | to_entries[] | "\(.key)=\(.value)\u0000"' "$1")

@@ -51,6 +51,9 @@ _CONFIRMED, _INPUTS, _OPEN = _AT["confirmed"], _AT["inputs"], _AT["open"]
 _EVENTS = "SELECT seq, at, job, kind, state, attempt FROM rota_events WHERE seq > ? ORDER BY seq"
 _AFTER = "SELECT j.id, j.state FROM rota_dependencies d JOIN rota_jobs j ON j.id = d.after WHERE d.job = ?"
 _TRIES = "SELECT count(*), coalesce(max(attempt), 0) FROM rota_attempts WHERE job = ?"
+_EARLY = (
+    "SELECT id, gone_at, lease_until FROM rota_workers WHERE gone_why = 'its lease ran out' AND lease_until > gone_at"
+)
 _COUNTS = "SELECT queue, lane, state, n FROM rota_counts WHERE n <> 0"
 
 
@@ -138,6 +141,8 @@ class Invariants:
             old = before.get(job)
             if row != old or job in events:
                 self._changed(job, old, row, events.get(job, []))
+        if early := execute(_EARLY).fetchall():
+            raise Broken(f"3. given up for lost while their leases lasted: {early}")
         if gone := before.keys() - self.rows.keys():
             raise Broken(f"gone from the store: {sorted(gone)}")
         self.arrays.check({job: row for job, row in self.rows.items() if row[_INPUTS] is not None})

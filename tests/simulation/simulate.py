@@ -19,7 +19,7 @@ from .shards import POISON
 from .workers import SimulatedWorker
 from .world import CALM, LEASE_S, SECOND, Broken, Odds, Server, World
 
-ARRAYS = 0.15  # of all submissions
+ARRAYS = 0.1  # of all submissions
 FAULTS_S = 70
 CALM_S = 150
 _WAITING = "SELECT count(*) FROM rota_jobs WHERE finished_at IS NULL"

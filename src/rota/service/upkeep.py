@@ -23,7 +23,9 @@ from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups, WorkerRow
 
 _BATCH = 500
 _LOOK_S = 1.0  # how long upkeep sleeps at most: one look a second when nothing happens
-_JUMP_S = 2.0  # a step of the store's clock that is taken for a jump: no more than workers stop before their lease ends
+# A step of the store's clock that is taken for a jump. A lease may have been given when the clock was as much behind, and
+# be judged when it is as much ahead: twice this is no more than workers stop before their lease ends.
+_JUMP_S = 1.0
 _ANSWERS_KEPT = 24 * 3600 * SECOND
 _UPLOADS_KEPT = 3600 * SECOND  # of arrays whose server died before all inputs were written
 _GONE_WORKERS_KEPT = 3600 * SECOND
@@ -58,7 +60,7 @@ class Upkeep:
         self._failed = failed
         self._held_at = 0  # since when every worker has had one lease to be heard of
         self._clock_offset: int | None = None  # store less monotonic, when rescue was last held back
-        self._jump = round(min(_JUMP_S, lease_s / 5) * SECOND)
+        self._jump = round(min(_JUMP_S, lease_s / 10) * SECOND)
         self._prune_at = 0.0
 
     async def begin(self) -> None:
