@@ -20,7 +20,7 @@ STYLES = {
     "blocked": "magenta", "scheduled": "yellow", "queued": "blue", "running": "cyan", "succeeded": "green",
     "failed": "red", "aborted": "bright_red", "canceled": "bright_black",
 }  # fmt: skip
-_RUNNING = 6
+_RUNNING = 4
 _NEWEST = 6
 
 

@@ -65,7 +65,7 @@ def _array(client: rota.Client, job: Job) -> Finding:
     return Finding(
         True,
         f"a script ran over {len(results):,} files in {took.total_seconds():.1f} s, cut into {shards} shards:"
-        f" {int(most.stdout):,} different words in {Path(str(most.input)).name}",
+        f" {Path(str(most.input)).name} is the longest, with {int(most.stdout):,} words",
     )
 
 

@@ -35,6 +35,8 @@ def visit(client: rota.Client, url: str, arrays: tuple[Job, Job], visited: Visit
             present.append(_worker(url, len(present) + 1))
         for share, process in zip(_LEAVE_AT, present, strict=True):
             _until(client, arrays[1], share, stopping)
+            while not stopping.is_set() and not _is_there(client, len(visited.statuses) + 1):
+                stopping.wait(_LOOK_S)
             process.send_signal(signal.SIGTERM)
             visited.statuses.append(process.wait(_STOP_S))
     finally:
@@ -52,6 +54,10 @@ def _worker(url: str, number: int) -> subprocess.Popen[bytes]:
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509  # it does one system call
     )
+
+
+def _is_there(client: rota.Client, number: int) -> bool:
+    return any(worker.name == f"visitor-{number}" for worker in client.workers() if worker.state == "present")
 
 
 def _until(client: rota.Client, job: Job, share: float, stopping: threading.Event) -> None:

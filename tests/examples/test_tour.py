@@ -110,9 +110,9 @@ def test_the_tour_keeps_its_promises_twice_on_one_store(folder: Path) -> None:
             assert process.stdout is not None
             output = read_until(process.stdout.fileno(), END)
             assert "✗" not in output, output
-            assert output.count("✓") == 6, output
+            assert output.count("✓") == 8, output
             if arguments:
-                assert len(output.strip().splitlines()) == 7, "quiet: how it ended, no more"
+                assert len(output.strip().splitlines()) == 9, "quiet: how it ended, no more"
             assert all_end(process, number) == 0
         document = json.loads((folder / "report.json").read_text())
         assert document["total"]["files"] > 1000

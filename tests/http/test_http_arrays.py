@@ -34,7 +34,7 @@ def numbers(lease: dict[str, Any]) -> list[int]:
 
 def run_all(live: Live, handler: str, bad: set[int]) -> None:
     """Run every input there is; those in `bad` fail."""
-    worker = live.worker(handler)
+    worker = live.worker(handler, arrays=True)
     while leases := live.claim(worker):
         for index in numbers(leases[0]):
             failed: dict[str, Any] = {
@@ -118,7 +118,7 @@ def test_results_are_resumed_filtered_and_limited(live: Live) -> None:
 
 def test_follow_waits_for_each_line_in_its_order_and_a_lost_reader_goes_on_where_it_was(live: Live) -> None:
     job = submit(live, "arr3", list(range(6)), parallel=1)["id"]
-    worker = live.worker("arr3")
+    worker = live.worker("arr3", arrays=True)
     (lease,) = live.claim(worker)
     seen: list[int] = []
 
@@ -216,7 +216,7 @@ def test_results_of_nobody_and_of_what_is_no_array(live: Live) -> None:
 
 def test_an_aborted_array_ends_a_reader_that_follows(live: Live) -> None:
     job = submit(live, "arr5", list(range(40)))["id"]
-    worker = live.worker("arr5")
+    worker = live.worker("arr5", arrays=True)
     (lease,) = live.claim(worker)
     tell(live, worker, lease, *numbers(lease)[1:3])
     answer: list[list[dict[str, Any]]] = []
