@@ -141,7 +141,9 @@ def test_what_ran_goes_on_and_ends_and_arrays_run_beside_it(tmp_path: Path):
         assert {lease.job for lease in leases} == {"queued", "blocked", "script"}, "an old worker knows no shards"
         assert [lease.script for lease in leases if lease.job == "script"] == ["echo 1"]
         new = await work.register(WorkerHello(name="new", handlers=[HandlerSpec(name="h")], arrays=True))
-        assert [lease.job for lease in await work.claim(new.worker, Free(process=9, asynchronous=0, total=9))] == [array.id]
+        assert [lease.job for lease in await work.claim(new.worker, Free(process=9, asynchronous=0, total=9))] == [
+            array.id
+        ]
         await store.close()
 
     asyncio.run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -202,9 +203,14 @@ async def script(scene: Scene) -> None:
         return [int(word) for word in words] if len(words) >= 3 else []
 
     tree = await until(pids, scene.ground.patience_s, "that the script runs")
-    await scene.ground.service.jobs.abort(job)
-    await scene.aborted(job)
-    left = [pid for pid in tree if _alive(pid)]
+    try:
+        await scene.ground.service.jobs.abort(job)
+        await scene.aborted(job)
+        left = [pid for pid in tree if _alive(pid)]
+    finally:  # it was we who asked for processes that will not end
+        for pid in tree:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     if left:
         raise Failed("that the script's processes have all ended when the abort is reported", f"{len(left)} still run")
 
