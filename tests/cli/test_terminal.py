@@ -26,11 +26,11 @@ def test_ctrl_c_while_waiting_leaves_the_job(env: dict[str, str], hands: Hands, 
     process = subprocess.Popen(
         [*ROTA, "submit", "hang", "--wait"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert hands.started.wait(20)
+    assert hands.started.wait(20) and process.stderr is not None
+    id_ = process.stderr.readline().strip()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    id_ = err.splitlines()[0]
     assert f"job {id_} goes on; stop it with: rota abort {id_}" in err
     assert client.get(id_).state == "running"
     client.abort(id_, wait=10)

@@ -21,7 +21,10 @@ from rota.worker.pool import Pool
 TOKEN = "token-0123456789abcdef"
 STORE = "sqlite:////var/lib/elsewhere/rota.db"
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run something as somebody else")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can run something as somebody else"),
+    pytest.mark.xdist_group("privacy"),  # one test shows on purpose what the others look for
+]
 
 
 def everybodys_python() -> str | None:
