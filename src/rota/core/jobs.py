@@ -62,11 +62,14 @@ class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     cpus: float | None = None
 
 
+_NO_LIMITS = Limits()
+
+
 class RunOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How a script, a command or an image is run. `pull` and `network` (a network's name) are an image's."""
 
     env: dict[str, str] = {}
-    limits: Limits = Limits()
+    limits: Limits = _NO_LIMITS
     pull: Pull = "missing"
     network: str = "none"
 
@@ -246,6 +249,11 @@ class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout_s: float | None = None
     grace_s: float = DEFAULT_GRACE_S
     hook: str | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """Return what the attempt may use at most."""
+        return _NO_LIMITS if self.options is None else self.options.limits
 
 
 class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

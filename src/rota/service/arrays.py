@@ -108,8 +108,8 @@ async def store_results(
         await _wake(tx, job, array, again, effects)
 
 
-async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Effects) -> State:
-    """Write that a shard is over, and return the state of its array. What it has not told runs again.
+async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Effects) -> None:
+    """Write that a shard is over, and its array if it was the last one. What it has not told runs again.
 
     Unless the shard was given back, that is charged to the crash budget of all its inputs that were not told: else one
     that takes its worker along, or a worker that tells of none, would go round for ever.
@@ -138,7 +138,6 @@ async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Eff
     await tx.insert_attempts([(job.id, _attempt(tx.now, shard, report))])
     if not await finish(tx, job, array, effects):
         await _wake(tx, job, array, ranges, effects)
-    return job.state
 
 
 async def finish(tx: Tx, job: Job, array: Array, effects: Effects) -> bool:

@@ -22,7 +22,7 @@ _PIECES_WRITTEN = 16  # in one transaction: other writers wait for it
 _PAGE = 100_000
 _list = msgspec.json.Decoder(list[Raw]).decode
 _any = msgspec.json.Decoder().decode
-_text = msgspec.json.Decoder(str).decode
+_list_or_text = msgspec.json.Decoder(list[Raw] | str).decode
 _encode = msgspec.json.Encoder().encode
 Piece = tuple[int, int, str]
 
@@ -95,15 +95,14 @@ async def discard(store: Store, uploads: Iterable[Upload]) -> None:
 
 def read_inputs(given: Raw, where: str) -> list[Raw]:
     """Split inputs into their items. Raises Invalid, TooLarge."""
-    raw = bytes(given).lstrip()
-    if len(raw) > MAX_INPUT_BYTES:
+    if len(memoryview(given)) > MAX_INPUT_BYTES:
         raise TooLarge("inputs", MAX_INPUT_BYTES, f"{where}inputs: at most {MAX_INPUT_BYTES >> 20} MiB")
     try:
-        if raw.startswith(b'"'):
-            text = _text(given)
-            values = [Raw(_encode(line)) for line in text.removesuffix("\n").split("\n")] if text else []
+        said: list[Raw] | str = _list_or_text(given)
+        if isinstance(said, str):
+            values = [Raw(_encode(line)) for line in said.removesuffix("\n").split("\n")] if said else []
         else:
-            values = _list(given)
+            values = said
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Invalid(where + "inputs", "is a list of JSON values, or a text whose lines they are") from None
     if not values:
@@ -113,10 +112,10 @@ def read_inputs(given: Raw, where: str) -> list[Raw]:
     return values
 
 
-async def read_results(tx: Tx, inputs: Inputs, job: str, after: int, limit: int, *, bad: bool) -> list[InputLine]:
+async def read_results(
+    tx: Tx, inputs: Inputs, job: str, array: Array, *, after: int, limit: int, bad: bool
+) -> list[InputLine]:
     """Return results in the order of the inputs; an array that runs another one again shows also what stands of that."""
-    array = await tx.get_array(job)
-    assert array is not None, "the caller has looked"
     found = await tx.results_of(job, after, limit, which="bad" if bad else "all")
     base = None if bad else array.base
     while base is not None:  # no input is in two of them: only what had not succeeded ran again
@@ -139,7 +138,7 @@ async def whole_inputs(tx: Tx, array: Array) -> Raw:
     bodies: list[str] = []
     at = 0
     while at < array.inputs:
-        row = await tx.inputs_at(array.root or "", at)
+        row = await tx.inputs_at(array.root, at)
         assert row is not None, "every input lies in a piece"
         first, n, body = row
         bodies.append(body[1:-1])

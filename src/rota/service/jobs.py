@@ -9,10 +9,11 @@ from datetime import tzinfo
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, RotaError, TooLarge
 from rota.core.ids import Ids
-from rota.core.jobs import NO_INPUTS, Attempt, Event, Job, LogChunk, Submission
+from rota.core.jobs import NO_INPUTS, Array, Attempt, Event, Job, LogChunk, Submission
 from rota.core.settling import check_over
 from rota.core.states import FINAL, WAITING, Reason, State
 from rota.service import admission, arrays
@@ -126,9 +127,8 @@ class Jobs:
         """
 
         async def look(tx: Tx) -> list[InputLine]:
-            if _existing(await tx.get_job(job), job).array is None:
-                raise NotFound(f"job {job} has no inputs, and so no results; its own is in /v1/jobs/{job}")
-            return await read_results(tx, self._inputs, job, after, limit, bad=bad)
+            array = await _array(tx, job)
+            return await read_results(tx, self._inputs, job, array, after=after, limit=limit, bad=bad)
 
         return await self._store.read(look)
 
@@ -145,10 +145,7 @@ class Jobs:
         """Return an array's inputs as a JSON list. Raises NotFound, also for a job that is no array."""
 
         async def look(tx: Tx) -> Raw:
-            array = _existing(await tx.get_job(job), job).array
-            if array is None:
-                raise NotFound(f"job {job} has no inputs")
-            return await whole_inputs(tx, array)
+            return await whole_inputs(tx, await _array(tx, job))
 
         return await self._store.read(look)
 
@@ -203,7 +200,7 @@ class Jobs:
                 )
             ]  # fmt: skip
 
-        return (await self._insert(f"retry {job}".encode(), key, make))[0]
+        return (await self._insert(_digest(f"retry {job}".encode()), key, make))[0]
 
     async def edit(self, job: str, edit: Edit) -> Job:
         """Change priority, time or queue of a job that has not started. Raises Conflict when it has."""
@@ -250,13 +247,13 @@ class Jobs:
         async def make(tx: Tx) -> list[Job]:
             return await admission.admit(tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api)
 
-        fingerprint = _encode_submissions(submissions) if key is not None else b""
+        fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)
         try:
             for at, submission in enumerate(submissions):
                 if submission.inputs != NO_INPUTS:
                     where = f"[{at}]." if bulk else ""
                     uploads[at] = await upload(self._store, self._ids, submission.inputs, where)
-            jobs = await self._insert((b"bulk" if bulk else b"one") + fingerprint, key, make)
+            jobs = await self._insert(fingerprint, key, make)
         except (RotaError, asyncio.CancelledError):
             await discard(self._store, uploads.values())
             raise
@@ -264,10 +261,12 @@ class Jobs:
         await discard(self._store, [upload for upload in uploads.values() if upload.root not in used])
         return jobs
 
-    async def _insert(self, request: bytes, key: str | None, make: admission.Maker) -> list[Job]:
-        """Insert the jobs that `make` returns, once for every key. Raises InFlight, KeyReused."""
+    async def _insert(self, fingerprint: str, key: str | None, make: admission.Maker) -> list[Job]:
+        """Insert the jobs that `make` returns, once for every key; `fingerprint` is what its request is known by again.
+
+        Raises InFlight, KeyReused.
+        """
         effects = Effects()
-        fingerprint = hashlib.sha256(request).hexdigest() if key is not None else ""
 
         async def write(tx: Tx) -> tuple[list[Job], bool]:
             if key is not None and (kept := await tx.get_answer(key)) is not None:
@@ -301,3 +300,32 @@ def _existing(job: Job | None, id_: str) -> Job:
     if job is None:
         raise NotFound(f"there is no job {id_!r}")
     return job
+
+
+async def _array(tx: Tx, job: str) -> Array:
+    """Return how far an array is. Raises NotFound, also for a job that is none."""
+    array = await tx.get_array(job)
+    if array is None:
+        _existing(await tx.get_job(job), job)
+        raise NotFound(f"job {job} has no inputs, and so no results; its own is in /v1/jobs/{job}")
+    return array
+
+
+def _digest(*parts: bytes | memoryview) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _fingerprint(kind: bytes, submissions: Sequence[Submission]) -> str:
+    """Return what tells one request from another. Inputs, which may be hundreds of megabytes, are read where they lie."""
+    inputs: list[bytes | memoryview] = []
+    rest = []
+    for at, submission in enumerate(submissions):
+        if submission.inputs == NO_INPUTS:
+            rest.append(submission)
+        else:
+            inputs += (b"%d:" % at, memoryview(submission.inputs))
+            rest.append(replace(submission, inputs=NO_INPUTS))
+    return _digest(kind, _encode_submissions(rest), *inputs)

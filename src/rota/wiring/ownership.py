@@ -9,7 +9,6 @@ last.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -22,10 +21,11 @@ from msgspec import Struct
 from rota.client.views import JobFields, Result
 from rota.core.errors import Conflict, StoreInUse
 from rota.core.jobs import Job, Submission
+from rota.core.states import FINAL
 from rota.service.service import Service
 from rota.settings import Settings
 from rota.store.protocol import Query
-from rota.store.sqlite.store import SqliteStore
+from rota.store.sqlite.store import SqliteStore, is_alive
 from rota.wiring.stores import open_store, socket_path
 from rota.worker.queue import WorkQueue
 
@@ -95,7 +95,7 @@ class Owner:
 
     async def look(self, job: str, wait_s: float) -> Standing:
         """Return where an array stands, when it is over or `wait_s` seconds later."""
-        return _standing_of_job(await self._service.jobs.wait(job, wait_s))
+        return _standing(await self._service.jobs.wait(job, wait_s))
 
     async def results(self, job: str, after: int, limit: int) -> list[Result]:
         """Return what became of inputs, in their order, from after the input `after` on."""
@@ -118,7 +118,7 @@ class Owner:
     async def find(self, labels: Mapping[str, str], cursor: str | None) -> tuple[list[Standing], str | None]:
         """Return a page of the arrays with these labels, the newest first, and the cursor of the next."""
         jobs, next_ = await self._service.jobs.find(Query(labels=list(labels.items()), cursor=cursor, limit=_PAGE))
-        return [_standing_of_job(job) for job in jobs if job.array is not None], next_
+        return [_standing(job) for job in jobs if job.array is not None], next_
 
     async def is_served(self, queue: str) -> bool:
         """Say whether a worker whose process lives serves this queue by name."""
@@ -168,7 +168,7 @@ class Guest:
         """Return where an array stands, when it is over or `wait_s` seconds later."""
         from rota.client import calls
 
-        return _standing_of_fields(await self._client.call(calls.get(job, JobFields, wait_s)))
+        return _standing(await self._client.call(calls.get(job, JobFields, wait_s)))
 
     async def results(self, job: str, after: int, limit: int) -> list[Result]:
         """Return what became of inputs, in their order, from after the input `after` on."""
@@ -186,7 +186,7 @@ class Guest:
         from rota.core.wire import Page
 
         page = await self._client.call(calls.find({"labels": labels}, cursor, _PAGE, Page[JobFields]))
-        return [_standing_of_fields(job) for job in page.items if job.array is not None], page.next
+        return [_standing(job) for job in page.items if job.array is not None], page.next
 
     async def is_served(self, queue: str) -> bool:
         """Say whether a worker whose process lives serves this queue by name."""
@@ -345,15 +345,7 @@ class _Door:
 
 def _lives(host: str | None, pid: int | None) -> bool:
     """Say whether a process lives, as far as can be told from here: one that was killed seems to for the rest of its lease."""
-    if host != socket.gethostname() or pid is None:
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return host != socket.gethostname() or pid is None or is_alive(pid)
 
 
 def _answers(path: Path) -> bool:
@@ -367,12 +359,12 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def _standing_of_job(job: Job) -> Standing:
+def _standing(job: Job | JobFields) -> Standing:
     array = job.array
     assert array is not None, "what is looked at here is an array"
     return Standing(
         id=job.id,
-        state=job.state.value,
+        state=str(job.state),
         queue=job.queue,
         labels=job.labels or {},
         inputs=array.inputs,
@@ -380,24 +372,6 @@ def _standing_of_job(job: Job) -> Standing:
         failed=array.failed,
         halted=array.halted,
         error=None if job.error is None else job.error.message,
-        over=job.finished_at is not None,
-        confirmed=job.confirmed,
-    )
-
-
-def _standing_of_fields(job: JobFields) -> Standing:
-    array = job.array
-    assert array is not None, "what is looked at here is an array"
-    return Standing(
-        id=job.id,
-        state=job.state,
-        queue=job.queue,
-        labels=job.labels,
-        inputs=array.inputs,
-        done=array.done,
-        failed=array.failed,
-        halted=array.halted,
-        error=None if job.error is None else job.error.message,
-        over=job.over,
+        over=job.state in FINAL,
         confirmed=job.confirmed,
     )

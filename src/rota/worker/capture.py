@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from rota.core.jobs import LogChunk, Report
+from rota.core.jobs import Lease, LogChunk, Report
 from rota.worker.frames import Stream
 
 MAX_STREAM = 1 << 20  # bytes of each stream that are kept of an attempt
@@ -148,6 +148,12 @@ class Collected:
     def _text(self, kept: bytearray) -> str:
         text = kept[: self._limit].decode("utf-8", "replace")
         return text + marker(self._limit) if len(kept) > self._limit else text
+
+
+def capture_of(lease: Lease, tell: Callable[[LogChunk], None], loop: asyncio.AbstractEventLoop) -> Capture | Collected:
+    """Return what takes the output of an attempt: told by and by, or that of an input kept for its report."""
+    limit = MAX_STREAM if lease.limits.output is None else lease.limits.output
+    return Capture(lease.job, lease.attempt, tell, loop, limit) if lease.index is None else Collected(limit)
 
 
 def _last_line(text: str) -> str:

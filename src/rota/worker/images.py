@@ -18,10 +18,10 @@ from rota import log
 from rota.core.jobs import Failure, HandlerSpec, Lease, LogChunk, Proof, Report, RunOptions
 from rota.core.states import Outcome
 from rota.worker import container, reaper
-from rota.worker.capture import MAX_STREAM, Capture, Collected
+from rota.worker.capture import Capture, Collected, capture_of
 from rota.worker.container import BadContainer
 from rota.worker.engine import Engine, EngineError, EngineGone
-from rota.worker.verdict import describe_status
+from rota.worker.verdict import exit_failure, timeout_failure
 
 _REACH_S = 10.0  # how long an engine that does not answer is waited for
 _PAUSE_S, _LONG_PAUSE_S = 0.2, 5.0  # between two tries to reach it; when its attempt is over
@@ -55,8 +55,7 @@ class _Attempt:
         self.lease = lease
         self.name = container.name_of(lease)
         self.options = lease.options or RunOptions()
-        limit = MAX_STREAM if self.options.limits.output is None else self.options.limits.output
-        self.capture = Capture(lease.job, lease.attempt, tell, loop, limit) if lease.index is None else Collected(limit)
+        self.capture = capture_of(lease, tell, loop)
         self.started = False
         self.stopped_as: Outcome | None = None
         self.stopped_at = 0.0
@@ -342,19 +341,15 @@ def _report(attempt: _Attempt, code: int, seen: dict[str, Any]) -> Report:
     if seen["State"].get("OOMKilled"):
         error = Failure("OutOfMemory", "its container used more memory than it may, and was ended")
         return Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.OUT_OF_MEMORY, error=error, exit_code=code)
-    message = describe_status(code << 8)
-    if line := attempt.capture.last_line():
-        message = f"{message}: {line}"
-    return Report(
-        job=lease.job, attempt=lease.attempt, outcome=Outcome.ERRORED, error=Failure("exit", message), exit_code=code
-    )
+    error = exit_failure(code << 8, attempt.capture)
+    return Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.ERRORED, error=error, exit_code=code)
 
 
 def _stopped(attempt: _Attempt) -> Report:
     assert attempt.stopped_as is not None, "somebody stopped it"
     error = None
     if attempt.stopped_as is Outcome.TIMED_OUT:
-        error = Failure("TimedOut", f"it ran longer than its timeout of {attempt.lease.timeout_s:g} s")
+        error = timeout_failure(attempt.lease)
     if attempt.stopped_as is Outcome.LOST:
         error = Failure("Lost", "killed with all that its worker ran")
     return Report(job=attempt.lease.job, attempt=attempt.lease.attempt, outcome=attempt.stopped_as, error=error)

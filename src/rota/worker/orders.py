@@ -7,7 +7,6 @@ from rota.core.jobs import Lease
 from rota.worker.confine import ulimits
 from rota.worker.frames import RunScript, Start
 from rota.worker.handle import Bounds
-from rota.worker.verdict import limits_of
 
 
 def order_of(number: int, lease: Lease, slot: int) -> Start | RunScript:
@@ -40,7 +39,7 @@ def order_of(number: int, lease: Lease, slot: int) -> Start | RunScript:
             stdin = argument + "\n"
     elif lease.kind == "script" and (data := bytes(lease.data)) != b"null":
         stdin = data.decode()
-    limits = limits_of(lease)
+    limits = lease.limits
     return RunScript(
         number,
         lease.job,
@@ -59,7 +58,7 @@ def order_of(number: int, lease: Lease, slot: int) -> Start | RunScript:
 
 def ulimits_of(lease: Lease, *, memory_held: bool, processes_held: bool) -> str:
     """Return what a script's shell is told of its limits: those that its control group does not hold."""
-    limits = limits_of(lease)
+    limits = lease.limits
     return ulimits(
         memory=None if memory_held else limits.memory,
         cpu=limits.cpu,
@@ -72,5 +71,5 @@ def bounds_of(lease: Lease) -> Bounds:
     """Return what a control group is to hold of an attempt's limits; handlers have none."""
     if lease.kind == "handler":
         return None, None
-    limits = limits_of(lease)
+    limits = lease.limits
     return limits.memory, limits.processes

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from rota import log
 from rota.core.jobs import Failure, HookCall, InputReport, LogChunk, ProgressNote
-from rota.core.states import Outcome
 from rota.worker.queue import Key
+from rota.worker.reporting import INSTEAD
 
 BATCH_S = 0.1
 BATCH_SIZE = 256 << 10  # characters; more than this is sent at once, in several calls
@@ -26,7 +26,6 @@ RESULTS_MOST = 4 << 20  # characters of ends of inputs that may wait before shar
 _ITEM = 100  # what an item costs beside its text
 _GAP = "\n[rota: output is missing here: the server did not take it in time]\n"
 _UNTELLABLE = "the server refused the result of this input: "
-_INSTEAD = {Outcome.SUCCEEDED: Outcome.BAD_RESULT, Outcome.SNOOZED: Outcome.ERRORED}
 _log = log.get("worker.output")
 Item = TypeVar("Item", LogChunk, HookCall, InputReport)
 
@@ -231,7 +230,7 @@ def _news_of_refusal(result: InputReport, error: str) -> InputReport:
         job=result.job,
         attempt=result.attempt,
         index=result.index,
-        outcome=_INSTEAD.get(result.outcome, result.outcome),
+        outcome=INSTEAD.get(result.outcome, result.outcome),
         duration_s=result.duration_s,
         error=Failure(type="BadResult", message=_UNTELLABLE + error),
     )

@@ -24,14 +24,14 @@ from rota.core.jobs import (
 )
 from rota.core.states import Outcome
 from rota.worker import frames, identity, verdict
-from rota.worker.capture import MAX_STREAM, Capture, Collected
+from rota.worker.capture import capture_of
 from rota.worker.frames import Cancel, Done, Exited, Hooked, Moved, RunScript, Said, Swept
 from rota.worker.handle import Bounds, ChildHandle, ChildKind, Running
 from rota.worker.nursery import AppError, Nursery, Unborn
 from rota.worker.oom import OomWatch
 from rota.worker.orders import bounds_of, order_of, ulimits_of
 from rota.worker.proctree import mark
-from rota.worker.verdict import limits_of, refusal
+from rota.worker.verdict import refusal
 
 __all__ = ["AppError", "Pool"]
 
@@ -109,7 +109,7 @@ class Pool:
         except BadInput as wrong:
             self._places.discard(slot)
             return refusal(lease, "BadInput", str(wrong))
-        run = Running(lease, number, order, self._capture(lease), self._loop.create_future())
+        run = Running(lease, number, order, capture_of(lease, self._tell, self._loop), self._loop.create_future())
         key = (lease.job, lease.attempt)
         self._running[key] = run
         try:
@@ -176,14 +176,6 @@ class Pool:
         place = next(n for n in itertools.count(1) if n not in self._places)
         self._places.add(place)
         return place
-
-    def _capture(self, lease: Lease) -> Capture | Collected:
-        limit = limits_of(lease).output
-        if limit is None:
-            limit = MAX_STREAM
-        if lease.index is not None:
-            return Collected(limit)
-        return Capture(lease.job, lease.attempt, self._tell, self._loop, limit)
 
     def _free_child(self, kind: ChildKind) -> ChildHandle | None:
         if kind == "async":

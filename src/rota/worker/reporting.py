@@ -10,7 +10,8 @@ from rota.worker.queue import Key
 
 _MOST = 1000  # reports in one call
 _LARGEST = 8 << 20  # bytes of results in one call, unless a single one is larger
-_INSTEAD = {Outcome.SUCCEEDED: Outcome.BAD_RESULT, Outcome.SNOOZED: Outcome.ERRORED}
+# What is said of an attempt, or an input, whose true end the server refuses to hear.
+INSTEAD = {Outcome.SUCCEEDED: Outcome.BAD_RESULT, Outcome.SNOOZED: Outcome.ERRORED}
 _UNREPORTABLE = "the server refused the report of this attempt: "
 
 
@@ -74,7 +75,7 @@ def _news_of_refusal(report: Report, error: str) -> Report:
     return Report(
         job=report.job,
         attempt=report.attempt,
-        outcome=_INSTEAD.get(report.outcome, report.outcome),
+        outcome=INSTEAD.get(report.outcome, report.outcome),
         error=Failure(type="BadResult", message=_UNREPORTABLE + error),
         proof=report.proof,
     )

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from rota.core.jobs import NULL, Failure, Lease, Limits, Proof, Report
+from rota.core.jobs import NULL, Failure, Lease, Proof, Report
 from rota.core.states import Outcome
+from rota.worker.capture import Capture, Collected
 from rota.worker.frames import Exited
 from rota.worker.handle import Running
 
-_NO_LIMITS = Limits()
 _CPU_CODES = (-signal.SIGXCPU, 128 + signal.SIGXCPU)
 
 
@@ -44,7 +44,7 @@ def report_stopped(run: Running, proof: Proof | None) -> Report:
     assert run.stopped_as is not None, "somebody stopped it"
     error = None
     if run.stopped_as is Outcome.TIMED_OUT and run.lease.timeout_s is not None:
-        error = Failure("TimedOut", f"it ran longer than its timeout of {run.lease.timeout_s:g} s")
+        error = timeout_failure(run.lease)
     code = run.done.status if isinstance(run.done, Exited) else None
     return _report(run, run.stopped_as, error, proof, exit_code=None if code is None else _exit_code(code))
 
@@ -71,7 +71,7 @@ def _report_script(run: Running, exited: Exited, proof: Proof | None) -> Report:
     if exited.wrong is not None:
         return _report(run, Outcome.ERRORED, Failure("NotStarted", exited.wrong), proof)
     code = _exit_code(exited.status)
-    limits = limits_of(run.lease)
+    limits = run.lease.limits
     if limits.cpu is not None and ((exited.cpu_s or 0.0) >= limits.cpu or code in _CPU_CODES):
         error = Failure("CpuLimit", f"it used more than {limits.cpu:g} s of processor time")
         return _report(run, Outcome.ERRORED, error, proof, exit_code=code)
@@ -80,15 +80,20 @@ def _report_script(run: Running, exited: Exited, proof: Proof | None) -> Report:
     if run.out_of_memory:
         error = Failure("OutOfMemory", f"it used more than {limits.memory} bytes of memory")
         return _report(run, Outcome.OUT_OF_MEMORY, error, proof, exit_code=code)
-    message = describe_status(exited.status)
-    if line := run.capture.last_line():
+    return _report(run, Outcome.ERRORED, exit_failure(exited.status, run.capture), proof, exit_code=code)
+
+
+def timeout_failure(lease: Lease) -> Failure:
+    """Return the error of an attempt that ran over its timeout."""
+    return Failure("TimedOut", f"it ran longer than its timeout of {lease.timeout_s:g} s")
+
+
+def exit_failure(status: int, output: Capture | Collected) -> Failure:
+    """Return the error of a program that ended with `status` (as waitpid gives it): its last words say why."""
+    message = describe_status(status)
+    if line := output.last_line():
         message = f"{message}: {line}"
-    return _report(run, Outcome.ERRORED, Failure("exit", message), proof, exit_code=code)
-
-
-def limits_of(lease: Lease) -> Limits:
-    """Return the limits of an attempt."""
-    return lease.options.limits if lease.options is not None else _NO_LIMITS
+    return Failure("exit", message)
 
 
 def _report(run: Running, outcome: Outcome, error: Failure | None, proof: Proof | None, **more: Any) -> Report:

@@ -27,7 +27,7 @@ from rota.core.wire import (
 )
 from rota.http.guards import NDJSON
 from rota.http.operations import BATCH_LIMIT, BODY_LIMIT, MAX_WAIT_S, Call, NoBody, NoQuery, Operation
-from rota.http.parsing import check_raw
+from rota.http.parsing import check_raw, media_of
 from rota.http.replies import Headers, Reply, Stream, json_reply
 from rota.http.streams import EVENT_STREAM, TEXT, log_events, log_texts, position, result_lines
 from rota.http.views import DeliveryView, delivery_view
@@ -135,7 +135,7 @@ def parse_bulk(body: bytes, content_type: bytes) -> list[Submission]:
 
 
 def _is_ndjson(content_type: bytes) -> bool:
-    return content_type.partition(b";")[0].strip().lower() == NDJSON.encode()
+    return media_of(content_type.decode("latin-1")) == NDJSON
 
 
 async def submit_bulk(call: Call[NoQuery, list[Submission]]) -> Reply:

@@ -170,7 +170,7 @@ def take_ownership(path: Path) -> int:
             break
         except BlockingIOError:
             pid = _pid_in(fd)
-            if (pid is not None and _alive(pid)) or time.monotonic() > deadline:
+            if (pid is not None and is_alive(pid)) or time.monotonic() > deadline:
                 os.close(fd)
                 raise StoreInUse(
                     f"{path} is owned by process {pid}; stop it first, or use its server instead of a second one", pid
@@ -188,7 +188,8 @@ def _pid_in(fd: int) -> int | None:
         return None
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -16,6 +16,7 @@ from rota.core.states import Reason, State
 from rota.wiring.check_worker.faults import CLAIM, HEARTBEAT, LOGS, WATCH, cut_reply, drop, held
 from rota.wiring.check_worker.ground import ECHO, FAIL, GRACE_S, SLEEP, Failed, Skipped, Ticks, until
 from rota.wiring.check_worker.scene import Check, Scene, has_aborts, has_leases
+from rota.worker.proctree import is_alive
 
 _VALUES = [
     "text", "", 'quotes " \' and \\ backslashes\n\ttabs $HOME `id` %s', "é, 日本語, \U0001f40c, \u2028",
@@ -206,20 +207,13 @@ async def script(scene: Scene) -> None:
     try:
         await scene.ground.service.jobs.abort(job)
         await scene.aborted(job)
-        left = [pid for pid in tree if _alive(pid)]
+        left = [pid for pid in tree if is_alive(pid)]
     finally:  # it was we who asked for processes that will not end
         for pid in tree:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     if left:
         raise Failed("that the script's processes have all ended when the abort is reported", f"{len(left)} still run")
-
-
-def _alive(pid: int) -> bool:
-    with suppress(OSError):
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 CHECKS = [
