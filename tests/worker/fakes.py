@@ -312,7 +312,7 @@ class FakeExecutor:
             raise self.broken
         return self.fresh
 
-    async def run(self, lease: Lease) -> Report:
+    async def run(self, lease: Lease, following: Lease | None = None) -> Report:
         key = (lease.job, lease.attempt)
         name = lease.job if lease.index is None else f"{lease.job}[{lease.index}]"
         self._note("run", key if lease.index is None else (*key, lease.index))
@@ -332,6 +332,12 @@ class FakeExecutor:
         elif lasts is not None:
             asyncio.get_running_loop().call_later(lasts, self._end, key, done, ended)
         return await ended
+
+    def holds(self, job: str, attempt: int) -> bool:
+        return False
+
+    def recall(self, job: str, attempt: int) -> None:
+        self._note("recall", (job, attempt))
 
     def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:
         self._note("stop", (job, attempt, grace_s, outcome))

@@ -3,7 +3,9 @@
 Forked from the keeper: no user code, standard library only.
 
 Each has a clean environment and a working folder of its own, which is gone afterwards; when this process is killed, the
-keeper removes it. The inputs of an array come by the thousand: what an input has left as it was is used for the next one.
+keeper removes it. The inputs of an array come by the thousand: what an input has left as it was is used for the next one,
+whose order is here already when one is over. An order that waits is begun only after all that has come was read: it may
+have been recalled.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import resource
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
@@ -25,7 +28,8 @@ from rota.worker.framing import Splitter, frame
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PIPE = 1 << 12  # bytes that any pipe holds, also of a user who has many
-_SCRIPT, _SWEPT, _EXITED = 4, 3, 9  # tags in rota.worker.frames
+_SWEPT, _SCRIPT, _EXITED, _RECALL, _DROPPED = 3, 4, 9, 10, 11  # tags in rota.worker.frames
+_READ = 1 << 16
 _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}  # all: asking for each costs more
 
 
@@ -36,16 +40,21 @@ class _Leave(BaseException):
 class ScriptChild:
     """Runs what the supervisor sends over `channel`, until it closes it; `folder` is this child's alone.
 
+    Output goes to this process's stdout and stderr, or to the pair `second`: the order says where.
     With `inherit` scripts have this process's environment and working folder, instead of a clean one and one of their own.
     """
 
-    def __init__(self, channel: socket.socket, folder: str, *, inherit: bool = False) -> None:
+    def __init__(self, channel: socket.socket, folder: str, second: tuple[int, int], *, inherit: bool = False) -> None:
         self._channel = channel
         self._folder = folder
         self._work = None if inherit else os.path.join(folder, "work")
         self._bash = find_bash()
         self._base = {name: value for name, value in os.environ.items() if inherit or name in _PASSED}
         self._base.setdefault("PATH", _PATH)
+        self._second = [(os.POSIX_SPAWN_DUP2, second[0], 1), (os.POSIX_SPAWN_DUP2, second[1], 2)]
+        self._splitter = Splitter()
+        self._orders: deque[list[Any]] = deque()  # that wait for their turn
+        self._is_unswept = False  # something of the last one is left
         self._environment: dict[bytes, bytes] = {}
         self._environment_of: tuple[str, int, str, dict[str, str]] | None = None
         self._text = ""
@@ -68,30 +77,51 @@ class ScriptChild:
         os._exit(0)
 
     def _serve(self) -> None:
-        splitter = Splitter()
-        while data := self._receive():
-            for body in splitter.feed(data):
-                tag, *fields = json.loads(body)
-                if tag == _SCRIPT:
-                    self._attempt(fields)
-                elif tag == _SWEPT:
-                    _any_children()
-                    self._clean()
-                if self._told_to_end:
-                    raise _Leave
+        while self._hear():
+            if self._orders and not self._is_unswept:
+                self._attempt(self._orders.popleft())
         self._clean()
 
-    def _receive(self) -> bytes:
+    def _hear(self) -> bool:
+        """Take what has come, and wait for it where there is nothing to do; False when the supervisor has hung up."""
+        may_go_on = bool(self._orders) and not self._is_unswept
+        data = b""
         self._waiting = True
         if self._told_to_end:
             raise _Leave
-        data = self._channel.recv(1 << 18)
-        self._waiting = False
-        return data
+        try:
+            data = self._channel.recv(_READ, socket.MSG_DONTWAIT if may_go_on else 0)
+        except BlockingIOError:
+            return True
+        finally:
+            self._waiting = False
+        for body in self._splitter.feed(data):
+            self._take(*json.loads(body))
+        return bool(data)
+
+    def _take(self, tag: int, *fields: Any) -> None:
+        if tag == _SCRIPT:
+            self._orders.append(list(fields))
+        elif tag == _RECALL:
+            self._recall(*fields)
+        elif tag == _SWEPT:
+            _any_children()
+            self._clean()
+            self._is_unswept = False
+
+    def _recall(self, run: int) -> None:
+        for order in self._orders:
+            if order[0] == run:
+                self._orders.remove(order)
+                self._say(_DROPPED, run)
+                return
+
+    def _say(self, *message: Any) -> None:
+        self._channel.sendall(frame(json.dumps(message).encode("utf-8")))
 
     def _attempt(self, fields: list[Any]) -> None:
         """Run a script or a command; `fields` are those of frames.RunScript."""
-        run, job, attempt, owner, text, command, timeout_s, stdin, index, argument, env, ulimits, cpu = fields
+        run, job, attempt, owner, text, command, timeout_s, stdin, index, argument, env, ulimits, cpu, lane = fields
         used_s = _used_s() if cpu else 0.0
         status, wrong = 0, None
         try:
@@ -104,16 +134,14 @@ class ScriptChild:
                 arguments = ["bash", self._written(text), *([] if argument is None else [argument])]
                 if ulimits:
                     arguments = ["sh", "-c", f'{ulimits}exec "$0" "$@"', self._bash, *arguments[1:]]
-            status = self._run(arguments, stdin)
+            status = self._run(arguments, stdin, self._second if lane else [])
         except (OSError, ValueError) as error:  # also an argument that is too long, or a variable with a NUL
             wrong = f"it could not be started: {getattr(error, 'strerror', None) or error}"
-        left = _any_children()
-        if not left:
+        self._is_unswept = _any_children()
+        if not self._is_unswept:
             self._tidy(keep=index is not None)
         used = round(_used_s() - used_s, 6) if cpu else None
-        self._channel.sendall(
-            frame(json.dumps([_EXITED, run, status, self._told_to_end, left, wrong, used]).encode("utf-8"))
-        )
+        self._say(_EXITED, run, status, self._told_to_end, self._is_unswept, wrong, used)
 
     def _ready(self, job: str, attempt: int, owner: str, env: dict[str, str]) -> None:
         """Make folder and environment ready; those of the last attempt still are, where nothing has changed."""
@@ -150,15 +178,15 @@ class ScriptChild:
             self._script_as_made = _state(path)
         return path
 
-    def _run(self, arguments: list[str], stdin: str | None) -> int:
+    def _run(self, arguments: list[str], stdin: str | None, outputs: list[tuple[int, int, int]]) -> int:
         if self._must_end():
             return signal.SIGTERM
         if stdin is None:  # it is /dev/null, as this process's is
-            pid = self._spawn(arguments, [])
+            pid = self._spawn(arguments, outputs)
         else:
             source = self._source(stdin.encode("utf-8", "surrogatepass"))
             try:
-                pid = self._spawn(arguments, [(os.POSIX_SPAWN_DUP2, source, 0)])
+                pid = self._spawn(arguments, [(os.POSIX_SPAWN_DUP2, source, 0), *outputs])
             finally:
                 os.close(source)
         if self._must_end():  # while it was being started: the keeper's signal may have missed it

@@ -15,8 +15,20 @@ class Executor(Protocol):
         """Import the handlers and get ready to run. Also after `close`, with fresh code. Raises when they do not import."""
         ...
 
-    async def run(self, lease: Lease) -> Report:
-        """Run one attempt to the end of its tree; enforces its timeout. Raises only when the executor itself is broken."""
+    async def run(self, lease: Lease, following: Lease | None = None) -> Report:
+        """Run one attempt to the end of its tree; enforces its timeout. Raises only when the executor itself is broken.
+
+        `following` is the next input of its shard. It may begin as soon as this one is over, before its own `run`: then
+        `holds` says so, and that `run` tells its end.
+        """
+        ...
+
+    def holds(self, job: str, attempt: int) -> bool:
+        """Say whether an input of a shard has begun, or may have, whose `run` is still to be called."""
+        ...
+
+    def recall(self, job: str, attempt: int) -> None:
+        """Begin no following input any more; where one may have begun, its `run` says whether it did: if not, INTERRUPTED."""
         ...
 
     def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:

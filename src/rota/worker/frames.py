@@ -1,7 +1,7 @@
 """What the supervisor and the children of a worker say to each other, as MessagePack; with script children, as JSON.
 
-    supervisor → child   Start, Cancel, Swept; RunScript
-    child → supervisor   Done, Said, Moved, Hooked; Exited
+    supervisor → child   Start, Cancel, Swept; RunScript, Recall
+    child → supervisor   Done, Said, Moved, Hooked; Exited, Dropped
 
 `run` is the supervisor's number of the attempt, for as short a frame as can be. Payloads stay JSON, in bytes.
 """
@@ -50,7 +50,9 @@ class RunScript(Struct, array_like=True, tag=4):
 
     `text` None is that of the child's last script. `stdin` is its standard input, if there is any, and `argument` its
     first argument; `env` what its environment has besides. `ulimits` are commands for the shell that keep it in its
-    limits; `cpu`: say how much processor time it has used.
+    limits; `cpu`: say how much processor time it has used. `lane` is the pair of pipes that takes its output.
+
+    One that comes while another runs is begun when that is over, and what it has left behind is swept.
     """
 
     run: int
@@ -66,6 +68,7 @@ class RunScript(Struct, array_like=True, tag=4):
     env: dict[str, str] = {}
     ulimits: str = ""
     cpu: bool = False
+    lane: int = 0
 
 
 class Done(Struct, array_like=True, tag=5):
@@ -120,6 +123,18 @@ class Exited(Struct, array_like=True, tag=9):
     cpu_s: float | None = None
 
 
+class Recall(Struct, array_like=True, tag=10):
+    """Do not begin a script that waits for its turn."""
+
+    run: int
+
+
+class Dropped(Struct, array_like=True, tag=11):
+    """A script that waited for its turn was recalled, and has not begun."""
+
+    run: int
+
+
 class Imported(Struct):
     """What the zygote tells the supervisor: its handlers, or what is wrong."""
 
@@ -128,8 +143,8 @@ class Imported(Struct):
     threads: list[str] = []
 
 
-ToChild = Start | Cancel | Swept | RunScript
-FromChild = Done | Said | Moved | Hooked | Exited
+ToChild = Start | Cancel | Swept | RunScript | Recall
+FromChild = Done | Said | Moved | Hooked | Exited | Dropped
 
 _encoder = msgspec.msgpack.Encoder()
 decode_to_child = msgspec.msgpack.Decoder(ToChild).decode

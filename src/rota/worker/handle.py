@@ -1,5 +1,8 @@
 """A child as the pool sees it: its channel, the pipes of its output, and the attempts that it runs.
 
+A script child may hold the next input of a shard while it runs one, and begins it before anybody has heard of the end of
+that. So it has two pairs of pipes, its lanes, and the inputs take them in turn: what is in a lane is of one input alone.
+
 Nothing here blocks: what a child does not read waits in a buffer of its own, what it writes is read in small pieces.
 """
 
@@ -24,6 +27,7 @@ ChildKind = Literal["process", "async", "script"]
 
 Bounds = tuple[int | None, int | None]  # of memory, in bytes, and of processes
 
+_STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 _PIECE = 16 << 10
 _GULP = 1 << 18  # where the output is dropped anyway
 _PIPE = 1 << 16  # what a pipe holds
@@ -33,11 +37,13 @@ _log = log.get("worker.child")
 class Running:
     """One attempt, or one input, on its way through the pool; `order` starts it in a child.
 
+    `following` is the next input of its shard, to be handed over to its child as soon as it has one.
+    `begun` says that it runs, as far as anybody can know: a child may hold it, and begin it when another one is over.
     `stopped_as` is the outcome that whoever stopped it gave.
     """
 
     __slots__ = (
-        *("capture", "child", "done", "ended", "lease", "number", "order"),
+        *("begun", "capture", "child", "done", "ended", "following", "lease", "number", "order"),
         *("out_of_memory", "report", "stopped_as", "stopped_at", "timer"),
     )
 
@@ -55,6 +61,8 @@ class Running:
         self.capture = capture
         self.report = report
         self.child: ChildHandle | None = None
+        self.following: Lease | None = None
+        self.begun = False
         self.done: Done | Exited | None = None  # what the child said
         self.ended: asyncio.Event | None = None  # set with `done`, where somebody waits for it
         self.out_of_memory = False  # the kernel has killed something of it
@@ -84,7 +92,10 @@ class Owner(Protocol):
 
 
 class ChildHandle:
-    """The supervisor's ends of one child. `fds()` are the child's, to be passed on and then closed."""
+    """The supervisor's ends of one child. `fds()` are the child's, to be passed on and then closed.
+
+    `runs` are in the order in which it begins them.
+    """
 
     def __init__(self, number: int, kind: ChildKind, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
         self.number = number
@@ -99,9 +110,14 @@ class ChildHandle:
         self._owner = owner
         self._loop = loop
         self._channel, self._theirs = socket.socketpair()
-        out, self._out = os.pipe()
-        err, self._err = os.pipe()
-        self._pipes: dict[int, Stream] = {out: "stdout", err: "stderr"}
+        self._pipes: dict[int, tuple[int, Stream]] = {}  # our ends: the lane and the stream of each
+        self._ends: list[int] = []  # the child's
+        self._lanes: list[Running | None] = [None] * (2 if kind == "script" else 1)  # whose the output in them is
+        for lane in range(len(self._lanes)):
+            for stream in _STREAMS:
+                ours, theirs = os.pipe()
+                self._pipes[ours] = (lane, stream)
+                self._ends.append(theirs)
         self._watched = False
         self._ready = select.poll()
         self._splitter = Splitter()
@@ -121,14 +137,14 @@ class ChildHandle:
         self.watch()
 
     def fds(self) -> list[int]:
-        """Return the child's ends: channel, stdout, stderr."""
-        return [self._theirs.fileno(), self._out, self._err]
+        """Return the child's ends: channel; stdout and stderr of each lane."""
+        return [self._theirs.fileno(), *self._ends]
 
     def handed_over(self) -> None:
         """Close the child's ends here: the child has them."""
         self._theirs.close()
-        os.close(self._out)
-        os.close(self._err)
+        for end in self._ends:
+            os.close(end)
 
     def send(self, message: frames.ToChild) -> None:
         """Send a message, now or as soon as the child reads.
@@ -162,6 +178,25 @@ class ChildHandle:
             data = data[sent:]
             self._loop.add_writer(self._channel, self._write)
         self._waiting += data
+
+    def take(self, run: Running) -> int:
+        """Take an attempt, after all that it has, and return the lane for its output; there is one free."""
+        self.runs[run.number] = run
+        run.child = self
+        if self.kind == "async":
+            return 0
+        lane = self._lanes.index(None)
+        self._lanes[lane] = run
+        return lane
+
+    def forget(self, run: Running) -> bool:
+        """Read what is left of an attempt's output, and let go of it; return whether it was there."""
+        if self.runs.pop(run.number, None) is None:
+            return False
+        if run in self._lanes:
+            self.drain()
+            self._lanes[self._lanes.index(run)] = None
+        return True
 
     def watch(self) -> None:
         """Read output as soon as it comes."""
@@ -197,7 +232,7 @@ class ChildHandle:
             self._channel.close()
 
     def close(self) -> None:
-        """Close everything; the child is gone, and what it wrote is read."""
+        """Close everything; the child is gone, and what it said and wrote is read."""
         self.hang_up()
         self.look_away()
         for fd in self._pipes:
@@ -205,12 +240,18 @@ class ChildHandle:
             os.close(fd)
         self._pipes = {}
 
-    def _read(self) -> None:
+    def hear(self) -> None:
+        """Take what the child has said until now."""
+        while self._channel.fileno() >= 0 and self._read():
+            pass
+
+    def _read(self) -> bool:
+        """Take what there is on the channel, and say whether there was something."""
         try:
             data = self._channel.recv(1 << 18)
             messages = [self._decode(body) for body in self._splitter.feed(data)]
         except BlockingIOError:
-            return
+            return False
         except OSError:  # reset: it died before it had read everything
             data, messages = b"", []
         except (BrokenFrame, ValueError) as wrong:
@@ -221,6 +262,7 @@ class ChildHandle:
         if not data and self._channel.fileno() >= 0:
             self.hang_up()
             self._owner.hung_up(self)
+        return bool(data)
 
     def _write(self) -> None:
         try:
@@ -239,8 +281,8 @@ class ChildHandle:
 
     def _take(self, fd: int) -> int:
         """Read one piece of output and return its size: 0 at the end of file, -1 when there is none now."""
-        stream = self._pipes[fd]
-        run = next(iter(self.runs.values())) if self.runs and self.kind != "async" else None
+        lane, stream = self._pipes[fd]
+        run = self._lanes[lane]
         try:
             data = os.read(fd, _GULP if run is not None and run.capture.full(stream) else _PIECE)
         except BlockingIOError:

@@ -94,8 +94,12 @@ class ImageRunner:
                 _log.warning("containers_swept", count=len(swept), names=", ".join(swept[:10]))
         return []
 
-    async def run(self, lease: Lease) -> Report:
-        """Run an attempt until its container is removed. Its timeout counts from here: getting the image is part of it."""
+    async def run(self, lease: Lease, following: Lease | None = None) -> Report:
+        """Run an attempt until its container is removed. Its timeout counts from here: getting the image is part of it.
+
+        Nothing begins before its own `run`.
+        """
+        del following
         loop = asyncio.get_running_loop()
         attempt = _Attempt(lease, self._tell, loop)
         self._running[lease.job, lease.attempt] = attempt
@@ -107,6 +111,14 @@ class ImageRunner:
         except asyncio.CancelledError:
             self._stop(attempt, 0.0, Outcome.INTERRUPTED)
             raise
+
+    def holds(self, job: str, attempt: int) -> bool:
+        """Say no: see `run`."""
+        del job, attempt
+        return False
+
+    def recall(self, job: str, attempt: int) -> None:
+        """Do nothing: see `run`."""
 
     def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:
         """Start to end an attempt: SIGTERM, after the grace SIGKILL. Unknown: no effect."""

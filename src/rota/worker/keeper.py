@@ -7,7 +7,7 @@ When its control socket reads end-of-file the worker is gone: it kills everythin
 Orders from the supervisor (JSON datagrams; descriptors ride along):
     zygote {apps, ...} + report              start the zygote
     fork   {id, kind}  + channel, out, err   a child from the zygote (kinds `process` and `async`)
-    script {id}        + channel, out, err   a script child, forked from here
+    script {id}        + channel, two pairs of out, err   a script child, forked from here
     end    {id, grace}                       end a child and all below it
     sweep  {id, ref, mark, grace}            end what is below a child, or only what carries a mark; not the child
     kill_all                                 end all children now
@@ -235,12 +235,13 @@ class Keeper:
             return
         try:
             become_child(self._pid, fds)
-            close_all_but(fds[:1])
+            close_all_but([fds[0], *fds[3:]])
             if self._user is not None:
                 identity.become(self._user)
                 proctree.die_with(self._pid)
             proctree.set_readable(False)
-            ScriptChild(socket.socket(fileno=fds[0]), folder, inherit=self._manner["inherit"]).serve()
+            channel = socket.socket(fileno=fds[0])
+            ScriptChild(channel, folder, (fds[3], fds[4]), inherit=self._manner["inherit"]).serve()
         except BaseException:  # whatever it is: this process must not go back into the keeper's loop
             sys.excepthook(*sys.exc_info())
         finally:

@@ -227,6 +227,7 @@ class Nursery:
         if birth is not None and not birth.done():
             birth.set_exception(Unborn())
         child.ending = True
+        child.hear()  # what it said before its end may come after the news of that
         child.drain()
         self._parent.gone(child, status, proof)
         child.close()

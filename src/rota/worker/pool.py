@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from msgspec import Raw
@@ -25,18 +23,17 @@ from rota.core.jobs import (
 from rota.core.states import Outcome
 from rota.worker import frames, identity, verdict
 from rota.worker.capture import capture_of
-from rota.worker.frames import Cancel, Done, Exited, Hooked, Moved, RunScript, Said, Swept
-from rota.worker.handle import Bounds, ChildHandle, ChildKind, Running
+from rota.worker.frames import Cancel, Done, Dropped, Exited, Hooked, Moved, Recall, RunScript, Said, Swept
+from rota.worker.handle import ChildHandle, ChildKind, Running
 from rota.worker.nursery import AppError, Nursery, Unborn
 from rota.worker.oom import OomWatch
 from rota.worker.orders import bounds_of, order_of, ulimits_of
 from rota.worker.proctree import mark
+from rota.worker.stock import Stock
 from rota.worker.verdict import refusal
 
 __all__ = ["AppError", "Pool"]
 
-_BIRTHS = 3  # how often a child is tried to be started for one attempt
-_BIRTH_S = 30.0
 _LOOK_AGAIN_S = 0.05  # what is unmarked only because it has not yet become its program has by then
 _LOOK_S = 0.01  # how often the output of inputs is looked at while they run
 _MUCH = 32 << 10  # bytes between two looks: half of what a pipe holds
@@ -49,6 +46,9 @@ class Pool:
     """Runs attempts in children: sync handlers one in each, async handlers all in one, scripts one in each.
 
     `slots` bounds how many warm children of a kind are kept, not how many attempts run: whoever calls `run` counts.
+    One that runs an input of a script or command is given the next one of its shard while it does, which takes the way to
+    here and back out of the time between two inputs.
+
     A child is replaced after `recycle_jobs` attempts, or when it has grown by `recycle_bytes`. `keep_fds` stay open
     until all processes of the pool have ended, whatever ends them. With `inherit` scripts and commands have this process's
     environment and working folder, instead of a clean one and one of their own; `run_as` is the user as whom all jobs run
@@ -69,19 +69,17 @@ class Pool:
         inherit: bool = False,
         run_as: str | None = None,
     ) -> None:
-        self._slots = slots
         self._scripts = scripts
         self._tell = on_output
         user = None if run_as is None else identity.find(run_as)
         self._nursery = Nursery(self, apps, recycle_jobs, recycle_bytes, keep_fds, inherit=inherit, user=user)
         self._numbers = itertools.count(1)
         self._kinds: dict[str, ChildKind] = {}
-        self._running: dict[tuple[str, int], Running] = {}
+        self._running: dict[tuple[str, int], Running] = {}  # those whose `run` was called
+        self._ahead: dict[tuple[str, int], Running] = {}  # inputs that a child has whose `run` was not
         self._places: set[int] = set()  # of commands that run, for `{%}`
         self._look: asyncio.TimerHandle | None = None
-        self._idle: dict[ChildKind, list[ChildHandle]] = {"process": [], "script": []}
-        self._async: ChildHandle | None = None
-        self._async_birth: asyncio.Task[ChildHandle] | None = None
+        self._stock = Stock(self._nursery, slots, self._do)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> list[HandlerSpec]:
@@ -96,8 +94,15 @@ class Pool:
         self._kinds = {spec.name: "async" if spec.mode == "async" else "process" for spec in handlers}
         return handlers
 
-    async def run(self, lease: Lease) -> Report:
-        """Run one attempt to the proven end of its tree; enforces its timeout. Never raises for what a job does."""
+    async def run(self, lease: Lease, following: Lease | None = None) -> Report:
+        """Run one attempt to the proven end of its tree; enforces its timeout. Never raises for what a job does.
+
+        `following` is the next input of its shard: see `executor.Executor.run`.
+        """
+        key = (lease.job, lease.attempt)
+        if (run := self._ahead.pop(key, None)) is not None:
+            run.following = following
+            return await self._run(key, run)
         kind = self._kind(lease)
         if kind is None:
             what = f"a handler named {lease.handler!r}" if lease.kind == "handler" else f"{lease.kind}s"
@@ -110,29 +115,31 @@ class Pool:
             self._places.discard(slot)
             return refusal(lease, "BadInput", str(wrong))
         run = Running(lease, number, order, capture_of(lease, self._tell, self._loop), self._loop.create_future())
-        key = (lease.job, lease.attempt)
-        self._running[key] = run
+        run.following = None if slot else following
         try:
-            child = self._free_child(kind)
-            if child is None:
-                child = await self._newborn(kind, run)
-            if child is not None and (bounds := bounds_of(lease)) != child.bounds:
-                child = await self._bounded(child, run, bounds)
-            if child is not None:
-                self._begin(child, run)
-            return await run.report
-        except asyncio.CancelledError:
-            self._stop(run, 0.0, Outcome.INTERRUPTED)
-            raise
+            return await self._run(key, run, kind)
         finally:
-            del self._running[key]
             self._places.discard(slot)
+
+    def holds(self, job: str, attempt: int) -> bool:
+        """Say whether an input of a shard has begun, or may have, whose `run` is still to be called."""
+        run = self._ahead.get((job, attempt))
+        return run is not None and run.begun
+
+    def recall(self, job: str, attempt: int) -> None:
+        """Begin no following input any more; where one may have begun, its `run` says whether it did: if not, INTERRUPTED."""
+        key = (job, attempt)
+        if (run := self._running.get(key)) is not None:
+            run.following = None
+        ahead = self._ahead.get(key)
+        if ahead is not None and not ahead.begun and ahead.child is not None:
+            ahead.child.send(Recall(ahead.number))
 
     def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:
         """Start to end an attempt; its `run` returns what really happened, else `outcome`. Unknown: no effect."""
-        run = self._running.get((job, attempt))
-        if run is not None:
-            self._stop(run, grace_s, outcome)
+        for runs in (self._running, self._ahead):
+            if (run := runs.get((job, attempt))) is not None:
+                self._stop(run, grace_s, outcome)
 
     def leased_until(self, at: float | None) -> None:
         """Have the keeper kill everything at `at` (seconds of CLOCK_BOOTTIME), whatever has become of this process by then."""
@@ -177,91 +184,76 @@ class Pool:
         self._places.add(place)
         return place
 
-    def _free_child(self, kind: ChildKind) -> ChildHandle | None:
-        if kind == "async":
-            return self._async
-        idle = self._idle[kind]
-        while idle:
-            child = idle.pop()  # the one that was used last: its memory is warm
-            if not child.ending:
-                return child
-        return None
-
-    async def _newborn(self, kind: ChildKind, run: Running) -> ChildHandle | None:
-        """Return a new child for an attempt; None when it is over already."""
-        birth = self._do(self._new_async() if kind == "async" else self._new(kind))
-        await asyncio.wait([birth, run.report], return_when=asyncio.FIRST_COMPLETED)
-        if run.report.done():  # stopped meanwhile
-            birth.add_done_callback(self._release_born)
-            return None
-        with suppress(Unborn, TimeoutError):
-            child: ChildHandle = birth.result()
-            if not child.ending:
-                return child
-        run.finish(verdict.report_lost(run, "no process could be started for it", None, charged=False))
-        return None
-
-    async def _bounded(self, child: ChildHandle, run: Running, bounds: Bounds) -> ChildHandle | None:
-        """Return a script child with an attempt's limits; None when the attempt is over already."""
+    async def _run(self, key: tuple[str, int], run: Running, kind: ChildKind | None = None) -> Report:
+        """Bring an attempt to its end; of `kind` is the child to be begun in, unless one has it."""
+        self._running[key] = run
         try:
-            held = await self._nursery.confine(child, *bounds)
+            if kind is not None:
+                await self._begin_in(kind, run)
+            if run.following is not None and run.child is not None:
+                self._hand_over(run.child, run, run.following)
+            return await run.report
         except asyncio.CancelledError:
-            self._nursery.retire(child)
+            self.stop(*key, 0.0, Outcome.INTERRUPTED)
+            self._ahead.pop(key, None)
             raise
-        except Unborn:
-            child.ending = True
-        else:
-            child.bounds = bounds
-            child.held = (held["memory"], held["processes"])
-            child.oom = None if held["kills"] is None else OomWatch([Path(held["kills"])])
-        if run.report.done():
-            self._release(child, worn=False)
-        elif child.ending:
-            run.finish(verdict.report_lost(run, "its process ended before it began", None, charged=False))
-        else:
-            return child
-        return None
+        finally:
+            del self._running[key]
 
-    async def _new(self, kind: ChildKind) -> ChildHandle:
-        async with asyncio.timeout(_BIRTH_S):
-            for _ in range(_BIRTHS - 1):
-                try:
-                    return await self._nursery.bear(kind)
-                except Unborn:
-                    continue
-            return await self._nursery.bear(kind)
+    async def _begin_in(self, kind: ChildKind, run: Running) -> None:
+        child = self._stock.free(kind)
+        if child is None:
+            child = await self._stock.newborn(kind, run)
+        if child is not None and (bounds := bounds_of(run.lease)) != child.bounds:
+            child = await self._stock.bounded(child, run, bounds)
+        if child is not None:
+            self._send(child, run)
+            self._begins(child, run)
 
-    async def _new_async(self) -> ChildHandle:
-        """Return the async child; whoever comes while it is being started waits for the same one."""
-        if self._async_birth is None:
-            self._async_birth = self._do(self._new("async"))
-            self._async_birth.add_done_callback(self._async_born)
-        return await asyncio.shield(self._async_birth)
+    def _hand_over(self, child: ChildHandle, run: Running, following: Lease) -> None:
+        """Give a child its next input, to be begun when the one that it runs now is over.
 
-    def _async_born(self, birth: asyncio.Task[ChildHandle]) -> None:
-        self._async_birth = None
-        if not birth.cancelled() and birth.exception() is None and not birth.result().ending:
-            self._async = birth.result()
+        Not where it is over already, nor where the kernel's kills in the child's control group are laid to inputs: those
+        of two could not be told apart.
+        """
+        if child.kind != "script" or child.ending or child.oom is not None or list(child.runs) != [run.number]:
+            return
+        try:
+            order = order_of(number := next(self._numbers), following, 0)
+        except BadInput:
+            return  # its own `run` says so
+        ahead = Running(
+            following, number, order, capture_of(following, self._tell, self._loop), self._loop.create_future()
+        )
+        self._ahead[following.job, following.attempt] = ahead
+        self._send(child, ahead)
 
-    def _release_born(self, birth: asyncio.Task[ChildHandle]) -> None:
-        if not birth.cancelled() and birth.exception() is None:
-            self._release(birth.result(), worn=False)
+    def _send(self, child: ChildHandle, run: Running) -> None:
+        lane = child.take(run)
+        if isinstance(run.order, RunScript):
+            run.order.lane = lane
+            self._prepare(child, run.order, run.lease)
+        child.send(run.order)
 
-    def _begin(self, child: ChildHandle, run: Running) -> None:
+    def _begins(self, child: ChildHandle, run: Running) -> None:
+        """Note that an attempt begins, as far as can be known here: its time counts from now."""
         lease = run.lease
-        run.child = child
-        child.runs[run.number] = run
+        run.begun = True
         if lease.timeout_s is not None:
             run.timer = self._loop.call_later(lease.timeout_s, self._stop, run, lease.grace_s, Outcome.TIMED_OUT)
-        if isinstance(run.order, RunScript):
-            self._prepare(child, run.order, lease)
         if lease.index is None or child.kind == "async":
             child.watch()
         else:
             child.look_away()
             if self._look is None:
                 self._look = self._loop.call_later(_LOOK_S, self._look_at_inputs)
-        child.send(run.order)
+
+    def _next_begins(self, child: ChildHandle) -> None:
+        """Note that a child goes on with what it holds, if it holds something."""
+        if child.kind == "script":
+            for run in child.runs.values():
+                if not run.begun:
+                    self._begins(child, run)
 
     def _prepare(self, child: ChildHandle, order: RunScript, lease: Lease) -> None:
         if not order.command and order.text == child.script:
@@ -277,8 +269,8 @@ class Pool:
     def _look_at_inputs(self) -> None:
         """Read what inputs have written that take longer, and watch those that write much."""
         self._look = None
-        for run in self._running.values():
-            if run.lease.index is not None and run.child is not None and run.child.kind != "async":
+        for run in (*self._running.values(), *self._ahead.values()):
+            if run.begun and run.lease.index is not None and run.child is not None and run.child.kind != "async":
                 if run.child.drain() >= _MUCH:
                     run.child.watch()
                 self._look = self._look or self._loop.call_later(_LOOK_S, self._look_at_inputs)
@@ -294,6 +286,8 @@ class Pool:
             case Done() | Exited():
                 if run.done is None:
                     self._ended(child, run, message)
+            case Dropped():
+                self._dropped(child, run)
             case Said(stream=stream, text=text):
                 run.capture.feed(stream, text)
             case Moved(fraction=fraction, message=text) if run.lease.index is None:
@@ -310,16 +304,32 @@ class Pool:
 
     def gone(self, child: ChildHandle, status: int | None, proof: Proof) -> None:
         """Hear that a child and all below it are gone, and report what it ran."""
-        if self._async is child:
-            self._async = None
+        self._stock.lose(child)
         killed = status is not None and status & 0x7F == 9
         oom = child.oom or self._oom
         struck = killed and bool(child.runs) and not child.killed and not child.stopped and oom.struck()
         for run in list(child.runs.values()):
-            run.finish(self._last_word(child, run, status, proof, struck=struck))
+            if run.begun:
+                run.finish(self._last_word(child, run, status, proof, struck=struck))
+            else:
+                self._not_begun(run)
             if run.ended is not None:
                 run.ended.set()
         child.runs.clear()
+
+    def _not_begun(self, run: Running) -> None:
+        """Forget that an input was handed over: its `run` begins it afresh."""
+        key = (run.lease.job, run.lease.attempt)
+        if self._ahead.get(key) is run:
+            del self._ahead[key]
+
+    def _dropped(self, child: ChildHandle, run: Running) -> None:
+        """Hear that what was recalled has not begun."""
+        if run.stopped_as is not None or not child.forget(run):
+            return  # the end of the child is its own
+        self._not_begun(run)
+        run.finish(verdict.report_interrupted(run, None))
+        self._stock.release(child, worn=False)
 
     def _last_word(self, child: ChildHandle, run: Running, status: int | None, proof: Proof, *, struck: bool) -> Report:
         if child.kind == "async" and run.stopped_as is not None:
@@ -343,6 +353,8 @@ class Pool:
         run.out_of_memory = (
             child.oom is not None and isinstance(message, Exited) and message.status != 0 and child.oom.struck()
         )
+        if not message.left and not message.aborting:
+            self._next_begins(child)
         if child.ending or run.stopped_as is not None:
             return  # the ladder is at work, and its end is the attempt's
         if message.aborting:  # a SIGTERM that was not ours: the child runs nothing else
@@ -365,36 +377,21 @@ class Pool:
             self._nursery.end(child, 0.0)
         else:
             child.send(Swept())
+            self._next_begins(child)
             self._finish(child, run, proof if proof.processes else None)
 
     def _finish(self, child: ChildHandle, run: Running, proof: Proof | None) -> None:
-        if child.runs.pop(run.number, None) is None:
+        if not child.forget(run):
             return  # the child has died since
         assert run.done is not None, "it has ended"
-        if child.kind != "async":
-            child.runs[run.number] = run  # what is in the pipes is its own
-            child.drain()
-            del child.runs[run.number]
         run.finish(verdict.report_done(run, proof))
-        self._release(child, worn=isinstance(run.done, Done) and run.done.worn)
-
-    def _release(self, child: ChildHandle, *, worn: bool) -> None:
-        """Keep a child that has become free for the next attempt, or let it go."""
-        if child.ending:
-            return
-        if child.kind == "async":
-            if worn and self._async is child:
-                self._async = None
-            if self._async is not child and not child.runs:
-                self._nursery.retire(child)
-        elif worn or len(self._idle[child.kind]) >= self._slots:
-            self._nursery.retire(child)
-        else:
-            self._idle[child.kind].append(child)
+        self._stock.release(child, worn=isinstance(run.done, Done) and run.done.worn)
 
     # --- stopping
 
     def _stop(self, run: Running, grace_s: float, outcome: Outcome) -> None:
+        if run.child is not None and run.child.kind == "script":
+            run.child.hear()  # it may be over: then the next one runs there
         if run.done is not None or run.report.done():
             return
         if run.stopped_as is not None:
@@ -410,8 +407,8 @@ class Pool:
         elif not child.ending:
             child.stopped = True
             self._nursery.end(child, grace_s)
-            if not self._idle[child.kind]:
-                self._do(self._spare(child.kind))
+            if not self._stock.has_idle(child.kind):
+                self._do(self._stock.spare(child.kind))
 
     def _hurry(self, run: Running, grace_s: float) -> None:
         """End the grace of an attempt that is being stopped: its lease is lost, and no time is left."""
@@ -463,19 +460,10 @@ class Pool:
         return bool(first & strange(found))
 
     def _end_async(self, child: ChildHandle) -> None:
-        if self._async is child:
-            self._async = None
+        self._stock.lose(child)
         if not child.ending:
             child.stopped = True
             self._nursery.end(child, 0.0)
-
-    async def _spare(self, kind: ChildKind) -> None:
-        """Have a warm child ready in place of one that ends."""
-        try:
-            child = await self._nursery.bear(kind)
-        except Unborn:
-            return
-        self._release(child, worn=False)
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self._loop.create_task(work)

@@ -23,9 +23,18 @@ class ByKind:
         await self._images.start()
         return handlers
 
-    async def run(self, lease: Lease) -> Report:
+    async def run(self, lease: Lease, following: Lease | None = None) -> Report:
         """Run one attempt."""
-        return await (self._images if lease.kind == "image" else self._processes).run(lease)
+        return await (self._images if lease.kind == "image" else self._processes).run(lease, following)
+
+    def holds(self, job: str, attempt: int) -> bool:
+        """Say whether an input has begun whose `run` is still to be called."""
+        return any(executor.holds(job, attempt) for executor in self._both)
+
+    def recall(self, job: str, attempt: int) -> None:
+        """Begin no following input any more."""
+        for executor in self._both:
+            executor.recall(job, attempt)
 
     def stop(self, job: str, attempt: int, grace_s: float, outcome: Outcome) -> None:
         """Start to end an attempt; who does not run it passes it over."""

@@ -3,6 +3,9 @@
 What becomes of an input is told at once, as an InputReport; the shard's own Report only says why it ended. So whatever
 ends a shard before its time (an abort, a drain, a halt), the inputs that are over stay over, and the service runs the rest
 again. An input that takes its process along has lost that process only: the shard goes on.
+
+The executor hears of the next input together with one, and may begin it before the end of that has come here. So an end
+of the shard is told the executor at once, and what has begun by then is waited for.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ class Shard:
         self._clock = clock
         self._ours = ours
         self._on_survivors = on_survivors
+        self._key = (lease.job, lease.attempt)
+        self._ended_at = 0.0  # of the last input, by the clock
         self._end: Outcome | None = None
         self._proof = Proof()
 
@@ -52,26 +57,39 @@ class Shard:
         """
         if self._end is None or outcome is not Outcome.INTERRUPTED:
             self._end = outcome
+        self._executor.recall(*self._key)
         self._output.look_again()
 
     async def run(self) -> Report:
         """Run input after input, and return how the shard ended. Raises what the executor raises."""
-        for index, raw in enumerate(self._lease.inputs, self._lease.first or 0):
+        following = self._input(0)
+        while (lease := following) is not None:
+            following = self._input((lease.index or 0) - (self._lease.first or 0) + 1)
             while self._end is None and self._output.is_full():
                 await self._output.room()
-            if self._end is not None:
+            if self._end is not None and not self._executor.holds(*self._key):
                 return self._report(self._end)
-            over = await self._run_input(index, replace(self._lease, first=None, index=index, inputs=[raw]))
+            over = await self._run_input(lease, following)
             if over is not None:
+                if self._executor.holds(*self._key) and following is not None:  # it is ours no more
+                    self._executor.stop(*self._key, 0.0, Outcome.LOST)
+                    await self._executor.run(following)
                 return over
         return self._report(self._end or Outcome.SUCCEEDED)
 
-    async def _run_input(self, index: int, lease: Lease) -> Report | None:
+    def _input(self, at: int) -> Lease | None:
+        """Return what the executor is given of an input; None after the last."""
+        if at >= len(self._lease.inputs):
+            return None
+        return replace(self._lease, first=None, index=(self._lease.first or 0) + at, inputs=[self._lease.inputs[at]])
+
+    async def _run_input(self, lease: Lease, following: Lease | None) -> Report | None:
         """Run an input and tell its end; return the shard's report where the shard ends without it."""
         for _ in range(_INTERRUPTIONS):
-            began_at = self._clock()
-            report = await self._executor.run(lease)
-            ended_at = self._clock()
+            began_at = self._ended_at if self._executor.holds(*self._key) else self._clock()
+            waits = self._end is not None or self._output.is_full()
+            report = await self._executor.run(lease, None if waits else following)
+            ended_at = self._ended_at = self._clock()
             if report.proof is not None and report.proof.survivors:
                 self._on_survivors(report)
             if self._end is not None:
@@ -83,7 +101,7 @@ class Shard:
             if report.outcome is Outcome.LOST and not report.charged:  # no process could be had, for any input
                 return self._report(Outcome.LOST, report)
             if report.outcome is not Outcome.INTERRUPTED:
-                self._output.put_result(_told(index, report, ended_at - began_at))
+                self._output.put_result(_told(report, lease.index or 0, ended_at - began_at))
                 return None
         return self._report(Outcome.INTERRUPTED)
 
@@ -99,7 +117,7 @@ class Shard:
         )
 
 
-def _told(index: int, report: Report, duration_s: float) -> InputReport:
+def _told(report: Report, index: int, duration_s: float) -> InputReport:
     return InputReport(
         job=report.job,
         attempt=report.attempt,
