@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.http.live import Live
 
 CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]  # one browser for all
 # Names that an attacker owns, and that lead to this machine: what DNS rebinding does.
 RESOLVER = "--host-resolver-rules=MAP evil.test 127.0.0.1, MAP rebound.test 127.0.0.1"
 # A new browser asks before pages reach this machine; older ones do not, and here it is Rota that is to refuse.
