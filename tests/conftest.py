@@ -1,4 +1,4 @@
-"""The order of a run: what takes longest begins first, so that what is left in the end is short and all processes end together."""
+"""The order of a run: what takes longest begins first, so that what is left in the end is short."""
 
 from __future__ import annotations
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from rota.client import Client
 from tests.client.live import Hands, LiveServer
+from tests.processes import PATIENCE_S, started
 
 ROTA = [sys.executable, "-m", "rota"]
 
@@ -65,6 +68,6 @@ def on_terminal(words: list[str], env: dict[str, str]) -> str:
         with suppress(OSError):  # Linux's way to say that the other end is closed
             while select.select([ours], [], [], PATIENCE_S)[0]:
                 parts.append(os.read(ours, 1 << 16))
-        process.wait(1)
+        process.wait(PATIENCE_S)
     os.close(ours)
     return b"".join(parts).decode()

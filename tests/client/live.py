@@ -35,10 +35,10 @@ from rota.http.app import create_app
 from rota.http.server import HttpServer
 from rota.service.service import Service
 from rota.store.sqlite.store import SqliteStore
+from tests.processes import PATIENCE_S
 
 Key = tuple[str, int]  # a job and its attempt
 LEASE_S = 60.0
-PATIENCE_S = 60.0  # the machine may be busy
 
 
 class NoSender:

@@ -93,7 +93,8 @@ def host(run_as: str, *leases: Lease, user: int | None = None, fails: bool = Fal
 # script, which is on its worker's command line, what it looks for stands in two halves.
 SEARCH = f"""
 found=0
-shown=$(grep -a -l -e '{TOKEN[:10]}''{TOKEN[10:]}' -e 'elsewhere''{FOLDER[9:]}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null)
+places="/proc/[0-9]*/environ /proc/[0-9]*/cmdline"
+shown=$(grep -a -l -e '{TOKEN[:10]}''{TOKEN[10:]}' -e 'elsewhere''{FOLDER[9:]}' $places 2>/dev/null)
 if [ -n "$shown" ]; then echo "found in $shown"; found=1; fi
 if env | grep -e '{TOKEN[:10]}' -e elsewhere; then found=1; fi
 for p in $1 $PPID; do
