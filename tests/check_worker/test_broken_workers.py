@@ -64,7 +64,6 @@ def checked(worker: str, *checks: str, patience_s: float = SHORT_S) -> list[Resu
     return asyncio.run(run_checks(command, chosen(checks), patience_s=patience_s))
 
 
-@pytest.mark.timeout(300)
 def test_the_worker_that_they_are_made_of_is_right() -> None:
     results = checked("none", patience_s=20.0)
     assert [f"{one.name}: {one.expected}; {one.seen}; {one.output}" for one in results if not one.passed] == []

@@ -30,6 +30,7 @@ class KeeperLink:
         keep_fds: Sequence[int],
         heard: Callable[[dict[str, Any]], None],
         lost: Callable[[], None],
+        *,
         first: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
