@@ -37,7 +37,7 @@ def command(name: str) -> list[str]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_keeps_to_the_protocol(name: str) -> None:
-    results = asyncio.run(run_checks(command(name), CHECKS, lease_s=8.0, patience_s=30.0))
+    results = asyncio.run(run_checks(command(name), CHECKS, lease_s=8.0, patience_s=60.0))
     assert [f"{one.name}: {one.expected}; {one.seen}; {one.output}" for one in results if not one.passed] == []
     assert [one.name for one in results if one.skipped] == []
 
@@ -45,7 +45,7 @@ def test_a_worker_keeps_to_the_protocol(name: str) -> None:
 @pytest.mark.parametrize("name", ["bash", "node"])
 def test_a_worker_runs_ten_tasks_and_obeys_an_abort(name: str, tmp_path: Path) -> None:
     async def main() -> None:
-        ground = Ground(tmp_path, patience_s=30.0)
+        ground = Ground(tmp_path, patience_s=60.0)
         await ground.open()
         worker = Worker(command(name), ground, slots=3)
         scene = Scene(ground, worker, (), 3)
@@ -69,7 +69,7 @@ def test_a_worker_runs_ten_tasks_and_obeys_an_abort(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["bash", "node"])
 def test_scripts_that_are_killed_that_leave_processes_and_that_have_limits(name: str, tmp_path: Path) -> None:
     async def main() -> None:
-        ground = Ground(tmp_path, patience_s=30.0)
+        ground = Ground(tmp_path, patience_s=60.0)
         await ground.open()
         worker = Worker(command(name), ground, slots=1)
         scene = Scene(ground, worker, (), 1)
