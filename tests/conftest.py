@@ -1,8 +1,14 @@
-"""The order of a run: what takes longest begins first, so that what is left in the end is short."""
+"""What holds for a whole run. Its order: what takes longest begins first, so that what is left in the end is short."""
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+# A shell that runs this in the background has had it ignore Ctrl-C, and processes inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The beginnings of their names, the longest first. Most of their time they wait: for leases, and for processes.
 _LONGEST = (

@@ -104,7 +104,8 @@ def _is_own(process: psutil.Process) -> bool:
         command = " ".join(process.cmdline())
     except psutil.Error:
         return True
-    return "rota.worker.zygote" in command or "rm -rf -- " in command or not command
+    own = ("rota.worker.keeper", "rota.worker.zygote", "rm -rf -- ")  # of the first two: a child that is being born
+    return not command or any(words in command for words in own)
 
 
 @contextlib.asynccontextmanager

@@ -62,8 +62,8 @@ class Rig:
         """Wait until a lease's container runs, and return what the engine says of it."""
 
         def look() -> dict[str, Any] | None:
-            seen = [self.engine.inspect(found["Id"]) for found in self.there(lease)]
-            return next((one for one in seen if one["State"]["Running"]), None)
+            seen = [self.engine.find(found["Id"]) for found in self.there(lease)]
+            return next((one for one in seen if one is not None and one["State"]["Running"]), None)
 
         found: dict[str, Any] = await until(look)
         return found
