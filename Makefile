@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEEDS  ?= 10000
-PYTEST ?= -n 4 --dist loadgroup
+PYTEST ?= -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test bench check simulate
