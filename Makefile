@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEEDS  ?= 10000
-PYTEST ?= -n 4 --dist loadgroup
+PYTEST ?= -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test bench check simulate
@@ -18,8 +18,10 @@ setup: $(STAMP) ## install everything into .venv (Python 3.11 or newer)
 run: $(STAMP) ## start a server with three workers and watch the tour (ROTA_HOST, ROTA_PORT, ROTA_STORE)
 	@$(BIN)/python -m examples.tour
 
+# Tests start some thousand Python processes. Where bytecode is not to be written beside the sources
+# (PYTHONDONTWRITEBYTECODE), each would compile all that it imports; a folder of its own is no hindrance to anybody.
 test: $(STAMP) ## run the tests (one of them: make test PYTEST="tests/core -k retry")
-	$(BIN)/python -m pytest $(PYTEST)
+	env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode $(BIN)/python -m pytest $(PYTEST)
 
 bench: $(STAMP) ## measure, and write bench/RESULTS.md (some parts: make bench PARTS="drain idle")
 	$(BIN)/uv sync --quiet --frozen --inexact --group bench

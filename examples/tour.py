@@ -95,6 +95,7 @@ def main() -> int:
     """Run the tour, keep the server until SIGINT or SIGTERM; return the exit status."""
     arguments = _arguments()
     die_with_parent()
+    by_make = catches(os.getppid(), signal.SIGINT)
     screen = Screen(quiet=arguments.quiet, svg=arguments.svg)
     stopping = threading.Event()
     try:
@@ -113,7 +114,8 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    _in_thread(_heed_make)
+    if by_make:
+        _in_thread(_heed_make)
     holds = False
     try:
         server.wait_ready(stopping)
@@ -139,10 +141,9 @@ def _heed_make() -> None:
     `make` then waits for us and does not say so; that it no longer catches the signal is the only sign.
     """
     parent = os.getppid()
-    if catches(parent, signal.SIGINT):
-        while catches(parent, signal.SIGINT):
-            time.sleep(_LOOK_S)
-        os.kill(os.getpid(), signal.SIGINT)
+    while catches(parent, signal.SIGINT):
+        time.sleep(_LOOK_S)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _arguments() -> argparse.Namespace:

@@ -95,6 +95,13 @@ class Engine:
         found: list[dict[str, Any]] = self.call("GET", "/containers/json", params={"all": "true", "filters": filters})
         return found
 
+    def find(self, name: str) -> dict[str, Any] | None:
+        """Return what it knows of a container; None when there is none (any more, or yet: it lists some too early)."""
+        answer = self._http.get(f"/containers/{name}/json")
+        assert answer.status_code in (200, 404), answer.text
+        found: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
+        return found
+
     def inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.call("GET", f"/containers/{name}/json")
         return found

@@ -18,7 +18,7 @@ from rota.core import templates
 from rota.core.errors import Invalid
 from rota.http.apis.filling import escaped, filled
 from tests.e2e.conftest import Server, wait_for
-from tests.http.live import Live
+from tests.http.live import DEADLINE_S, Live
 
 FORMAT = "%d-%m-%Y %H:%M:%S"
 
@@ -51,7 +51,7 @@ def next_page(answer: httpx.Response) -> str | None:
 
 def many(live: Live, n: int, **fields: Any) -> None:
     for at in range(0, n, 500):
-        with httpx.Client(base_url=live.url, timeout=30) as client:
+        with httpx.Client(base_url=live.url, timeout=DEADLINE_S, verify=False) as client:
             for one in range(at, min(n, at + 500)):
                 body = {key: value.format(one) if isinstance(value, str) else value for key, value in fields.items()}
                 assert client.post("/job" if "job_name" in body else "/", json=body).status_code == 200
@@ -233,12 +233,14 @@ def test_a_master_tasks_script_gets_its_input_twice(serve: Callable[..., Server]
         shown = server.get("/schedule/status", params={"taskId": task["id"]})
         return shown if shown["status"] == "FAILED" else None
 
-    shown = wait_for(over, "the task is over", 20)
+    shown = wait_for(over, "the task is over")
     assert shown["chunksExecuted"] == 6
     assert {name: shown[name] for name in ("inputList", "variableJson", "templateFunction")} == {
         name: task[name] for name in ("inputList", "variableJson", "templateFunction")
     }
-    lines = [json.loads(line) for line in httpx.get(f"{server.url}/v1/jobs/{task['id']}/results").text.splitlines()]
+    lines = [
+        json.loads(line) for line in server.http.get(f"{server.url}/v1/jobs/{task['id']}/results").text.splitlines()
+    ]
     texts = ["one", "two  words", "it's", "ünï", "4", '["five"]']
     assert [line["stdout"] for line in lines] == [f"{text}|{text}\n" for text in texts]
     assert [line["exit_code"] for line in lines] == [0, 0, 1, 0, 0, 0]
@@ -253,7 +255,7 @@ def test_many_inputs_come_back_in_order(live: Live) -> None:
 
 
 def test_a_node_is_a_worker_that_takes_nothing_and_is_gone_after_its_lease(serve: Callable[..., Server]) -> None:
-    server = serve("--workers", "0", "--lease", "1")
+    server = serve("--workers", "0", "--lease", "3")
     server.submit("add", {"a": 1})
     for _ in range(3):
         assert server.get("/schedule/node-beat", params={"nodeId": "node-7"}) is True
@@ -263,12 +265,12 @@ def test_a_node_is_a_worker_that_takes_nothing_and_is_gone_after_its_lease(serve
     )  # fmt: skip
     free = {"process": 5, "asynchronous": 5, "total": 5}
     assert server.post(f"/v1/workers/{node['id']}/claim", {"free": free})["leases"] == []
-    until = time.monotonic() + 2  # twice its lease: beats renew it
+    until = time.monotonic() + 4  # longer than its lease: beats renew it
     while time.monotonic() < until:
         server.get("/schedule/node-beat", params={"nodeId": "node-7"})
         assert [w["state"] for w in server.get("/v1/workers")["items"]] == ["present"]
         time.sleep(0.1)
-    wait_for(lambda: [w["state"] for w in server.get("/v1/workers")["items"]] == ["gone"], "the node is gone", 5)
+    wait_for(lambda: [w["state"] for w in server.get("/v1/workers")["items"]] == ["gone"], "the node is gone")
     server.get("/schedule/node-beat", params={"nodeId": "node-7"})
     assert [w["state"] for w in server.get("/v1/workers")["items"]] == ["present"]
 

@@ -16,6 +16,7 @@ from rota.client import Client, calls
 from tests.cli.conftest import Run
 from tests.client.fakes import FakeServer, reply
 from tests.client.live import Hands, LiveServer
+from tests.processes import PATIENCE_S
 
 
 def test_submit_prints_the_id_alone(run: Run, client: Client) -> None:
@@ -140,7 +141,7 @@ def test_what_jobs_write_cannot_drive_the_terminal(run: Run, client: Client) -> 
 
 
 def test_a_job_and_its_history(run: Run, client: Client) -> None:
-    job = client.submit("fail", {"x": 1}, labels={"a": "b"}).wait(10)
+    job = client.submit("fail", {"x": 1}, labels={"a": "b"}).wait(PATIENCE_S)
     card = run("job", job.id).stdout
     for text in (job.id, "failed (error)", '{"x":1}', "a=b", "ValueError: no good", "  here", "errored"):
         assert text in card
@@ -166,8 +167,8 @@ def test_logs(run: Run, client: Client) -> None:
 
 
 def test_abort(run: Run, client: Client, hands: Hands) -> None:
-    running, waiting, over = client.submit("hang"), client.submit("nobody"), client.submit("echo").wait(10)
-    assert hands.started.wait(10)
+    running, waiting, over = client.submit("hang"), client.submit("nobody"), client.submit("echo").wait(PATIENCE_S)
+    assert hands.started.wait(PATIENCE_S)
     done = run("abort", running.id, waiting.id)
     assert (done.exit_code, done.stdout) == (0, f"{running.id}  aborted\n{waiting.id}  canceled\n")
     again = run("abort", "-", "nope", input=f"{running.id}\n{over.id}\n")
@@ -181,7 +182,7 @@ def test_abort(run: Run, client: Client, hands: Hands) -> None:
 
 
 def test_retry(run: Run, client: Client) -> None:
-    job = client.submit("fail").wait(10)
+    job = client.submit("fail").wait(PATIENCE_S)
     done = run("retry", job.id)
     assert client.get(done.stdout.strip()).retry_of == job.id
     assert json.loads(run("retry", "-", "--json", input=job.id).stdout)["retry_of"] == job.id

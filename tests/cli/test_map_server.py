@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from rota.client import Client, ServerUnreachable
 from rota.core.errors import RotaError
 from tests.cli.maps import ROTA, Folder, folder, until
+from tests.processes import PATIENCE_S, started
 
 __all__ = ["folder"]
 
@@ -30,19 +30,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     env = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")} | {"SECRET": "s"}
     command = [*ROTA, "serve", "--port", str(port), "--workers", "2", "--slots", "1"]
-    process = subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
-    with Client(url, tries=1, timeout=2) as client:
+    with started(command, cwd=home, env=env, stderr=subprocess.DEVNULL) as process:
+        with Client(url, tries=1, timeout=2) as client:
 
-        def there() -> bool:
-            with suppress(ServerUnreachable, RotaError):
-                return sum(worker.state == "present" for worker in client.workers()) == 2
-            return False
+            def there() -> bool:
+                with suppress(ServerUnreachable, RotaError):
+                    return sum(worker.state == "present" for worker in client.workers()) == 2
+                return False
 
-        until(there, "the workers")
-    yield url
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
+            until(there, "the workers")
+        yield url
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE_S)
 
 
 def rota(folder: Folder, server: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -140,16 +140,12 @@ def test_a_handler_over_json_values(folder: Folder, server: str) -> None:
 
 def test_map_on_a_store_whose_server_runs_is_its_guest(folder: Folder, tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "rota", "serve", "--port", "0", "--workers", "0"], cwd=tmp_path, env=env,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
+    command = [*ROTA, "serve", "--port", "0", "--workers", "0"]
+    with started(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as serving:
         until(lambda: (tmp_path / "rota.db.sock").exists(), "the server")
         done = folder.map("-k", "echo {} $MINE", ":::", "a", "b", env={"MINE": "here"})
         assert (done.returncode, done.stdout, done.stderr) == (0, "a here\nb here\n", "")
         found = rota(folder, f"sqlite:///{tmp_path}/rota.db", "jobs", "--json").stdout
         assert [job["command"] for job in json.loads(found)["items"]] == ["echo {} $MINE"]
-    finally:
         serving.send_signal(signal.SIGTERM)
-        serving.wait(30)
+        serving.wait(PATIENCE_S)

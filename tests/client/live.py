@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvicorn
 
 from rota.client.work_queue import HttpWorkQueue
 from rota.core.errors import NotFound, Unavailable
@@ -20,19 +18,27 @@ from rota.core.jobs import (
     Failure,
     Free,
     HandlerSpec,
+    Held,
     InputReport,
     Lease,
     LogChunk,
+    Orders,
     Progress,
     ProgressNote,
     Proof,
     Report,
+    Welcome,
     WorkerHello,
 )
 from rota.core.states import Outcome
 from rota.http.app import create_app
+from rota.http.server import HttpServer
 from rota.service.service import Service
 from rota.store.sqlite.store import SqliteStore
+from tests.processes import PATIENCE_S
+
+Key = tuple[str, int]  # a job and its attempt
+LEASE_S = 60.0
 
 
 class NoSender:
@@ -49,11 +55,11 @@ class LiveServer:
     def __init__(self, file: Path, port: int = 0) -> None:
         self.file = file
         self.socket = Path(f"{file}.sock")
-        self._port = port
+        self.port = port
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
         self._thread.start()
-        self._ready.result(10)
+        self._ready.result(PATIENCE_S)
 
     @property
     def url(self) -> str:
@@ -67,97 +73,110 @@ class LiveServer:
         try:
             store = SqliteStore(self.file)
             await store.open()
-            service = Service(store, sender=NoSender(), lease_s=60.0)
+            service = Service(store, sender=NoSender(), lease_s=LEASE_S)
             await service.start()
-            tcp = socket.socket(
-                socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
-            )  # asyncio: no protocol, no NODELAY
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tcp.bind(("127.0.0.1", self._port))
-            self.port = tcp.getsockname()[1]
-            self.socket.unlink(missing_ok=True)
-            local = socket.socket(socket.AF_UNIX)
-            local.bind(str(self.socket))
-            local.listen()
-            config = uvicorn.Config(create_app(service), log_config=None, lifespan="off", access_log=False)
-            self._loop = asyncio.get_running_loop()
-            self._server = uvicorn.Server(config)
-            self._stopped = asyncio.Event()
-            serving = asyncio.create_task(self._server.serve([tcp, local]))
-            while not self._server.started:  # noqa: ASYNC110  # uvicorn has no event for it
-                await asyncio.sleep(0.002)
+            server = HttpServer(service, create_app(service), port=self.port, socket_path=self.socket)
+            await server.start()
+            self.port = server.port
+            self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
             self._ready.set_result(None)
         except BaseException as wrong:
             self._ready.set_exception(wrong)
             raise
         await self._stopped.wait()
-        self._server.should_exit = True
+        await server.stop()
         await service.stop()
-        await serving
         await store.close()
 
     def stop(self) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopped.set)
-            self._thread.join(10)
+            self._thread.join(PATIENCE_S)
             assert not self._thread.is_alive()
 
 
 class Hands:
-    """Runs `echo`, `fail`, `talk`, `hang` (until it is aborted) and scripts (whose text is their result)."""
+    """Runs `echo`, `fail`, `talk`, `hang` (until it is aborted) and scripts (whose text is their result).
+
+    It lives as long as the server, whatever that takes: its heartbeats name what it runs, and a server that has forgotten
+    it hears of it again.
+    """
 
     def __init__(self, server: str, *, scripts: bool = True) -> None:
+        specs = [HandlerSpec(name=name) for name in ("echo", "fail", "talk", "hang")]
+        self._hello = WorkerHello(name="hands", handlers=specs, scripts=scripts, arrays=True, slots=4)
         self._server = server
-        self._scripts = scripts
         self.started = threading.Event()
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
         self._thread.start()
-        self._ready.result(10)
+        self._ready.result(PATIENCE_S)
 
     async def _main(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         queue = HttpWorkQueue(self._server)
-        specs = [HandlerSpec(name=name) for name in ("echo", "fail", "talk", "hang")]
-        hello = WorkerHello(name="hands", handlers=specs, scripts=self._scripts, arrays=True, slots=4)
-        self.worker = (await queue.register(hello)).worker
-        self._ready.set_result(None)
-        working = asyncio.create_task(self._work(queue))
+        living = asyncio.create_task(self._live(queue))
         await self._stopped.wait()
-        working.cancel()
-        await asyncio.wait([working])
-        await queue.leave(self.worker)
+        living.cancel()
+        await asyncio.wait([living])
+        with suppress(ConnectionError, Unavailable, NotFound):
+            await queue.leave(self.worker)
         await queue.aclose()
 
-    async def _work(self, queue: HttpWorkQueue) -> None:
-        running: set[asyncio.Task[None]] = set()
-        self._aborts: dict[str, asyncio.Event] = {}
-        watching = asyncio.create_task(self._watch(queue))
-        try:
-            while True:
-                try:
-                    leases = await queue.claim(self.worker, Free(process=4, asynchronous=0, total=4), 5.0)
-                except (ConnectionError, Unavailable, NotFound):
-                    await asyncio.sleep(0.05)
-                    continue
-                for lease in leases:
-                    self._aborts[lease.job] = asyncio.Event()
-                    task = asyncio.create_task(self._run(queue, lease))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
-        finally:
-            for task in (watching, *running):
-                task.cancel()
+    async def _live(self, queue: HttpWorkQueue) -> None:
+        """Be one worker until the server has forgotten it, then the next."""
+        while True:
+            welcome = await self._register(queue)
+            self.worker, self._heartbeat_s = welcome.worker, welcome.heartbeat_s
+            self._running: dict[Key, asyncio.Task[None]] = {}
+            self._aborts: dict[Key, asyncio.Event] = {}
+            steps = [asyncio.create_task(self._repeat(step, queue)) for step in (self._claim, self._beat, self._watch)]
+            if not self._ready.done():
+                self._ready.set_result(None)
+            try:
+                await asyncio.wait(steps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                tasks = [*steps, *self._running.values()]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, queue: HttpWorkQueue) -> None:
+    async def _register(self, queue: HttpWorkQueue) -> Welcome:
         while True:
             try:
-                orders = await queue.watch(self.worker, 5.0)
-            except (ConnectionError, Unavailable, NotFound):
+                return await queue.register(self._hello)
+            except (ConnectionError, Unavailable):
                 await asyncio.sleep(0.05)
-                continue
-            for order in orders.abort:
-                self._aborts[order.job].set()
+
+    async def _repeat(self, step: Callable[[HttpWorkQueue], Awaitable[None]], queue: HttpWorkQueue) -> None:
+        with suppress(NotFound):
+            while True:
+                try:
+                    await step(queue)
+                except (ConnectionError, Unavailable):
+                    await asyncio.sleep(0.05)
+
+    async def _claim(self, queue: HttpWorkQueue) -> None:
+        for lease in await queue.claim(self.worker, Free(process=4, asynchronous=0, total=4), 5.0):
+            key = lease.job, lease.attempt
+            self._aborts[key] = asyncio.Event()
+            task = self._running[key] = asyncio.create_task(self._run(queue, lease))
+            task.add_done_callback(lambda _, key=key: (self._running.pop(key), self._aborts.pop(key)))
+
+    async def _beat(self, queue: HttpWorkQueue) -> None:
+        self._obey(await queue.heartbeat(self.worker, [Held(job=job, attempt=n) for job, n in self._running]))
+        await asyncio.sleep(self._heartbeat_s)
+
+    async def _watch(self, queue: HttpWorkQueue) -> None:
+        self._obey(await queue.watch(self.worker, 5.0))
+
+    def _obey(self, orders: Orders) -> None:
+        for order in orders.abort:
+            if aborted := self._aborts.get((order.job, order.attempt)):
+                aborted.set()
+        for lost in orders.lost:
+            if task := self._running.get((lost.job, lost.attempt)):
+                task.cancel()
 
     async def _run_shard(self, queue: HttpWorkQueue, lease: Lease) -> None:
         """Run a shard: an input is its own result and output; `fail` fails odd numbers."""
@@ -189,7 +208,7 @@ class Hands:
                 report = {"outcome": Outcome.ERRORED, "error": error}
             case "hang":
                 self.started.set()
-                await self._aborts[lease.job].wait()
+                await self._aborts[lease.job, lease.attempt].wait()
                 report = {"outcome": Outcome.ABORTED, "proof": Proof(processes=1)}
             case "talk":
                 for n in range(3):
@@ -208,7 +227,7 @@ class Hands:
     def stop(self) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopped.set)
-            self._thread.join(10)
+            self._thread.join(PATIENCE_S)
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from rota.client import AsyncClient, Client, JobFailed
 from rota.core.errors import Conflict, Invalid, KeyReused, NotFound
 from rota.core.retry import Backoff
 from tests.client.live import Hands, LiveServer
+from tests.processes import PATIENCE_S
 
 
 def test_submit_wait_result(client: Client) -> None:
     before = datetime.now(UTC)
     job = client.submit("echo", {"path": "a.png", "width": 80}, owner="ana", labels={"x": "1"}, priority=3)
-    assert job.wait(10) is job
+    assert job.wait(PATIENCE_S) is job
     assert (job.state, job.over, job.result) == ("succeeded", True, {"path": "a.png", "width": 80})
     assert (job.owner, job.labels, job.priority, job.attempt) == ("ana", {"x": "1"}, 3, 1)
     assert job.finished_at is not None
@@ -53,23 +54,23 @@ def test_options_reach_the_job(client: Client) -> None:
 def test_a_failed_job_has_no_result(client: Client) -> None:
     job = client.submit("fail")
     with pytest.raises(JobFailed, match="no good") as caught:
-        job.get_result(10)
+        job.get_result(PATIENCE_S)
     assert (caught.value.job, caught.value.state, caught.value.reason) == (job.id, "failed", "error")
     assert job.result is None
     assert job.error is not None
     assert job.error.traceback is not None
     again = job.retry()
     assert again.retry_of == job.id
-    assert again.wait(10).state == "failed"
+    assert again.wait(PATIENCE_S).state == "failed"
 
 
 def test_abort(client: Client, hands: Hands) -> None:
     job = client.submit("hang")
-    assert hands.started.wait(10)
+    assert hands.started.wait(PATIENCE_S)
     with pytest.raises(TimeoutError, match="goes on"):
         job.wait(0.01)
     assert job.refresh().state == "running"
-    job.abort(wait=10)
+    job.abort(wait=PATIENCE_S)
     assert (job.state, job.confirmed) == ("aborted", True)
     with pytest.raises(Conflict) as caught:
         job.abort()
@@ -85,14 +86,14 @@ def test_the_same_key_makes_one_job(client: Client) -> None:
 
 def test_scripts(client: Client) -> None:
     job = client.submit_script("echo {{name}} {{n}}", {"name": "a b", "n": 3}, timeout=5)
-    assert job.get_result(10) == "echo 'a b' 3"
+    assert job.get_result(PATIENCE_S) == "echo 'a b' 3"
 
 
 def test_many_with_references(client: Client) -> None:
     jobs = client.submit_many(
         [{"handler": "echo", "data": n, "ref": str(n), "after": [str(n - 1)] if n else []} for n in range(5)]
     )
-    assert [job.wait(10).result for job in jobs] == [0, 1, 2, 3, 4]
+    assert [job.wait(PATIENCE_S).result for job in jobs] == [0, 1, 2, 3, 4]
     assert jobs[4].after == [jobs[3].id]
     later = client.submit("echo", after=jobs[0])
     assert later.after == [jobs[0].id]
@@ -130,7 +131,7 @@ def test_bad_input_names_the_field(client: Client) -> None:
 def test_logs_and_their_stream(client: Client) -> None:
     job = client.submit("talk")
     assert [log.text for log in job.logs(follow=True)] == ["line 0\n", "line 1\n", "line 2\n"]
-    assert job.wait(10).progress is not None
+    assert job.wait(PATIENCE_S).progress is not None
     assert [log.n for log in job.logs()] == [0, 1, 2]
     assert list(client.logs(job, attempt=2)) == []
     with pytest.raises(NotFound):
@@ -138,7 +139,7 @@ def test_logs_and_their_stream(client: Client) -> None:
 
 
 def test_following_events(client: Client) -> None:
-    job = client.submit("echo", owner="watched").wait(10)
+    job = client.submit("echo", owner="watched").wait(PATIENCE_S)
     first, second, third = client.events(job)
     stream = client.follow(after=first.seq, owner="watched")
     assert [next(stream).seq, next(stream).seq] == [second.seq, third.seq]
@@ -161,7 +162,7 @@ def test_explain_workers_stats(client: Client, hands: Hands) -> None:
 def test_a_stores_url_leads_to_its_owner(client: Client, server: LiveServer) -> None:
     job = client.submit("echo", 5)
     with Client(server.store) as other:
-        assert other.get(job).wait(10).result == 5
+        assert other.get(job).wait(PATIENCE_S).result == 5
     with Client(f"unix:{server.socket}") as other:
         assert other.get(job.id).state == "succeeded"
 
@@ -171,12 +172,12 @@ def test_a_wait_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
     client = Client(server.url)
     job = client.submit("echo", {"kept": True})
     waited: list[object] = []
-    waiting = threading.Thread(target=lambda: waited.append(job.get_result(30)))
+    waiting = threading.Thread(target=lambda: waited.append(job.get_result(PATIENCE_S)))
     waiting.start()
     server.stop()
     server = LiveServer(server.file, server.port)
     hands = Hands(server.url)
-    waiting.join(20)
+    waiting.join(PATIENCE_S)
     assert waited == [{"kept": True}]
     hands.stop()
     server.stop()
@@ -186,7 +187,7 @@ def test_async(server: LiveServer, hands: Hands) -> None:
     async def main() -> None:
         async with AsyncClient(server.url) as client:
             jobs = await asyncio.gather(*[client.submit("echo", n, labels={"a": "s"}) for n in range(20)])
-            assert [await job.get_result(10) for job in jobs] == list(range(20))
+            assert [await job.get_result(PATIENCE_S) for job in jobs] == list(range(20))
             assert len([job async for job in client.jobs(labels={"a": "s"})]) == 20
             talk = await client.submit("talk")
             assert [log.text async for log in talk.logs(follow=True)] == ["line 0\n", "line 1\n", "line 2\n"]
@@ -195,13 +196,13 @@ def test_async(server: LiveServer, hands: Hands) -> None:
             assert await asyncio.to_thread(hands.started.wait, 10)
             with pytest.raises(TimeoutError):
                 await hang.wait(0.01)
-            assert (await hang.abort(wait=10)).confirmed is True
+            assert (await hang.abort(wait=PATIENCE_S)).confirmed is True
             again = await (await hang.refresh()).retry()
-            assert (await again.abort(wait=10)).state in {"aborted", "canceled"}
+            assert (await again.abort(wait=PATIENCE_S)).state in {"aborted", "canceled"}
             script = await client.submit_script("true", delay=3600)
             assert (await script.edit(priority=2)).priority == 2
             many = await client.submit_many([{"script": "a"}, {"handler": "fail"}])
-            assert [(await job.wait(10)).state for job in many] == ["succeeded", "failed"]
+            assert [(await job.wait(PATIENCE_S)).state for job in many] == ["succeeded", "failed"]
             with pytest.raises(JobFailed):
                 await many[1].get_result()
             assert [event.kind for event in await client.events(many[1])] == ["submitted", "started", "failed"]

@@ -105,7 +105,7 @@ def test_threads_share_a_transport() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert wrong == []
     assert fake.connections <= 4
     transport.close()

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,14 @@ def name(document: Path) -> str:
     return str(document.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if any(b.mark == "run" for b in blocks(d))], ids=name)
+def running() -> list[Any]:
+    """Return the documents with commands to run. The one that needs a container engine shares that of other tests."""
+    found = [document for document in DOCUMENTS if any(block.mark == "run" for block in blocks(document))]
+    group = pytest.mark.xdist_group("engine")
+    return [pytest.param(one, id=name(one), marks=[group] if one.name == "images.md" else []) for one in found]
+
+
+@pytest.mark.parametrize("document", running())
 def test_commands_do_what_the_document_says(
     document: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.processes import PATIENCE_S
+
 HANDLERS = '''
 import asyncio, os, subprocess, sys, time
 from pathlib import Path
@@ -100,6 +102,7 @@ class Server:
         self.lines: list[str] = []
         self._listening = threading.Event()
         self.url = ""
+        self.http = httpx.Client(timeout=PATIENCE_S, verify=False)  # to read certificates takes 20 ms each time
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -114,18 +117,18 @@ class Server:
         self._listening.set()
 
     def ready(self) -> Server:
-        assert self._listening.wait(20)
+        assert self._listening.wait(PATIENCE_S)
         assert self.url, "".join(self.lines)
-        wait_for(lambda: httpx.get(self.url + "/readyz").status_code == 200, "ready", 20)
+        wait_for(lambda: self.http.get(self.url + "/readyz").status_code == 200, "ready")
         return self
 
     def get(self, path: str, **kwargs: Any) -> Any:
-        answer = httpx.get(self.url + path, timeout=30, **kwargs)
+        answer = self.http.get(self.url + path, **kwargs)
         assert answer.status_code < 300, answer.text
         return answer.json()
 
     def post(self, path: str, body: Any = None, status: int | None = None, **kwargs: Any) -> Any:
-        answer = httpx.post(self.url + path, json={} if body is None else body, timeout=30, **kwargs)
+        answer = self.http.post(self.url + path, json={} if body is None else body, **kwargs)
         assert answer.status_code == status if status else answer.status_code < 300, answer.text
         return answer.json()
 
@@ -137,7 +140,7 @@ class Server:
         state: str = self.get(f"/v1/jobs/{job}")["state"]
         return state
 
-    def wait(self, job: str, seconds: float = 20) -> dict[str, Any]:
+    def wait(self, job: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found: dict[str, Any] = self.get(f"/v1/jobs/{job}", params={"wait": 5})
@@ -156,16 +159,17 @@ class Server:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self._reader.join(20)  # ends when the last heir of standard error has ended
+        self.http.close()
+        self._reader.join(PATIENCE_S)  # ends when the last heir of standard error has ended
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(30)
-        self._reader.join(20)
+        status = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
         return status
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
     """Ask every few milliseconds until something is true, and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

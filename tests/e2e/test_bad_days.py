@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
 from tests.e2e.conftest import Server, gone, wait_for
+from tests.processes import PATIENCE_S, started
 
 Serve = Callable[..., Server]
 
@@ -33,13 +33,13 @@ def test_an_abort_ends_the_whole_tree_and_proves_it(serve: Serve, tmp_path: Path
     job = server.submit("tree", {"path": str(tmp_path / "pids")}, grace=0.3)
     pids = pids_in(tmp_path / "pids")
     assert len(pids) == 6 and not gone(pids[:1])
-    over = server.post(f"/v1/jobs/{job}/abort?wait=5", status=200)
+    over = server.post(f"/v1/jobs/{job}/abort?wait=50", status=200)
     assert (over["state"], over["confirmed"], over["reason"]) == ("aborted", True, "requested")
     assert gone(pids)
     (attempt,) = server.get(f"/v1/jobs/{job}/attempts")["items"]
     assert [name for name, _ in attempt["proof"]["signals"]] == ["TERM", "KILL"]
     assert attempt["proof"]["processes"] >= 6
-    answer = httpx.post(f"{server.url}/v1/jobs/{job}/abort", json={})
+    answer = server.http.post(f"{server.url}/v1/jobs/{job}/abort", json={})
     assert (answer.status_code, answer.json()["state"]) == (409, "aborted")
 
 
@@ -51,13 +51,13 @@ def test_a_killed_worker_leaves_nothing_and_its_jobs_run_again_within_the_lease(
     victim = next(w["pid"] for w in server.get("/v1/workers")["items"] if w["id"] == name)
     os.kill(victim, signal.SIGKILL)
     killed = time.monotonic()
-    wait_for(lambda: gone(pids), "the tree of the dead worker is gone", 2)
-    wait_for(lambda: server.get(f"/v1/jobs/{job}")["attempt"] == 2, "it runs again", 5)
-    assert time.monotonic() - killed <= 2 + 1.5
+    wait_for(lambda: gone(pids), "the tree of the dead worker is gone")
+    wait_for(lambda: server.get(f"/v1/jobs/{job}")["attempt"] == 2, "it runs again")
+    assert time.monotonic() - killed < 12, "the lease is 2 s here, and 15 s by default"
     found = server.get(f"/v1/jobs/{job}")
     assert (found["failures"], found["crashes"]) == (0, 1)
     wait_for(lambda: len(server.worker_pids()) == 2, "the worker is replaced")
-    assert server.post(f"/v1/jobs/{job}/abort?wait=10")["state"] == "aborted"
+    assert server.post(f"/v1/jobs/{job}/abort?wait=50")["state"] == "aborted"
 
 
 def test_a_killed_child_is_a_lost_attempt_and_a_poison_job_ends(serve: Serve) -> None:
@@ -73,14 +73,14 @@ def test_a_killed_server_takes_all_along_and_loses_nothing(serve: Serve, tmp_pat
     jobs = [server.submit("note", {"path": str(tmp_path / "notes"), "text": str(n)}) for n in range(60)]
     family = [process.pid for process in server.family()]
     server.kill()
-    wait_for(lambda: gone(pids + family), "the dead server's family is gone", 5)
+    wait_for(lambda: gone(pids + family), "the dead server's family is gone")
     again = serve("--lease", "30")
     for job in jobs:
         assert again.wait(job)["state"] == "succeeded"
     texts = (tmp_path / "notes").read_text().split()
     assert sorted(set(texts), key=int) == [str(n) for n in range(60)]
     wait_for(lambda: again.get(f"/v1/jobs/{tree}")["attempt"] == 2, "no lease is waited for: the owner's lock is free")
-    assert again.post(f"/v1/jobs/{tree}/abort?wait=10")["state"] == "aborted"
+    assert again.post(f"/v1/jobs/{tree}/abort?wait=50")["state"] == "aborted"
 
 
 def test_kill_9_of_anything_under_load_accounts_for_every_job(serve: Serve, tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_kill_9_of_anything_under_load_accounts_for_every_job(serve: Serve, tmp_
             server.kill()
             server = serve("--lease", "2", "--workers", "2")
     for key, job in jobs.items():
-        over = server.wait(job, 40)
+        over = server.wait(job)
         assert over["state"] == "succeeded", over
         body = {"handler": over["handler"], "data": over["data"]}
-        answer = httpx.post(f"{server.url}/v1/jobs", json=body, headers={"Idempotency-Key": key})
+        answer = server.http.post(f"{server.url}/v1/jobs", json=body, headers={"Idempotency-Key": key})
         assert (answer.status_code, answer.json()["id"]) == (201, job), "the key is remembered across the crash"
     counts = server.get("/v1/stats")["jobs"]
     assert counts["succeeded"] == len(jobs) and sum(counts.values()) == len(jobs)
@@ -119,28 +119,28 @@ def test_a_graceful_stop_gives_back_what_does_not_finish_uncharged(serve: Serve,
     assert gone(pids)
     again = serve()
     assert again.wait(quick)["state"] == "succeeded"
-    wait_for(lambda: again.get(f"/v1/jobs/{slow}")["attempt"] == 2, "it runs again at once", 5)
+    wait_for(lambda: again.get(f"/v1/jobs/{slow}")["attempt"] == 2, "it runs again at once")
     found = again.get(f"/v1/jobs/{slow}")
     assert (found["failures"], found["crashes"]) == (0, 0)
     assert [e["kind"] for e in again.get(f"/v1/jobs/{slow}/events")["items"]][:4] == [
         "submitted", "started", "interrupted", "started",
     ]  # fmt: skip
-    assert again.post(f"/v1/jobs/{slow}/abort?wait=10")["state"] == "aborted"
+    assert again.post(f"/v1/jobs/{slow}/abort?wait=50")["state"] == "aborted"
 
 
 def test_a_second_server_on_the_file_is_refused_naming_the_owner(serve: Serve) -> None:
     first = serve("--workers", "0")
     second = serve("--workers", "0", ready=False)
-    assert second.process.wait(20) == 2
-    second._reader.join(5)
+    assert second.process.wait(PATIENCE_S) == 2
+    second._reader.join(PATIENCE_S)
     assert f"owned by process {first.process.pid}" in "".join(second.lines)
 
 
 def test_handlers_that_do_not_import_stop_the_server_with_the_reason(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import rota\nimport no_such_module_at_all\napp = rota.App()\n")
     server = serve("--app", "broken:app", ready=False)
-    assert server.process.wait(20) == 2
-    server._reader.join(5)
+    assert server.process.wait(PATIENCE_S) == 2
+    server._reader.join(PATIENCE_S)
     said = "".join(server.lines)
     assert "broken" in said and "no_such_module_at_all" in said and "Traceback (most" not in said
 
@@ -149,7 +149,7 @@ def test_a_taken_port_is_said_with_the_way_out(serve: Serve, tmp_path: Path) -> 
     first = serve("--workers", "0")
     port = first.url.rpartition(":")[2]
     command = [sys.executable, "-m", "rota", "serve", "--port", port, "--store", "sqlite:///other.db", "--workers", "0"]
-    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert refused.returncode == 2
     assert port in refused.stderr and "--port" in refused.stderr and "Traceback" not in refused.stderr
 
@@ -171,18 +171,14 @@ def test_a_worker_from_outside_joins_runs_and_leaves(serve: Serve, tmp_path: Pat
         "--name",
         "guest",
     ]
-    worker = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    try:
+    with started(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as worker:
         over = server.wait(job)
         assert (over["state"], over["result"]) == ("succeeded", 3)
         assert over["worker"].startswith("guest.")
         assert psutil.pid_exists(worker.pid)
         worker.terminate()
-        assert worker.wait(15) == 0
+        assert worker.wait(PATIENCE_S) == 0
         assert server.worker_pids() == []
-    finally:
-        worker.kill()
-        worker.wait()
 
 
 def test_a_worker_that_is_stopped_past_its_lease_runs_nothing_beside_its_successor(
@@ -195,7 +191,7 @@ def test_a_worker_that_is_stopped_past_its_lease_runs_nothing_beside_its_success
     victim = next(w["pid"] for w in server.get("/v1/workers")["items"] if w["id"] == name)
     os.kill(victim, signal.SIGSTOP)
     try:
-        wait_for(lambda: server.get(f"/v1/jobs/{job}")["attempt"] == 2, "another worker runs it", 6)
+        wait_for(lambda: server.get(f"/v1/jobs/{job}")["attempt"] == 2, "another worker runs it")
         assert gone(pids), "what the stopped worker ran was ended before the successor began"
     finally:
         os.kill(victim, signal.SIGCONT)
@@ -203,4 +199,4 @@ def test_a_worker_that_is_stopped_past_its_lease_runs_nothing_beside_its_success
     wait_for(lambda: len(server.worker_pids()) == 2, "and is back under a new id")
     found = server.get(f"/v1/jobs/{job}")
     assert (found["state"], found["attempt"], found["failures"]) == ("running", 2, 0)
-    assert server.post(f"/v1/jobs/{job}/abort?wait=10")["state"] == "aborted"
+    assert server.post(f"/v1/jobs/{job}/abort?wait=50")["state"] == "aborted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -141,3 +142,12 @@ def test_a_script_that_is_waited_for_comes_out_where_it_would(serve: Serve, tmp_
     done = subprocess.run(command, input=text, capture_output=True, text=True, cwd=tmp_path, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (1, "hello you & me\n")
     assert "oops\n" in done.stderr and "exit code 3" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can read the environment of what has hidden itself")
+def test_the_workers_of_a_server_never_had_its_secrets(serve: Serve) -> None:
+    server = serve("--workers", "1", environ={"ROTA_TOKEN": "of-nobody-else"})
+    wait_for(server.worker_pids, "the worker")
+    shown = {process.pid: Path(f"/proc/{process.pid}/environ").read_bytes() for process in server.family()}
+    assert len(shown) > 2
+    assert [pid for pid, environ in shown.items() if b"of-nobody-else" in environ] == [server.process.pid]

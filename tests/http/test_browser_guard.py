@@ -9,14 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.http.live import Live
 
 CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]  # one browser for all
 # Names that an attacker owns, and that lead to this machine: what DNS rebinding does.
 RESOLVER = "--host-resolver-rules=MAP evil.test 127.0.0.1, MAP rebound.test 127.0.0.1"
 # A new browser asks before pages reach this machine; older ones do not, and here it is Rota that is to refuse.
@@ -192,7 +191,7 @@ def test_the_docs_work_and_load_nothing_from_outside(live: Live, page: Page) -> 
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(f"{live.url}/")
     page.wait_for_selector("#operations-jobs-jobs_submit")
-    paths = httpx.get(f"{live.url}/openapi.json").json()["paths"].values()
+    paths = live.client.get("/openapi.json").json()["paths"].values()
     assert page.locator(".opblock").count() == sum(len(path) for path in paths) > 50
     page.locator("#operations-server-server_stats .opblock-summary-control").click()
     page.locator("#operations-server-server_stats .try-out__btn").click()

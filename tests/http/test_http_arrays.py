@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.live import Live, check_problem, eventually
+from tests.http.live import DEADLINE_S, Live, check_problem, eventually
 
 NDJSON = {"content-type": "application/x-ndjson"}
 
@@ -17,13 +17,8 @@ def submit(live: Live, handler: str, inputs: Any, **fields: Any) -> dict[str, An
     return live.submit(handler=handler, inputs=inputs, **fields)
 
 
-def tell(
-    live: Live, worker: str, lease: dict[str, Any], *indices: int, outcome: str = "succeeded", **fields: Any
-) -> None:
-    results = [
-        {"job": lease["job"], "attempt": lease["attempt"], "index": index, "outcome": outcome, **fields}
-        for index in indices
-    ]
+def tell(live: Live, worker: str, lease: dict[str, Any], ends: list[dict[str, Any]]) -> None:
+    results = [{"job": lease["job"], "attempt": lease["attempt"], "outcome": "succeeded", **end} for end in ends]
     answer = live.client.post(f"/v1/workers/{worker}/logs", json={"results": results})
     assert answer.status_code == 204, answer.text
 
@@ -36,6 +31,7 @@ def run_all(live: Live, handler: str, bad: set[int]) -> None:
     """Run every input there is; those in `bad` fail."""
     worker = live.worker(handler, arrays=True)
     while leases := live.claim(worker):
+        told: list[dict[str, Any]] = []
         for index in numbers(leases[0]):
             failed: dict[str, Any] = {
                 "outcome": "errored",
@@ -49,7 +45,8 @@ def run_all(live: Live, handler: str, bad: set[int]) -> None:
                 "stdout": f"{index}\n",
                 "duration_s": 0.25,
             }
-            tell(live, worker, leases[0], index, **(failed if index in bad else fine))
+            told.append({"index": index, **(failed if index in bad else fine)})
+        tell(live, worker, leases[0], told)
         live.report(worker, leases[0])
 
 
@@ -131,14 +128,14 @@ def test_follow_waits_for_each_line_in_its_order_and_a_lost_reader_goes_on_where
 
     reader = threading.Thread(target=follow, args=(-1, 1))
     reader.start()
-    tell(live, worker, lease, numbers(lease)[0])
-    reader.join(10)
+    tell(live, worker, lease, [{"index": numbers(lease)[0]}])
+    reader.join(DEADLINE_S)
     assert seen == [0]
     live.report(worker, lease, "interrupted")
     reader = threading.Thread(target=follow, args=(0, 99))
     reader.start()
     run_all(live, "arr3", set())
-    reader.join(10)
+    reader.join(DEADLINE_S)
     assert seen == list(range(6))
 
 
@@ -218,7 +215,7 @@ def test_an_aborted_array_ends_a_reader_that_follows(live: Live) -> None:
     job = submit(live, "arr5", list(range(40)))["id"]
     worker = live.worker("arr5", arrays=True)
     (lease,) = live.claim(worker)
-    tell(live, worker, lease, *numbers(lease)[1:3])
+    tell(live, worker, lease, [{"index": index} for index in numbers(lease)[1:3]])
     answer: list[list[dict[str, Any]]] = []
     reader = threading.Thread(target=lambda: answer.append(results(live, job, follow=True)))
     reader.start()
@@ -227,7 +224,7 @@ def test_an_aborted_array_ends_a_reader_that_follows(live: Live) -> None:
     assert (asked.status_code, asked.json()["display_state"]) == (202, "aborting")
     assert reader.is_alive()
     live.report(worker, lease, "aborted")
-    reader.join(10)
+    reader.join(DEADLINE_S)
     (lines,) = answer
     assert [line["index"] for line in lines] == numbers(lease)[1:3], "with the gap that will not be filled"
     assert live.client.get(f"/v1/jobs/{job}").json()["confirmed"] is True

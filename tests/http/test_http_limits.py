@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.http.live import Live, check_problem, read_answer
+from tests.http.live import DEADLINE_S, Live, check_problem, read_answer
 
 JSON = {"content-type": "application/json"}
 
@@ -91,7 +91,7 @@ def test_a_stream_of_bytes_is_cut_off(live: Live) -> None:
     head = b"POST /v1/jobs/x/abort HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE_S) as connection:
         connection.sendall(head)
         sent = 0
         try:
@@ -109,7 +109,7 @@ def test_a_stream_of_bytes_is_cut_off(live: Live) -> None:
     ["GET /" + "x" * 70_000 + " HTTP/1.1\nHost: localhost", "GET / HTTP/1.1\nHost: localhost\nX: " + "x" * 70_000],
 )
 def test_a_head_without_end_is_refused(live: Live, head: str) -> None:
-    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE_S) as connection:
         connection.sendall(head.replace("\n", "\r\n").encode())
         assert read_answer(connection)[0] == 400
 
@@ -151,7 +151,7 @@ def test_rubbish_in_any_field_is_never_a_fault(live: Live, body: dict[str, objec
 
 @pytest.fixture(scope="module")
 def connection(live: Live) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=live.url) as client:
+    with httpx.Client(base_url=live.url, timeout=DEADLINE_S, verify=False) as client:
         yield client
 
 

@@ -11,7 +11,7 @@ import pytest
 from rota.core.errors import Invalid, Unavailable
 from rota.http import operations
 from rota.http.listening import listen, listen_at
-from tests.http.live import Live, check_problem, eventually
+from tests.http.live import DEADLINE_S, Live, check_problem, eventually
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.com", "", "127.0.0.1.evil.example"])
@@ -92,7 +92,7 @@ def test_a_store_that_cannot_be_used_is_a_503_and_a_fault_is_a_500(live: Live, m
 
 
 def test_a_pipelined_pair_is_answered_in_order(live: Live) -> None:
-    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE_S) as connection:
         connection.sendall(
             b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/stats HTTP/1.1\r\nHost: localhost\r\n\r\n"
         )
@@ -104,7 +104,7 @@ def test_a_pipelined_pair_is_answered_in_order(live: Live) -> None:
 
 def test_a_waiting_client_that_goes_away_leaves_nothing_behind(live: Live) -> None:
     job = live.submit(delay=3600)
-    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE_S) as connection:
         connection.sendall(f"GET /v1/jobs/{job['id']}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         eventually(lambda: ("over", job["id"]) in live.service.signals._by_key)
     eventually(lambda: ("over", job["id"]) not in live.service.signals._by_key)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from rota.http import operations
-from tests.http.live import Live, check_problem, eventually
+from tests.http.live import DEADLINE_S, Live, check_problem, eventually
 
 
 class Frame(dict[str, str]):
@@ -152,7 +152,7 @@ def test_streams_and_waits_end_when_the_server_stops(fresh: Live) -> None:
 
     def ask(name: str, method: str, path: str, body: object = None) -> threading.Thread:
         def run() -> None:
-            with httpx.Client(base_url=fresh.url, timeout=20) as client:
+            with httpx.Client(base_url=fresh.url, timeout=DEADLINE_S, verify=False) as client:
                 seen[name] = client.request(method, path, json=body)
 
         thread = threading.Thread(target=run)
@@ -171,7 +171,7 @@ def test_streams_and_waits_end_when_the_server_stops(fresh: Live) -> None:
     eventually(lambda: waiting <= set(fresh.service.signals._by_key) and fresh.service.signals._claimants)
     fresh.begin_stop()
     for thread in threads:
-        thread.join(3)
+        thread.join(30)  # they wait for a minute
         assert not thread.is_alive()
     assert {name: answer.status_code for name, answer in seen.items()} == dict.fromkeys(
         ("claim", "watch", "job", "events", "logs"), 200

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from tests.http.live import Live, check_problem, eventually
+from tests.http.live import DEADLINE_S, LEASE_S, Live, check_problem, eventually
 
 
 def test_a_worker_registers_is_seen_and_leaves(live: Live) -> None:
@@ -22,7 +22,7 @@ def test_a_worker_registers_is_seen_and_leaves(live: Live) -> None:
     answer = live.client.post("/v1/workers", json=hello)
     assert answer.status_code == 201
     welcome = answer.json()
-    assert (welcome["lease_s"], welcome["heartbeat_s"]) == (15.0, 5.0)
+    assert (welcome["lease_s"], welcome["heartbeat_s"]) == (LEASE_S, LEASE_S / 3)
     place = f"/v1/workers/{welcome['worker']}"
     seen = live.client.get(place).json()
     assert (seen["name"], seen["state"], seen["slots"], seen["queues"], seen["pid"]) == (
@@ -75,7 +75,7 @@ def test_a_worker_with_one_kind_of_slot_says_how_many_are_free(live: Live) -> No
 
 
 def post(live: Live, path: str, body: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+    connection = socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE_S)
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     return connection

@@ -1,9 +1,15 @@
-"""A small worker process for tests: it runs containers that nothing ends but force, until it is killed itself."""
+"""A small worker process for tests: it runs containers that nothing ends but force, until it is killed itself.
+
+It writes the pid of its keeper when all containers run. With SIGUSR1 begins a lease of LEASE_S seconds, which nobody renews;
+it writes `leased` then.
+"""
 
 import asyncio
+import signal
 import sys
 import time
 
+from rota.core.jobs import LogChunk
 from rota.worker.images import ImageRunner
 from rota.worker.pool import Pool
 from rota.worker.supervisor import monotonic
@@ -13,15 +19,24 @@ from tests.worker.image_rig import shell
 
 async def main(engine: str, count: int, lease_s: float) -> None:
     pool = Pool([APP], slots=count, scripts=True, on_output=lambda _: None)
-    said = asyncio.Event()
-    runner = ImageRunner(engine, pool, lambda _: said.set(), monotonic)
+    up, all_up = set(), asyncio.Event()
+
+    def said(chunk: LogChunk) -> None:
+        up.add(chunk.job)
+        if len(up) == count:
+            all_up.set()
+
+    def begin_lease() -> None:
+        pool.leased_until(time.clock_gettime(time.CLOCK_BOOTTIME) + lease_s)
+        print("leased", flush=True)
+
+    runner = ImageRunner(engine, pool, said, monotonic)
     await pool.start()
     await runner.start()
     jobs = [shell("trap '' TERM; echo up; while :; do sleep 1; done") for _ in range(count)]
     tasks = [asyncio.create_task(runner.run(job)) for job in jobs]
-    await said.wait()
-    if lease_s:
-        pool.leased_until(time.clock_gettime(time.CLOCK_BOOTTIME) + lease_s)
+    await all_up.wait()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begin_lease)
     link = pool._nursery._link
     assert link is not None
     print(link.pid, flush=True)

@@ -62,15 +62,15 @@ class Rig:
         """Wait until a lease's container runs, and return what the engine says of it."""
 
         def look() -> dict[str, Any] | None:
-            seen = [self.engine.inspect(found["Id"]) for found in self.there(lease)]
-            return next((one for one in seen if one["State"]["Running"]), None)
+            seen = [self.engine.find(found["Id"]) for found in self.there(lease)]
+            return next((one for one in seen if one is not None and one["State"]["Running"]), None)
 
-        found: dict[str, Any] = await until(look, 30)
+        found: dict[str, Any] = await until(look)
         return found
 
     async def says(self, lease: Lease, text: str, stream: str = "stdout") -> None:
         """Wait until a lease has written something."""
-        await until(lambda: text in self.text(lease, stream), 30)
+        await until(lambda: text in self.text(lease, stream))
 
 
 def lease(*arguments: Any, options: RunOptions | None = None, **more: Any) -> Lease:

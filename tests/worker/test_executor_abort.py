@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from rota.core.states import Outcome
-from tests.worker.executor_rig import alive, live, rigged, until, value
+from tests.worker.executor_rig import SOON_S, alive, live, rigged, until, value
 
 TRAP = "trap '' TERM INT HUP; "
 SETSID = 'setsid sleep 600 & touch "$1"; wait'
@@ -53,7 +53,7 @@ async def abort_all(rig, leases):
     await until(lambda: all(path.exists() for path in leases))
     for path, lease in leases.items():
         report, took_s = await rig.stop(lease, tasks[path])
-        assert report.outcome is Outcome.ABORTED and took_s < 1.0, report
+        assert report.outcome is Outcome.ABORTED and took_s < SOON_S, report
         assert report.proof.processes >= 2 and not report.proof.survivors
     assert not rig.busy()
 
@@ -62,9 +62,9 @@ async def abort_all(rig, leases):
 async def test_a_handler_that_obeys_ends_at_once(tmp_path):
     async with rigged() as rig:
         lease = rig.lease("polite", str(tmp_path / "pid"))
-        report, took_s, _ = await abort(rig, lease, tmp_path / "pid", grace_s=5)
+        report, took_s, _ = await abort(rig, lease, tmp_path / "pid", grace_s=60)
         assert [name for name, _ in report.proof.signals] == ["TERM"]
-        assert report.proof.processes == 1 and took_s < 0.5
+        assert report.proof.processes == 1 and took_s < SOON_S
         assert rig.text(lease, "stdout") == "cleaned up, aborting: True\n"
         assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
         assert value(await rig.run(rig.lease("noop"))) is None
@@ -77,7 +77,7 @@ async def test_a_handler_that_does_not_obey_is_killed_after_the_grace(handler, t
         report, took_s, _ = await abort(rig, rig.lease(handler, str(tmp_path / "x")), tmp_path / "x")
         if handler != "stops_itself":  # SIGCONT wakes that one
             assert [name for name, _ in report.proof.signals] == ["TERM", "KILL"]
-            assert 0.3 <= took_s < 0.8
+            assert 0.3 <= took_s < SOON_S
 
 
 @live
@@ -109,16 +109,16 @@ async def test_a_storm_of_forks(tmp_path):
             + f"for i in 1 2 3 4 5 6; do s & done; touch {tmp_path / 'x'}; wait"
         )
         _, took_s, _ = await abort(rig, lease, tmp_path / "x")
-        assert took_s < 2.0
+        assert took_s < SOON_S
 
 
 @live
 async def test_two_hundred_children(tmp_path):
     async with rigged() as rig:
         report, took_s, _ = await abort(
-            rig, rig.lease("many", {"path": str(tmp_path / "x"), "count": 200}), tmp_path / "x", 5
+            rig, rig.lease("many", {"path": str(tmp_path / "x"), "count": 200}), tmp_path / "x", 60
         )
-        assert report.proof.processes >= 201 and took_s < 2.0
+        assert report.proof.processes >= 201 and took_s < SOON_S
 
 
 @live
@@ -129,7 +129,7 @@ async def test_a_stopped_process(tmp_path):
         await until((tmp_path / "x").exists)
         await until(lambda: [p.status() for p in rig.busy()].count("stopped") == 2)
         report, took_s = await rig.stop(lease, task)
-        assert report.outcome is Outcome.ABORTED and took_s < 0.6 and not rig.busy()
+        assert report.outcome is Outcome.ABORTED and took_s < SOON_S and not rig.busy()
 
 
 @live
@@ -213,7 +213,7 @@ async def test_stop_before_there_is_a_child():
         task = rig.begin(lease)
         await asyncio.sleep(0)
         report, took_s = await rig.stop(lease, task)
-        assert report.outcome is Outcome.ABORTED and took_s < 0.1
+        assert report.outcome is Outcome.ABORTED and took_s < SOON_S
         assert value(await rig.run(rig.lease("noop"))) is None
 
 
@@ -221,8 +221,8 @@ async def test_stop_before_there_is_a_child():
 async def test_an_async_job_that_obeys_takes_nobody_along(tmp_path):
     async with rigged() as rig:
         sibling = rig.begin(rig.lease("asleep", 0.5))
-        report, took_s, _ = await abort(rig, rig.lease("sleeps", str(tmp_path / "x")), tmp_path / "x", 5)
-        assert report.proof.signals == [("CANCEL", 0.0)] and took_s < 0.2
+        report, took_s, _ = await abort(rig, rig.lease("sleeps", str(tmp_path / "x")), tmp_path / "x", 60)
+        assert report.proof.signals == [("CANCEL", 0.0)] and took_s < SOON_S
         assert value(await sibling) == "slept"
 
 
@@ -231,9 +231,9 @@ async def test_an_async_job_that_obeys_takes_nobody_along(tmp_path):
 async def test_an_async_job_that_does_not_obey_takes_its_child_along(handler, tmp_path):
     async with rigged() as rig:
         await rig.run(rig.lease("anoop"))
-        sibling = rig.begin(rig.lease("asleep", 30))
+        sibling = rig.begin(rig.lease("asleep", 60))
         report, took_s, _ = await abort(rig, rig.lease(handler, str(tmp_path / "x")), tmp_path / "x")
-        assert [name for name, _ in report.proof.signals] == ["CANCEL", "KILL"] and took_s < 1.0
+        assert [name for name, _ in report.proof.signals] == ["CANCEL", "KILL"] and took_s < SOON_S
         assert report.proof.processes >= 1
         interrupted = await sibling
         assert interrupted.outcome is Outcome.INTERRUPTED
@@ -267,7 +267,7 @@ async def test_kill_all(tmp_path):
         await until(lambda: all((tmp_path / n).exists() for n in "abc"))
         began = time.monotonic()
         await rig.pool.kill_all()
-        assert time.monotonic() - began < 0.5 and not rig.busy()
+        assert time.monotonic() - began < SOON_S and not rig.busy()
         reports = await asyncio.gather(*tasks)
         assert {r.outcome for r in reports} == {Outcome.LOST} and all(r.charged for r in reports)
         assert value(await rig.run(rig.lease("noop"))) is None

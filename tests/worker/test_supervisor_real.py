@@ -54,7 +54,7 @@ class Fixture:
         self.supervisor = supervisor
         self.life = life
 
-    async def until(self, condition: Callable[[], object], limit_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], object], limit_s: float = 60.0) -> None:
         deadline = time.monotonic() + limit_s
         while not condition():
             assert time.monotonic() < deadline, f"it did not happen within {limit_s} s"
@@ -84,7 +84,7 @@ async def worker(folder: Path, *, lease_s: float = 15.0, drain_s: float = 10.0) 
         yield Fixture(queue, pool, supervisor, life)
         if not life.done():
             supervisor.request_stop_now()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await life
     finally:
         await pool.close()

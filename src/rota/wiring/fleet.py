@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from rota.worker.link import clean_environment
+
 _PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # before a worker that died is started again
 _STEADY_S = 30.0  # a worker that lived that long has its first pause again
 BAD_APP = 4  # exit status of a worker whose handlers do not import
@@ -101,5 +103,12 @@ class Fleet:
             sys.executable, "-m", "rota", "worker", "--server", self._server, "--name", name,
             "--lifeline-fd", str(fds[0]), "--lock-fd", str(fds[1]), *self._arguments,
         ]  # fmt: skip
-        # A session of its own: Ctrl-C goes to the server alone, which then asks its workers to drain.
-        return subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+        # A session of its own: Ctrl-C goes to the server alone, which then asks its workers to drain. Until a process has
+        # hidden itself its user's other processes can read its environment, jobs among them: so no secrets are in there.
+        return subprocess.Popen(  # noqa: S603  # our own interpreter and module
+            command,
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=clean_environment(os.environ),
+        )

@@ -18,7 +18,10 @@ _SECRET_PARTS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
 
 
 class KeeperLink:
-    """One life of the keeper. `manner` says how jobs run. `heard` gets each answer, `lost` is called once when it has died."""
+    """One life of the keeper. `manner` says how jobs run. `heard` gets each answer, `lost` is called once when it has died.
+
+    `first` are orders that it finds when it starts: it carries them out even if this process is gone by then.
+    """
 
     def __init__(
         self,
@@ -27,13 +30,18 @@ class KeeperLink:
         keep_fds: Sequence[int],
         heard: Callable[[dict[str, Any]], None],
         lost: Callable[[], None],
+        *,
+        first: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._heard = heard
         self._lost = lost
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
         with theirs:
+            for order in first:
+                self.send(**order)
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [
                     *(sys.executable, "-P", "-m", "rota.worker.keeper"),
@@ -45,7 +53,6 @@ class KeeperLink:
                 env=clean_environment(os.environ),
             )
         self.pid = self._process.pid
-        self._control.setblocking(False)
         self._loop.add_reader(self._control, self._read)
 
     def send(self, do: str, fds: Sequence[int] = (), **fields: Any) -> None:

@@ -189,9 +189,10 @@ class Nursery:
     # --- the keeper
 
     def _start_keeper(self) -> None:
-        self._link = KeeperLink(self._folder, self._manner, self._keep_fds, self._heard, self._keeper_lost)
-        for name, engine in self._containers.items():
-            self._link.send("container", engine=engine, name=name)
+        minded = [{"do": "container", "engine": engine, "name": name} for name, engine in self._containers.items()]
+        self._link = KeeperLink(
+            self._folder, self._manner, self._keep_fds, self._heard, self._keeper_lost, first=minded
+        )
         self._has_keeper.set()
 
     def _heard(self, answer: dict[str, Any]) -> None:

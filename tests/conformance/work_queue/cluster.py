@@ -106,7 +106,7 @@ def report(lease: Lease, outcome: Outcome = Outcome.SUCCEEDED, **fields: Any) ->
 def run(test: Any, folder: Path, way: str) -> None:
     async def main() -> None:
         async with Cluster(folder, way) as cluster:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(100):  # the machine may be busy
                 await test(cluster)
 
     asyncio.run(main())

@@ -205,8 +205,9 @@ class Worker:
             except OSError as error:
                 raise Failed("a command that can be started", str(error)) from None
 
-    async def registered(self, times: int = 1, within_s: float = START_S) -> Call:
+    async def registered(self, times: int = 1, within_s: float | None = None) -> Call:
         """Wait until it has registered so often, with success; return that call."""
+        within_s = max(START_S, self._ground.patience_s) if within_s is None else within_s
         what = "it registers" if times == 1 else "it registers again"
 
         async def found() -> Call | None:

@@ -76,13 +76,14 @@ async def logs(scene: Scene) -> None:
     """Read what a job writes, while it runs and afterwards; one reply is lost."""
     await scene.start()
     scene.faults.put("the reply is lost", cut_reply, LOGS)
-    job, ticks = await scene.sleeper(4.0)
+    lasts_s = scene.ground.lease_s  # longer on a slow machine
+    job, ticks = await scene.sleeper(lasts_s)
     read = scene.ground.service.jobs.logs
 
     async def told() -> bool | None:
         return bool(await read(job)) and (await scene.ground.job(job)).state is State.RUNNING
 
-    await until(told, 2.5, "that output is told while the job runs", "nothing was told before the end")
+    await until(told, 0.6 * lasts_s, "that output is told while the job runs", "nothing was told before the end")
     await scene.ground.over(job, State.SUCCEEDED, attempts=1)
     chunks = await read(job)
     numbers = [chunk.n for chunk in chunks]
@@ -176,8 +177,9 @@ async def abort_early(scene: Scene) -> None:
 async def timeout(scene: Scene) -> None:
     """Let a job run out of its time."""
     await scene.start()
-    job, ticks = await scene.sleeper(timeout=1.0)
-    found = await scene.ground.over(job, State.FAILED, within_s=1.0 + scene.told_s + GRACE_S)
+    timeout_s = scene.ground.lease_s / 2  # longer on a slow machine: the job has to have begun
+    job, ticks = await scene.sleeper(timeout=timeout_s)
+    found = await scene.ground.over(job, State.FAILED, within_s=timeout_s + scene.told_s + GRACE_S)
     if found.reason is not Reason.TIMED_OUT or not scene.reports_of(job):
         raise Failed("a report whose outcome is timed_out", await scene.ground.describe(found))
     await ticks.silent(0.5, "that an end is reported when what ran has ended, not before")

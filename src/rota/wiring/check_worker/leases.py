@@ -16,7 +16,9 @@ async def heartbeats(scene: Scene) -> None:
     """Run a job that lasts two leases."""
     await scene.start()
     job, _ = await scene.sleeper(2 * scene.ground.lease_s)
-    await scene.ground.over(job, State.SUCCEEDED, within_s=2 * scene.ground.lease_s + 10, attempts=1)
+    await scene.ground.over(
+        job, State.SUCCEEDED, within_s=2 * scene.ground.lease_s + scene.ground.patience_s, attempts=1
+    )
     scene.same_registration()
     if not any(each["job"] == job for call in scene.faults.of(HEARTBEAT) for each in call.body["held"]):
         raise Failed("heartbeats that name what is held", "none did")
@@ -36,7 +38,7 @@ async def _outage(scene: Scene, act: Act) -> None:
     await scene.start()
     job, ticks = await scene.sleeper()
     fault = scene.faults.put("cut off", act, times=None, late=True)
-    lease_over_at = await scene.ground.queued_again_at(job, 2 * scene.ground.lease_s + 5)
+    lease_over_at = await scene.ground.queued_again_at(job, 2 * scene.ground.lease_s + scene.ground.patience_s)
     await asyncio.sleep(1.0)  # in which a job that still runs writes ten lines
     late_s = ticks.last_at() - lease_over_at
     if late_s > _WRITTEN_S:
@@ -66,7 +68,7 @@ async def forgotten(scene: Scene) -> None:
     job, ticks = await scene.sleeper()
     await scene.ground.steal(job)
     await scene.ground.service.work.release(scene.id, Outcome.LOST, "forgotten by rota check-worker", at_once=True)
-    call = await scene.worker.registered(2, within_s=scene.told_s + 5)
+    call = await scene.worker.registered(2, within_s=scene.told_s + scene.ground.patience_s)
     await asyncio.sleep(0.7)
     late_s = ticks.last_at() - call.at
     if late_s > _WRITTEN_S:

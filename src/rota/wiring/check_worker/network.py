@@ -41,7 +41,7 @@ async def lost_claim_reply(scene: Scene) -> None:
     await scene.start()
     fault = scene.faults.put("the reply is lost", cut_reply, CLAIM, when=has_leases)
     job = await scene.ground.submit(ECHO, 1)
-    await scene.ground.over(job, State.SUCCEEDED, within_s=3 * scene.ground.lease_s + 8)
+    await scene.ground.over(job, State.SUCCEEDED, within_s=3 * scene.ground.lease_s + scene.ground.patience_s)
     _happened(fault)
     scene.same_registration()
 

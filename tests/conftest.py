@@ -1,0 +1,37 @@
+"""What holds for a whole run. Its order: what takes longest begins first, so that what is left in the end is short."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+# A shell that runs this in the background has had it ignore Ctrl-C, and processes inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The beginnings of their names, the longest first. Most of their time they wait: for leases, and for processes.
+_LONGEST = (
+    "tests/check_worker/test_workers.py::test_a_worker_keeps_to_the_protocol",
+    "tests/examples/test_tour.py::test_the_tour_keeps_its_promises",
+    "tests/e2e/test_bad_days.py::test_kill_9_of_anything",
+    "tests/docs/test_documents.py::test_commands_do_what_the_document_says[docs/moving-from-pull-workers.md]",
+    "tests/check_worker/test_broken_workers.py::test_the_worker_that_they_are_made_of_is_right",
+    "tests/e2e/test_arrays.py",
+    "tests/e2e/test_bad_days.py",
+    "tests/http/test_http_description.py",
+    "tests/check_worker",
+    "tests/docs/test_documents.py::test_commands_do_what_the_document_says",
+    "tests/examples",
+    "tests/e2e",
+    "tests/simulation",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((at for at, beginning in enumerate(_LONGEST) if item.nodeid.startswith(beginning)), len(_LONGEST))
+
+    items.sort(key=rank)
