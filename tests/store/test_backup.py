@@ -21,7 +21,7 @@ from rota.core.states import Outcome, State
 from rota.service.service import Service
 from rota.store.protocol import Query
 from rota.store.sqlite.backup import back_up, restore
-from rota.store.sqlite.store import SCHEMA_VERSION, SqliteStore
+from rota.store.sqlite.store import SCHEMA_VERSION, SqliteStore, take_ownership
 
 HELLO = WorkerHello(name="w", handlers=[HandlerSpec(name="h")], slots=4, arrays=True)
 
@@ -178,16 +178,11 @@ def test_a_store_that_somebody_owns_without_a_file_yet_is_not_restored_over(tmp_
     store, copy = made(tmp_path / "rota.db"), tmp_path / "copy.db"
     back_up(store, copy)
 
-    async def test() -> None:
-        owner = SqliteStore(tmp_path / "mine.db")
-        await owner.open()
-        for suffix in ("", "-wal", "-shm"):
-            os.unlink(tmp_path / f"mine.db{suffix}")
-        with pytest.raises(StoreInUse):
-            restore(copy, tmp_path / "mine.db")
-        await owner.close()
-
-    asyncio.run(test())
+    owned = take_ownership(tmp_path / "mine.db")
+    with pytest.raises(StoreInUse):
+        restore(copy, tmp_path / "mine.db")
+    os.close(owned)
+    assert restore(copy, tmp_path / "mine.db") == 1
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
@@ -96,6 +97,8 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         try:
+            with suppress(OSError):  # what is wrong with the path, SQLite says better
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))  # jobs' data is their owner's alone
             con = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
             )
