@@ -98,6 +98,19 @@ def test_a_file_of_a_later_rota_is_refused_and_left_alone(tmp_path: Path) -> Non
     assert sqlite3.connect(path).execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
 
 
+def test_what_it_writes_is_readable_by_its_user_alone(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = SqliteStore(tmp_path / "a.db")
+        await store.open()
+        await service_over(store).jobs.submit(Submission(handler="noop"))
+        files = list(tmp_path.iterdir())
+        assert {path.name for path in files} == {"a.db", "a.db-wal", "a.db-shm", "a.db.lock"}
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+        await store.close()
+
+    asyncio.run(test())
+
+
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     path.write_text("this is a letter to my aunt, and no database; " * 100)

@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "See whether a worker in any language keeps to the protocol.",
     ),
     "migrate": ("rota.cli.migrate:migrate", "Bring a store's schema up to date."),
+    "backup": ("rota.cli.backup:backup", "Copy the embedded store while it is in use."),
+    "restore": ("rota.cli.backup:restore", "Make an embedded store from a backup."),
     "completion": ("rota.cli.completion:completion", "Write the shell's completion of these commands."),
 }
 

@@ -110,7 +110,7 @@ class PullWorkers:
             check_name(f"functions[{at}]", function, "")
         hello = self._hello(worker, functions, slots)
         await self._store.write(lambda tx: tx.insert_worker(_id(worker), hello, tx.now + self._lease))
-        self._signals.wake("orders", _id(worker))
+        self._signals.hint(Effects([_id(worker)]))
 
     async def heartbeat(self, worker: str) -> list[str]:
         """Renew a worker's leases, and return which of its tasks it must stop. Raises NotFound."""
@@ -130,7 +130,7 @@ class PullWorkers:
         if await self._store.read(lambda tx: tx.get_worker(_id(worker))) is None:
             raise NotFound(f"there is no worker {worker!r}")
         await self._work.leave(_id(worker))
-        self._signals.wake("orders", _id(worker))
+        self._signals.hint(Effects([_id(worker)]))
 
     async def add(self, task: Submission) -> Job:
         """Submit a task: its handler names the function, its data are the keyword arguments.
@@ -290,7 +290,7 @@ class PullWorkers:
         seen, claimed = await self._store.write(write)
         if claimed is not None and (task := seen.taken.task) is not None and task.started_at is not None:
             self._observer.started([(task.started_at - claimed.ready_at) / SECOND])
-            self._signals.wake("events")
+            self._signals.publish(Effects())
             if task.deadline_at is not None:
                 self._signals.wake_upkeep(task.deadline_at)
         return seen

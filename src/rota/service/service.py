@@ -23,6 +23,7 @@ from rota.service.jobs import Jobs
 from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
+from rota.service.relay import Bell, Relay
 from rota.service.signals import Signals
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
@@ -72,6 +73,7 @@ class Service:
         rng: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         failed: Callable[[str, Exception], None] = lambda _step, _error: None,
+        bell: Bell | None = None,
     ) -> None:
         rng = rng or random.Random()  # noqa: S311  # seeded by the system; ids and jitter need no more
         self.store = store
@@ -90,20 +92,26 @@ class Service:
             store, self.signals, observer, self.work, self.hooks,
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
         )  # fmt: skip
-        self._task: asyncio.Task[None] | None = None
+        if bell is not None:
+            name = f"{rng.getrandbits(64):016x}"
+            self.signals.relay = Relay(bell, name, self.signals.hear, failed=lambda error: failed("signals", error))
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take stock of the store, and let upkeep run."""
         await self.upkeep.begin()
-        self._task = asyncio.create_task(self.upkeep.run(), name="upkeep")
+        self._tasks = [asyncio.create_task(self.upkeep.run(), name="upkeep")]
+        if self.signals.relay is not None:
+            self._tasks.append(asyncio.create_task(self.signals.relay.run(), name="signals"))
 
     async def stop(self) -> None:
         """End all waits, upkeep and deliveries. The store stays open: it is its opener's to close."""
         self.signals.close()
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
             with suppress(asyncio.CancelledError):
-                await self._task
+                await task
         await self.hooks.close()
 
     async def explain(self, job: str) -> explaining.Explanation:

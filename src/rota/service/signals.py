@@ -1,6 +1,7 @@
-"""Hints inside one process: who waits for what, and who is woken. Losing one costs time, never correctness.
+"""Hints: who waits for what, and who is woken. Losing one costs time, never correctness.
 
-Transactions collect their `Effects`; after the commit `publish` wakes those who wait, and tells the observer.
+Transactions collect their `Effects`; after the commit `publish` wakes those who wait, tells the observer, and has the
+other servers of the store wake theirs (`service/relay.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec import Struct
 from rota.core.jobs import family_of
 from rota.core.states import State
 from rota.service.observer import Observer
+from rota.service.relay import News, Relay
 
 Rooms = tuple[tuple[frozenset[str], int], ...]  # groups of lanes, and how many jobs of each group there is room for
 
@@ -31,10 +33,10 @@ class Over(Struct, frozen=True):
 class Effects:
     """What a transaction changed that somebody may be waiting for; published after its commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, orders: Iterable[str] = ()) -> None:
         self.over: list[Over] = []
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
-        self.orders: set[str] = set()  # workers that have new orders
+        self.orders = set(orders)  # workers that have new orders
         self.told: set[str] = set()  # jobs with new output or results
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
 
@@ -88,6 +90,7 @@ class Signals:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self.relay: Relay | None = None  # None: there is no other server
         self._claimants: list[_Claimant] = []
         self._by_key: defaultdict[tuple[str, str], set[Waiter]] = defaultdict(set)
         self.upkeep_at: int | None = None
@@ -124,21 +127,41 @@ class Signals:
                 del self._by_key[kind, key]
 
     def publish(self, effects: Effects) -> None:
-        """Wake those whom a committed transaction concerns."""
+        """Wake those whom a committed transaction with events concerns."""
         for end in effects.over:
-            self.wake("over", end.job)
-            self.wake("logs", end.job)
             self._observer.ended(end.state, end.run_s)
             if end.abort_s is not None:
                 self._observer.aborted(end.abort_s)
-        for worker in effects.orders:
-            self.wake("orders", worker)
+        self.hint(effects, events=True)
+
+    def hint(self, effects: Effects, *, events: bool = False) -> None:
+        """Wake those whom a committed transaction concerns; without events, those who follow them are left alone."""
+        over = [end.job for end in effects.over]
+        self.wake_many("over", over)
+        self.wake_many("logs", over)
+        self.wake_many("orders", effects.orders)
         self.wake_many("logs", effects.told)
-        for (queue, lane), jobs in effects.ready.items():
-            self.ready(queue, lane, jobs)
+        left = Counter({lane: n for lane, jobs in effects.ready.items() if (n := self.ready(*lane, jobs)) > 0})
         if effects.wake_at is not None:
             self.wake_upkeep(effects.wake_at)
-        self.wake("events")
+        if events:
+            self.wake("events")
+        if self.relay is not None:  # of ready jobs what nobody waits for here; each server looks after its own upkeep
+            self.relay.tell(over=over, told=effects.told, orders=effects.orders, ready=left, events=events)
+
+    def hear(self, news: News) -> None:
+        """Wake those whom a transaction of another server concerns."""
+        if news.everybody:
+            self.wake_all()
+            return
+        self.wake_many("over", news.over)
+        self.wake_many("logs", news.over)
+        self.wake_many("orders", news.orders)
+        self.wake_many("logs", news.told)
+        for queue, lane, jobs in news.ready:
+            self.ready(queue, lane, jobs)
+        if news.events:
+            self.wake("events")
 
     def wake_upkeep(self, at: int) -> None:
         """Ask upkeep to look at `at`, unless it will have looked by then anyhow."""
@@ -159,17 +182,31 @@ class Signals:
     def close(self) -> None:
         """End every wait, now and from now on: the server stops."""
         self.closed = True
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Let everybody look."""
         for waiters in list(self._by_key.values()):
             for waiter in waiters:
                 waiter.wake()
         for claimant in self._claimants:
             claimant.wake()
 
-    def ready(self, queue: str, lane: str, jobs: int) -> None:
-        """Wake as many claimants as can take the jobs, not the whole herd; the woken one goes to the end of the line."""
+    def wake_each(self, kind: str) -> None:
+        """Wake all who wait for this kind, of whatever key."""
+        for (each, _), waiters in list(self._by_key.items()):
+            if each == kind:
+                for waiter in waiters:
+                    waiter.wake()
+
+    def ready(self, queue: str, lane: str, jobs: int) -> int:
+        """Wake as many claimants as can take the jobs, not the whole herd, and return for how many there was none.
+
+        The woken one goes to the end of the line.
+        """
         for claimant in list(self._claimants):
             if jobs <= 0:
-                return
+                break
             room = claimant.room(queue, lane)
             if room > 0:
                 claimant.woken_for = (queue, lane)
@@ -177,3 +214,4 @@ class Signals:
                 jobs -= room
                 self._claimants.remove(claimant)
                 self._claimants.append(claimant)
+        return max(jobs, 0)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from rota.core.jobs import Failure, Job, Report
+from rota.core.jobs import Event, Failure, Job, Report
 from rota.core.settling import release, settle
-from rota.core.states import Outcome, State
+from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND
 from rota.service import arrays
 from rota.service.changes import Ended, end_attempts
@@ -29,6 +29,7 @@ _JUMP_S = 1.0
 _ANSWERS_KEPT = 24 * 3600 * SECOND
 _UPLOADS_KEPT = 3600 * SECOND  # of arrays whose server died before all inputs were written
 _GONE_WORKERS_KEPT = 3600 * SECOND
+_ORDERS = frozenset({"abort_requested", "halted"})  # events that a worker must hear of
 
 
 class Upkeep:
@@ -62,6 +63,8 @@ class Upkeep:
         self._clock_offset: int | None = None  # store less monotonic, when rescue was last held back
         self._jump = round(min(_JUMP_S, lease_s / 10) * SECOND)
         self._prune_at = 0.0
+        self._follow_at = 0.0
+        self._seen: int | None = None  # the last event of a shared store that was looked at
 
     async def begin(self) -> None:
         """Take stock after a start: workers that died with the former owner of the store run nothing, for certain.
@@ -83,7 +86,7 @@ class Upkeep:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
         self._signals.upkeep_at = None
         try:
-            now, jumped, next_, lanes = await self._store.read(self._look)
+            now, jumped, next_, lanes, events = await self._store.read(self._look)
             if jumped:
                 await self._hold_rescue(now)
         except Exception as error:  # the store is away: its leases could not be renewed either
@@ -92,6 +95,8 @@ class Upkeep:
             return _LOOK_S
         for lane in lanes:  # a job may have come by another road than this server, and woken nobody
             self._signals.ready(*lane, 1)
+        if events is not None:
+            self._follow(events)
         rescuable = now >= self._held_at + self._lease
         steps: tuple[tuple[str, int | None, Callable[[], Awaitable[object]]], ...] = (
             ("promote", next_.due, self.promote),
@@ -211,8 +216,27 @@ class Upkeep:
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)
         return pruned
 
-    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]]]:
-        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes()
+    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]], list[Event] | None]:
+        events = None
+        if not self._store.exclusive and self._monotonic() >= self._follow_at:
+            self._follow_at = self._monotonic() + _LOOK_S
+            events = [] if self._seen is None else await tx.events_after(self._seen, _BATCH)
+            if self._seen is None or len(events) == _BATCH:
+                self._seen = await tx.last_event()
+            elif events:
+                self._seen = events[-1].seq
+        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes(), events
+
+    def _follow(self, events: list[Event]) -> None:
+        """Wake whom the transactions of other servers concern, should no signal have come. Output leaves no event."""
+        self._signals.wake_each("logs")
+        if len(events) == _BATCH:  # too many to look at each
+            self._signals.wake_all()
+        elif events:
+            self._signals.wake("events")
+            self._signals.wake_many("over", (event.job for event in events if event.state in FINAL))
+            if any(event.kind in _ORDERS for event in events):
+                self._signals.wake_each("orders")
 
     def _jumped(self, now: int) -> bool:
         """Say whether the store's clock was set, or was out of reach, since rescue was last held back: small steps add up."""

@@ -219,11 +219,11 @@ class Work:
             done = await self._store_results(tx, worker, results, effects)
             return {job for job, _ in mine} | set(told) | done
 
-        self._signals.wake_many("logs", await self._store.write(write))
-        if effects.ready or effects.orders:
+        effects.told |= await self._store.write(write)
+        if effects.over or effects.ready or effects.orders:
             self._signals.publish(effects)
-        elif effects.wake_at is not None:  # output is no event: whoever follows those is left alone
-            self._signals.wake_upkeep(effects.wake_at)
+        else:  # output is no event: whoever follows those is left alone
+            self._signals.hint(effects)
 
     async def _store_results(self, tx: Tx, worker: str, results: list[InputReport], effects: Effects) -> set[str]:
         by_shard: defaultdict[tuple[str, int], list[InputReport]] = defaultdict(list)
@@ -257,7 +257,7 @@ class Work:
             await tx.drain_worker(worker)
 
         await self._store.write(write)
-        self._signals.wake("orders", worker)
+        self._signals.hint(Effects([worker]))
 
     async def release(
         self,

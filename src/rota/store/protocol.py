@@ -349,7 +349,9 @@ class Tx(Protocol):
 
 
 class Store(Protocol):
-    """Where state lives."""
+    """Where state lives. Only one process uses a store that is `exclusive`: what it does not know of, nobody does."""
+
+    exclusive: bool
 
     async def open(self) -> None:
         """Take hold of the store and bring its schema up to date.

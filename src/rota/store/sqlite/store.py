@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +34,8 @@ class SqliteStore:
     `synchronous=FULL`: a commit is on the disk, not in its cache, before anybody is answered. `clock` gives the store's
     time. `inline` runs every transaction at once in the calling thread (for tests); the file is then not locked.
     """
+
+    exclusive = True
 
     def __init__(self, path: str | Path, *, clock: Callable[[], int] = host_clock, inline: bool = False) -> None:
         self.path = Path(path).absolute()
@@ -96,6 +99,8 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         try:
+            with suppress(OSError):  # what is wrong with the path, SQLite says better
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))  # jobs' data is their owner's alone
             con = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
             )
