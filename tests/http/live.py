@@ -15,6 +15,7 @@ import httpx
 import uvloop
 
 from rota.http.app import create_app
+from rota.http.gate import Gate
 from rota.http.metrics import Metrics
 from rota.http.server import HttpServer
 from rota.service.service import Service
@@ -33,6 +34,8 @@ class NoHooks:
 
 class Live:
     """A server in a thread of its own."""
+
+    gate: Callable[[Service], Gate | None] = staticmethod(lambda _: None)
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.socket_path = folder / "rota.db.sock"
@@ -61,7 +64,7 @@ class Live:
         metrics = Metrics()
         self.service = Service(store, sender=NoHooks(), observer=metrics)
         await self.service.start()
-        app = create_app(self.service, metrics=metrics, **self._settings)
+        app = create_app(self.service, metrics=metrics, gate=self.gate(self.service), **self._settings)
         self.server = HttpServer(self.service, app, port=0, socket_path=self.socket_path)
         await self.server.start()
         self.url, self.port = self.server.url, self.server.port

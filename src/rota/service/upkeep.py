@@ -13,11 +13,13 @@ from rota.core.jobs import Failure, Job, Report
 from rota.core.settling import release, settle
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND
-from rota.service import arrays
+from rota.service import arrays, audit
+from rota.service.audit import Audit
 from rota.service.changes import Ended, end_attempts
 from rota.service.hooks import Hooks
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
+from rota.service.tokens import Tokens
 from rota.service.work import TIMEOUT_SLACK, Work, end_lost, lost_report
 from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups, WorkerRow
 
@@ -42,6 +44,8 @@ class Upkeep:
         work: Work,
         hooks: Hooks,
         *,
+        tokens: Tokens,
+        audit: Audit,
         lease_s: float,
         retention_s: float,
         jitter: Callable[[], float],
@@ -53,6 +57,8 @@ class Upkeep:
         self._observer = observer
         self._work = work
         self._hooks = hooks
+        self._tokens = tokens
+        self._audit = audit
         self._lease = round(lease_s * SECOND)
         self._retention = round(retention_s * SECOND)
         self._jitter = jitter
@@ -83,7 +89,8 @@ class Upkeep:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
         self._signals.upkeep_at = None
         try:
-            now, jumped, next_, lanes = await self._store.read(self._look)
+            now, jumped, next_, lanes, tokens = await self._store.read(self._look)
+            await self._tokens.seen(now, tokens)
             if jumped:
                 await self._hold_rescue(now)
         except Exception as error:  # the store is away: its leases could not be renewed either
@@ -98,6 +105,7 @@ class Upkeep:
             ("overdue", next_.deadline, self.end_overdue),
             ("rescue", next_.lease if rescuable else None, self.rescue),
             ("deliver", next_.delivery, self._hooks.step),
+            ("audit", now if self._audit.pending else None, self._audit.flush),
             ("prune", now if self._monotonic() >= self._prune_at else None, self.prune),
         )
         pause = _LOOK_S
@@ -205,14 +213,15 @@ class Upkeep:
                 await tx.delete_upload(upload)
             await tx.forget_answers(tx.now - _ANSWERS_KEPT, _BATCH)
             await tx.forget_workers(tx.now - _GONE_WORKERS_KEPT)
+            await audit.prune(tx)
             return len(old), whole
 
         pruned, whole = await self._store.write(write)
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)
         return pruned
 
-    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]]]:
-        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes()
+    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]], int]:
+        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes(), await tx.tokens_version()
 
     def _jumped(self, now: int) -> bool:
         """Say whether the store's clock was set, or was out of reach, since rescue was last held back: small steps add up."""
