@@ -35,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "rota.cli.check_worker:check_worker",
         "See whether a worker in any language keeps to the protocol.",
     ),
+    "token add": ("rota.cli.tokens:add", "Make a token: for an admin, a user or a worker."),
+    "token list": ("rota.cli.tokens:list_", "List the tokens."),
+    "token revoke": ("rota.cli.tokens:revoke", "End a token, at once."),
+    "audit": ("rota.cli.tokens:audit", "Show who did what with which token."),
     "migrate": ("rota.cli.migrate:migrate", "Bring a store's schema up to date."),
     "completion": ("rota.cli.completion:completion", "Write the shell's completion of these commands."),
 }

@@ -65,7 +65,7 @@ async def run_worker(
     )
     images = await _images(settings, pool, output)
     executor: Executor = pool if images is None else ByKind(pool, images)
-    queue = HttpWorkQueue(server, token=settings.token)
+    queue = HttpWorkQueue(server, token=settings.token, ca_file=settings.ca_file)
     try:
         handlers = await executor.start()
         hello = _hello(

@@ -67,6 +67,11 @@ def token_view(row: TokenRow) -> TokenView:
     return TokenView(**_shown(row))
 
 
+def made_view(row: TokenRow, text: str) -> MadeView:
+    """Render a token that was made just now."""
+    return MadeView(token=text, **_shown(row))
+
+
 def _shown(row: TokenRow) -> dict[str, Any]:
     times = {name: getattr(row, name) for name in ("created_at", "expires_at", "revoked_at")}
     shown: dict[str, Any] = {name: None if at is None else rfc3339(at) for name, at in times.items()}
@@ -88,7 +93,7 @@ async def add(call: Call[NoQuery, NewToken]) -> Reply:
     """Make a token. Its text is in this answer and nowhere else: what is kept is a hash."""
     row, text = await call.service.tokens.add(call.body)
     call.target = row.id
-    return json_reply(MadeView(token=text, **_shown(row)), 201)
+    return json_reply(made_view(row, text), 201)
 
 
 async def find(call: Call[NoQuery, NoBody]) -> Reply:

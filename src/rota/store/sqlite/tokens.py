@@ -52,6 +52,6 @@ class TokenTx(BaseTx):
     async def prune_audit(self, before: int, keep: int, limit: int) -> None:
         row = self._one("last_audit")
         newest = row[0] if row else 0
-        old = [seq for seq, at in self._all("oldest_audit", limit) if at < before or seq <= newest - keep]
+        old = [seq for seq, at in self._all("oldest_audit", 0, limit) if at < before or seq <= newest - keep]
         if old:
             self._run("delete_audit", max(old))

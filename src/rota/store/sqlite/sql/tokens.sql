@@ -24,7 +24,7 @@ SELECT seq, at, n, token, role, owner, address, action, target, status FROM rota
 SELECT coalesce(max(seq), 0) FROM rota_audit;
 
 -- name: oldest_audit
-SELECT seq, at FROM rota_audit ORDER BY seq LIMIT ?;
+SELECT seq, at FROM rota_audit WHERE seq > ? ORDER BY seq LIMIT ?;
 
 -- name: delete_audit
 DELETE FROM rota_audit WHERE seq <= ?;
