@@ -12,10 +12,9 @@ import pytest
 
 from rota.core.access import LOCAL, STRANGER, Caller
 from rota.http.app import APIS, operations
-from rota.http.gate import Gate
 from rota.http.operations import Operation
 from rota.http.routes.docs import INDEX, PAGES
-from tests.http.live import Live
+from tests.http.guarded import Guarded
 
 ANYONE, OWNERS, WORKERS, ADMINS, KEEPERS = "anyone", "owners", "workers", "admins", "keepers"
 TABLE = {
@@ -64,32 +63,6 @@ OPERATIONS = [*operations(APIS), INDEX, *PAGES]
 
 def name(operation: Operation[Any, Any]) -> str:
     return f"{operation.method} {operation.shown_path}"
-
-
-class Guarded(Live):
-    """A live server that asks for tokens."""
-
-    def __init__(self, *args: Any, anonymous: Caller | None = None, rate: float | None = None, **settings: Any) -> None:
-        self.gate = lambda service: Gate(service.tokens, anonymous=anonymous, rate=rate)
-        super().__init__(*args, **settings)
-
-    def token(self, role: str, **fields: Any) -> str:
-        """Make a token over the store's socket, and return its text."""
-        with self.beside() as client:
-            answer = client.post("/v1/tokens", json={"role": role, **fields})
-        assert answer.status_code == 201, answer.text
-        text: str = answer.json()["token"]
-        return text
-
-    def beside(self) -> httpx.Client:
-        """Return a client of the socket beside the store."""
-        transport = httpx.HTTPTransport(uds=str(self.socket_path))
-        return httpx.Client(transport=transport, base_url="http://localhost", timeout=30)
-
-    def as_(self, token: str | None) -> httpx.Client:
-        """Return a client with a token."""
-        headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
 
 
 @pytest.fixture(scope="module")
