@@ -37,7 +37,8 @@ class Live:
 
     gate: Callable[[Service], Gate | None] = staticmethod(lambda _: None)
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, connections: int = 100, **settings: Any) -> None:
+        self._connections = connections
         self.socket_path = folder / "rota.db.sock"
         self._folder = folder
         self._settings = settings
@@ -65,7 +66,7 @@ class Live:
         self.service = Service(store, sender=NoHooks(), observer=metrics)
         await self.service.start()
         app = create_app(self.service, metrics=metrics, gate=self.gate(self.service), **self._settings)
-        self.server = HttpServer(self.service, app, port=0, socket_path=self.socket_path)
+        self.server = HttpServer(self.service, app, port=0, socket_path=self.socket_path, connections=self._connections)
         await self.server.start()
         self.url, self.port = self.server.url, self.server.port
         self.loop = asyncio.get_running_loop()

@@ -52,10 +52,8 @@ class Targets:
         raise TargetRefused("hooks may not go to that address; the setting hook_targets allows private ones")
 
     def _allows(self, address: Address) -> bool:
-        for each in (address, inside := _inside(address)):
-            if each is not None and any(each in network for network in self._networks):
-                return True
-        return is_public(address) and (inside is None or is_public(inside))
+        meant = _inside(address) or address
+        return is_public(meant) or any(one in network for network in self._networks for one in (address, meant))
 
 
 def is_public(address: Address) -> bool:
