@@ -184,7 +184,9 @@ TABLE: tuple[Setting, ...] = (
     _row("drain_s", _span(0.0), "10s", "how long a stopping worker lets its jobs finish", "drain"),
     _row("retention_s", _span(0.0), "7d", "how long finished jobs are kept", "retention"),
     _row("hook_secret", Secret, "", "the secret that hooks are signed with (`whsec_…`); never shown"),
-    _row("hook_targets", _names, "see [security](security.md#hooks)", "networks and hosts that hooks may go to besides"),
+    _row(
+        "hook_targets", _names, "see [security](security.md#hooks)", "networks and hosts that hooks may go to besides"
+    ),
     _row("allowed_hosts", _names, "", "further `Host` names that the server answers to, with commas between"),
     _row("tls_cert", str, "", "the server's certificate with its chain (PEM): it then speaks TLS, and only that"),
     _row("tls_key", str, "in `tls_cert`", "the key of that certificate (PEM)"),

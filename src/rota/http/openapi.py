@@ -27,6 +27,15 @@ _DESCRIPTION = """Durable jobs, run and stopped.
 
 Errors are problems (RFC 9457) with stable types. Times are RFC 3339, in UTC. Ids are opaque. Unknown members and
 parameters are refused. Web pages from elsewhere are refused too."""
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token."},
+    "basic": {"type": "http", "scheme": "basic", "description": "Any name, and a token as the password."},
+}
+_OPTIONAL_TOKEN: list[dict[str, list[str]]] = [
+    {},
+    {"bearer": []},
+    {"basic": []},
+]  # whether one is asked for, servers differ
 _HEADERS = {
     "location": {"description": "Where the job is.", "schema": {"type": "string"}},
     "link": {"description": 'The next page, with rel="next".', "schema": {"type": "string"}},
@@ -53,7 +62,7 @@ def describe(operations: Sequence[Operation[Any, Any]]) -> bytes:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": used},
+        "components": {"schemas": used, "securitySchemes": _SCHEMES},
     }
     return msgspec.json.encode(document)
 
@@ -68,6 +77,8 @@ def _describe(operation: Operation[Any, Any], schemas: dict[str, Any], component
         "parameters": _parameters(operation, schemas, components),
         "responses": _responses(operation, schemas),
     }
+    if operation.who is not Who.ANYONE:
+        described["security"] = _OPTIONAL_TOKEN
     if operation.takes_body:
         content = {media: {"schema": schemas[repr(operation.body)]} for media in operation.takes}
         if NDJSON in content:

@@ -36,11 +36,8 @@ async def gate_of(settings: Settings, tokens: Tokens) -> Gate:
     if settings.token_file is not None:
         await tokens.add(NewToken(role=Role.ADMIN, name="token file"), token_in(Path(settings.token_file)))
     if asks and not tokens.any:
-        store = (
-            ""
-            if settings.store == Settings().store
-            else f" --store {settings.store.partition('@')[2] or settings.store}"
-        )
+        shown = "URL" if "@" in settings.store else settings.store  # it may hold a password
+        store = "" if settings.store == Settings().store else f" --store {shown}"
         raise Invalid(
             "require_token" if settings.require_token else "host",
             f"a server that listens on {settings.host} asks for a token, and there is none. Make the first one: "
