@@ -37,7 +37,7 @@ class Live:
 
     gate: Callable[[Service], Gate | None] = staticmethod(lambda _: None)
 
-    def __init__(self, folder: Path, *, connections: int = 100, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, connections: int = 1000, **settings: Any) -> None:
         self._connections = connections
         self.socket_path = folder / "rota.db.sock"
         self._folder = folder

@@ -303,3 +303,18 @@ def test_a_token_that_another_server_made_is_known_at_once(tmp_path: Any) -> Non
         assert client.get("/v1/jobs").status_code == 401
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "code"),
+    [
+        ({"host": "evil.example"}, 421, "misdirected"), ({"origin": "http://evil.example"}, 403, "foreign-origin"),
+        ({"sec-fetch-site": "cross-site"}, 403, "foreign-origin"), ({"content-type": "text/plain"}, 415, None),
+    ],
+)  # fmt: skip
+def test_a_good_token_opens_no_door_for_a_page_from_elsewhere(
+    admin: httpx.Client, header: dict[str, str], status: int, code: str | None
+) -> None:
+    """A browser that was given a token as a password sends it along, whoever's page asks."""
+    answer = admin.post("/v1/jobs", content=b'{"handler":"h"}', headers={"content-type": "application/json"} | header)
+    check_problem(answer, status, code or "unsupported-media-type")
