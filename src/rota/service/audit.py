@@ -6,7 +6,9 @@ happens to a job says who did it in the same transaction too, in the job's own e
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -18,19 +20,27 @@ MOST = 1_000_000  # lines
 _MOST_PENDING = 10_000
 _MOST_TARGET = 200  # characters
 _BATCH = 500
+_EVERY_S = 1.0
 
 
 class Audit:
-    """Collects lines, and writes them when upkeep comes round."""
+    """Collects lines, and writes them when upkeep comes round. `monotonic` gives seconds."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._monotonic = monotonic
+        self._written_at = float("-inf")
         self._pending: Counter[NewAudit] = Counter()
 
     @property
     def pending(self) -> bool:
         """Say whether there is something to write."""
         return bool(self._pending)
+
+    @property
+    def due(self) -> bool:
+        """Say whether it is time to write: upkeep comes round more often when there is much to do."""
+        return bool(self._pending) and self._monotonic() - self._written_at >= _EVERY_S
 
     def note(self, line: NewAudit) -> None:
         """Note what somebody did."""
@@ -42,6 +52,7 @@ class Audit:
     async def flush(self) -> None:
         """Write what was noted."""
         lines, self._pending = self._pending, Counter()
+        self._written_at = self._monotonic()
         rows = [replace(line, n=n) for line, n in lines.items()]
         try:
             await self._store.write(lambda tx: tx.append_audit(rows))

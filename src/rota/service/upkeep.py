@@ -105,7 +105,7 @@ class Upkeep:
             ("overdue", next_.deadline, self.end_overdue),
             ("rescue", next_.lease if rescuable else None, self.rescue),
             ("deliver", next_.delivery, self._hooks.step),
-            ("audit", now if self._audit.pending else None, self._audit.flush),
+            ("audit", now if self._audit.due else None, self._audit.flush),
             ("prune", now if self._monotonic() >= self._prune_at else None, self.prune),
         )
         pause = _LOOK_S
