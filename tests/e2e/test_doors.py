@@ -9,7 +9,6 @@ import ssl
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,7 +147,7 @@ def test_tokens_tls_and_a_worker_elsewhere(
     theirs = next(t["id"] for t in listed if t["role"] == "worker")
     assert run(tmp_path, "token", "revoke", theirs, **env).returncode == 0
     after = boss.submit_script("echo late", queue="far")
-    time.sleep(0.2)
+    server.waits(lambda: "verb_refused" in (tmp_path / "worker.log").read_text())
     assert after.refresh().state == "queued"
     trail = run(tmp_path, "audit", "--json", **env).stdout
     assert '"tokens.revoke"' in trail
