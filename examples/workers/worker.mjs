@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // A worker in JavaScript: Node 18 or newer, no packages. It runs scripts, and handlers: functions of the job's data, each
 // call in a process of its own, so that it can be ended. What they print is the job's output. See docs/worker-protocol.md.
-//   ROTA_SERVER=http://127.0.0.1:8000 ROTA_SLOTS=2 node examples/workers/worker.mjs
+//   ROTA_SERVER=http://127.0.0.1:8000 ROTA_SLOTS=2 node examples/workers/worker.mjs       (ROTA_TOKEN: where one is asked for)
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync } from 'node:fs'
@@ -21,6 +21,8 @@ const handlers = {
 }
 
 const server = `${process.env.ROTA_SERVER ?? 'http://127.0.0.1:8000'}/v1/workers`
+const token = process.env.ROTA_TOKEN
+delete process.env.ROTA_TOKEN // it is none of a job's business
 const slots = Number(process.env.ROTA_SLOTS ?? 2)
 let stopping = false // SIGTERM: give back what runs. 'drain': finish it
 
@@ -30,7 +32,7 @@ async function call(method, path, body, seconds, over) { // `over` ends it befor
   const cut = new AbortController(), end = () => cut.abort(new Error(`${path}: no answer`)), timer = setTimeout(end, seconds * 1000)
   over?.addEventListener('abort', end)
   try {
-    const headers = { 'content-type': 'application/json' }
+    const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) }
     const answer = await fetch(server + path, { method, headers, signal: cut.signal, body: JSON.stringify(body) })
     const text = await answer.text()
     if (answer.status === 404) throw new Unknown(text)

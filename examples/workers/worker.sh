@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A worker in bash 4.4 or newer, with curl and jq. It runs scripts, and handlers that are shell functions: the job's data
 # comes on stdin, what they print is the job's output, their result (JSON) goes to descriptor 3. See docs/worker-protocol.md.
-#   ROTA_SERVER=http://127.0.0.1:8000 ROTA_SLOTS=2 examples/workers/worker.sh
+#   ROTA_SERVER=http://127.0.0.1:8000 ROTA_SLOTS=2 examples/workers/worker.sh       (ROTA_TOKEN: where one is asked for)
 rota.check.echo() { cat >&3; }
 rota.check.fail() { jq -r .message >&2 && return 1; }
 rota.check.sleep() {
@@ -11,15 +11,17 @@ rota.check.sleep() {
 handlers='["rota.check.echo", "rota.check.fail", "rota.check.sleep"]'
 
 set -um && shopt -s nullglob # -m: what is started in the background has a process group of its own
-server=${ROTA_SERVER:-http://127.0.0.1:8000}/v1/workers slots=${ROTA_SLOTS:-2} stopping=
+server=${ROTA_SERVER:-http://127.0.0.1:8000}/v1/workers slots=${ROTA_SLOTS:-2} token=${ROTA_TOKEN-} stopping=
+unset ROTA_TOKEN # it is none of a job's business
 type curl jq >/dev/null && dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
+echo "${token:+header = \"authorization: Bearer $token\"}" >"$dir/curl" # arguments all can read
 trap stopping=1 TERM INT
 clock() { read -r now _ </proc/uptime && now=${now/./}; } # hundredths of a second, on a clock that nobody sets
 
 call() { # METHOD PATH SECONDS <BODY: prints the answer. Status 0: done, 4: unknown worker, 2: refused, 1: try again
   local status
-  { status=$(curl -s -m "$3" -X "$1" -H 'content-type: application/json' --data-binary @- -o /dev/fd/3 -w '%{http_code}' "$server$2"); } 3>&1
+  { status=$(curl -s -K "$dir/curl" -m "$3" -X "$1" -H 'content-type: application/json' --data-binary @- -o /dev/fd/3 -w '%{http_code}' "$server$2"); } 3>&1
   case $status in 2??) ;; 404) return 4 ;; 429) return 1 ;; 4??) return 2 ;; *) return 1 ;; esac
 }
 insist() { # PATH FILE: sends a file until there is an answer, whichever, or this worker has ended

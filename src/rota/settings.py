@@ -32,6 +32,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     server: str | None = None
     token: Secret | None = None
+    ca_file: str | None = None
     timeout_s: float = 30.0
     host: str = "127.0.0.1"
     port: int = 8000
@@ -47,7 +48,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain_s: float = 10.0
     retention_s: float = 7 * 86400.0
     hook_secret: Secret | None = None
+    hook_targets: tuple[str, ...] | None = None
     allowed_hosts: tuple[str, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    require_token: bool = False
+    insecure_no_tokens: bool = False
+    token_file: str | None = None
+    rate: float | None = None
+    connections: int = 10_000
+    secrets: str | None = None
     timezone: tzinfo | None = None
     log_format: str = "auto"
     log_level: str = "info"
@@ -58,7 +68,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         if self.server is not None:
             return self.server
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # read, not bound
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        scheme = "http" if self.tls_cert is None else "https"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -83,6 +94,23 @@ def _count(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in ("1", "true", "yes", "0", "false", "no"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return word in ("1", "true", "yes")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.01 <= rate <= 1e6:
+        raise ValueError(f"{text!r} is no number of requests a second")
+    return rate
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -140,6 +168,7 @@ def _row(field: str, read: Callable[[str], Any], shown: str, what: str, key: str
 TABLE: tuple[Setting, ...] = (
     _row("server", str, "", "where clients find the server: `http://…`, `unix:/path`, `sqlite:///file`"),
     _row("token", Secret, "", "the token that clients send; never shown"),
+    _row("ca_file", str, "the system's", "certificates (PEM) of who may vouch for an `https://…` server"),
     _row("timeout_s", _span(0.1), "30s", "how long a client waits for one answer", "timeout"),
     _row("host", str, "127.0.0.1", "the address that the server listens on; clients too, without `server`"),
     _row("port", _count(0, 65535), "8000", "the port that the server listens on; clients too, without `server`"),
@@ -155,7 +184,20 @@ TABLE: tuple[Setting, ...] = (
     _row("drain_s", _span(0.0), "10s", "how long a stopping worker lets its jobs finish", "drain"),
     _row("retention_s", _span(0.0), "7d", "how long finished jobs are kept", "retention"),
     _row("hook_secret", Secret, "", "the secret that hooks are signed with (`whsec_…`); never shown"),
+    _row(
+        "hook_targets", _names, "see [security](security.md#hooks)", "networks and hosts that hooks may go to besides"
+    ),
     _row("allowed_hosts", _names, "", "further `Host` names that the server answers to, with commas between"),
+    _row("tls_cert", str, "", "the server's certificate with its chain (PEM): it then speaks TLS, and only that"),
+    _row("tls_key", str, "in `tls_cert`", "the key of that certificate (PEM)"),
+    _row("require_token", _flag, "false", "ask for a token on loopback too; elsewhere one is always asked for"),
+    _row(
+        "insecure_no_tokens", _flag, "false", "ask for none, wherever it listens; scripts and images are refused then"
+    ),
+    _row("token_file", str, "", "a file with the first admin's token; it is made if it is not there"),
+    _row("rate", _rate, "no limit", "how many requests a second one token may make, beside the work of workers"),
+    _row("connections", _count(1, 1_000_000), "10000", "how many connections the server holds at once"),
+    _row("secrets", str, "", "a worker's folder of secrets, a file each; `ROTA_SECRET_NAME` is another way"),
     _row("timezone", _zone, "the server's", "the zone of dates without one, like `Europe/Berlin`", "tz"),
     _row("log_format", _one_of("auto", "text", "json"), "auto", "`text`, `json`; `auto` is text on a terminal"),
     _row("log_level", _one_of("debug", "info", "warning", "error"), "info", "the least level that is logged"),
@@ -197,7 +239,7 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
     for key, value in (document | document.pop("client", {})).items():
         if key not in known:
             raise Invalid(path.name, f"{key!r} is no setting; docs/settings.md lists them")
-        if isinstance(value, dict | bool):
+        if isinstance(value, dict) or (isinstance(value, bool) and known[key].read is not _flag):
             raise Invalid(f"{path.name}: {key}", "is a number, a text, or a list of texts")
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         values[known[key].field] = _read(known[key], text, f"{path.name}: {key}")

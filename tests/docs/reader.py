@@ -117,14 +117,16 @@ class Reader:
         )
         self._servers.append(server)
         deadline = time.monotonic() + _PATIENCE_S
-        with Client(f"http://{self._address}", tries=1, timeout=2) as client:
-            while True:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise Wrong(f"`{command.text}` does not start")
-                with suppress(ServerUnreachable, RotaError):
+        # One that asks for tokens is asked over the socket beside its store.
+        places = (f"http://{self._address}", f"unix:{self.folder / 'rota.db.sock'}")
+        while True:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise Wrong(f"`{command.text}` does not start")
+            for place in places:
+                with suppress(ServerUnreachable, RotaError), Client(place, tries=1, timeout=2) as client:
                     if any(worker.state == "present" for worker in client.workers()):
                         return
-                time.sleep(0.02)
+            time.sleep(0.02)
 
     def _here(self, text: str) -> str:
         return text.replace(_WRITTEN, self._address)

@@ -15,6 +15,7 @@ import httpx
 import uvloop
 
 from rota.http.app import create_app
+from rota.http.gate import Gate
 from rota.http.metrics import Metrics
 from rota.http.server import HttpServer
 from rota.service.service import Service
@@ -35,7 +36,10 @@ class NoHooks:
 class Live:
     """A server in a thread of its own."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    gate: Callable[[Service], Gate | None] = staticmethod(lambda _: None)
+
+    def __init__(self, folder: Path, *, connections: int = 1000, **settings: Any) -> None:
+        self._connections = connections
         self.socket_path = folder / "rota.db.sock"
         self._folder = folder
         self._settings = settings
@@ -62,8 +66,8 @@ class Live:
         metrics = Metrics()
         self.service = Service(store, sender=NoHooks(), observer=metrics, lease_s=LEASE_S, pull_lease_s=LEASE_S)
         await self.service.start()
-        app = create_app(self.service, metrics=metrics, **self._settings)
-        self.server = HttpServer(self.service, app, port=0, socket_path=self.socket_path)
+        app = create_app(self.service, metrics=metrics, gate=self.gate(self.service), **self._settings)
+        self.server = HttpServer(self.service, app, port=0, socket_path=self.socket_path, connections=self._connections)
         await self.server.start()
         self.url, self.port = self.server.url, self.server.port
         self.loop = asyncio.get_running_loop()

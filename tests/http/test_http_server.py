@@ -3,20 +3,31 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from rota.core.errors import Invalid, Unavailable
-from rota.http import operations
+from rota.http import operations, server
 from rota.http.listening import listen, listen_at
 from tests.http.live import DEADLINE_S, Live, check_problem, eventually
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.com", "", "127.0.0.1.evil.example"])
-def test_only_loopback_can_be_bound_and_the_reason_is_given(host: str) -> None:
-    with pytest.raises(Invalid, match="no tokens yet") as caught:
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("0.0.0.0", "no token"),
+        ("::", "no token"),
+        ("10.1.2.3", "no token"),
+        ("example.com", "no address"),
+        ("", "no address"),
+    ],
+)
+def test_only_loopback_is_bound_unasked_and_the_reason_is_given(host: str, why: str) -> None:
+    with pytest.raises(Invalid, match=why) as caught:
         listen(host, 0)
     assert caught.value.field == "host"
 
@@ -108,3 +119,82 @@ def test_a_waiting_client_that_goes_away_leaves_nothing_behind(live: Live) -> No
         connection.sendall(f"GET /v1/jobs/{job['id']}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         eventually(lambda: ("over", job["id"]) in live.service.signals._by_key)
     eventually(lambda: ("over", job["id"]) not in live.service.signals._by_key)
+
+
+def silent(live: Live, *pieces: bytes) -> bytes:
+    """Send pieces, then nothing more; return what comes until the server ends the connection."""
+    with socket.create_connection(("127.0.0.1", live.port), timeout=30) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        data = b""
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(65536):
+                data += piece
+        return data
+
+
+BEGUN = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces", [(), (b"G",), (b"GET / HTTP/1.1\r\nHost: local",), (BEGUN,), (BEGUN, b'{"handler"'), (WHOLE, b"GET /")]
+)
+def test_a_client_that_stops_in_the_middle_is_let_go(
+    live: Live, monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]
+) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 0.2)
+    monkeypatch.setattr(server, "STALL_S", 0.2)
+    data = silent(live, *pieces)
+    assert data == b"" or data.startswith(b"HTTP/1.1 200")
+
+
+def test_a_slow_head_is_let_go_and_a_slow_body_is_not(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes by the byte is no head, but it is a body: a slow line may carry a large one."""
+    monkeypatch.setattr(server, "HEAD_S", 0.3)
+    monkeypatch.setattr(server, "STALL_S", 5.0)
+    body = b'{"handler":"slow"}'
+    head = BEGUN.replace(b"100", b"%d" % len(body))
+    with socket.create_connection(("127.0.0.1", live.port), timeout=30) as connection:
+        connection.sendall(head)
+        for byte in body:
+            time.sleep(0.05)
+            connection.sendall(bytes([byte]))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 201")
+    with socket.create_connection(("127.0.0.1", live.port), timeout=30) as connection, pytest.raises(OSError):  # noqa: PT011
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            connection.sendall(b"X")
+            time.sleep(0.05)
+
+
+def test_a_request_that_waits_is_not_taken_for_a_silent_one(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 0.1)
+    monkeypatch.setattr(server, "STALL_S", 0.1)
+    job = live.submit(delay=3600)
+    with httpx.Client(base_url=live.url, timeout=30) as client:
+        for _ in range(2):
+            assert client.get(f"/v1/jobs/{job['id']}?wait=0.5").status_code == 200
+
+
+def test_connections_are_counted_and_the_stores_own_socket_apart(tmp_path: Path) -> None:
+    live = Live(tmp_path, connections=2)
+    held = []
+    try:
+        for _ in range(2):
+            held.append(socket.create_connection(("127.0.0.1", live.port), timeout=30))
+            held[-1].sendall(WHOLE)
+            assert held[-1].recv(65536).startswith(b"HTTP/1.1 200")
+        refused = silent(live, WHOLE)
+        assert refused == b"" or (refused.startswith(b"HTTP/1.1 503") and b"retry-after" in refused)
+        for connection in held:
+            connection.sendall(WHOLE)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(live.socket_path)), base_url="http://rota") as client:
+            assert client.get("/healthz").status_code == 200
+        held.pop().close()
+        eventually(lambda: httpx.get(live.url + "/healthz").status_code == 200)
+    finally:
+        for connection in held:
+            connection.close()
+        live.stop()

@@ -139,7 +139,7 @@ def test_a_client_that_reads_nothing_is_let_go(live: Live, monkeypatch: pytest.M
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", live.port))
         deaf.sendall(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        connections = live.server._uvicorn.server_state.connections
+        connections = live.server._servers[0][0].server_state.connections
         mine = deaf.getsockname()
         eventually(lambda: any(c.client == mine for c in list(connections)))
         eventually(lambda: not any(c.client == mine for c in list(connections)))

@@ -347,7 +347,7 @@ def test_no_more_than_parallel_shards_are_out_and_each_end_lets_the_next_in():
         leases = await s.claim(w, 8)
         assert len(leases) == 2
         assert await s.claim(w, 6) == []
-        reasons = (await s.service.explain(job)).reasons
+        reasons = (await s.service.jobs.explain(job)).reasons
         assert [why.code for why in reasons] == ["running", "parallel-limit"]
         waits = asyncio.ensure_future(s.claim(w, 6, wait_s=30))
         await let_all_run()
@@ -682,20 +682,20 @@ def test_explain_says_how_far_an_array_is_and_what_it_waits_for():
     async def story(s: Scene) -> None:
         job = await s.submit(2, handler="again", backoff=Backoff(base=60.0))
         w = await s.worker()
-        assert (await s.service.explain(job)).state == "queued"
+        assert (await s.service.jobs.explain(job)).state == "queued"
         lease = await s.one(w)
-        reasons = (await s.service.explain(job)).reasons
+        reasons = (await s.service.jobs.explain(job)).reasons
         assert "0 of 2 inputs are over, 1 run now" in reasons[0].text
         await s.tell(w, lease, *indices(lease), outcome=Outcome.ERRORED)
         await s.end(w, lease)
         rest = await s.one(w)
-        reasons = (await s.service.explain(job)).reasons
+        reasons = (await s.service.jobs.explain(job)).reasons
         assert [why.code for why in reasons] == ["running", "no-input-ready"]
         assert reasons[0].facts["workers"] == [w]
         await s.jobs.abort(job)
-        assert (await s.service.explain(job)).reasons[0].code == "aborting"
+        assert (await s.service.jobs.explain(job)).reasons[0].code == "aborting"
         await s.end(w, rest, Outcome.ABORTED)
-        assert (await s.service.explain(job)).reasons[0].code == "over"
+        assert (await s.service.jobs.explain(job)).reasons[0].code == "over"
 
     play(story)
 

@@ -193,6 +193,8 @@ LISTS_A_SMALL_TABLE = {
     "clamp_unnamed",
     "clamp_workers",
     "old_uploads",
+    "tokens",
+    "tokens_version",
 }
 
 

@@ -22,7 +22,7 @@ Examples:
   rota serve --workers 0                     no workers here; start them with: rota worker --app tasks:app
 """
 )
-@click.option("--host", help="Address to listen on; loopback only, until there are tokens.  [default: 127.0.0.1]")
+@click.option("--host", help="Address to listen on; beyond loopback it asks for tokens.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 8000]")
 @click.option("--store", metavar="URL", help="Where state lives.  [default: sqlite:///rota.db]")
 @click.option("--workers", type=click.IntRange(0, 64), help="How many workers to start.  [default: 3]")
@@ -39,6 +39,22 @@ Examples:
 @click.option("--apis", metavar="LETTERS", help="Which older APIs to serve, as in b,d; or none.  [default: a,b,c,d]")
 @click.option(
     "--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="A further Host name to answer to."
+)
+@click.option("--tls-cert", metavar="FILE", help="Speak TLS, with this certificate and its chain (PEM).")
+@click.option("--tls-key", metavar="FILE", help="The key of that certificate.  [default: in the same file]")
+@click.option("--require-token", is_flag=True, default=None, help="Ask for a token on loopback too.")
+@click.option(
+    "--insecure-no-tokens", is_flag=True, default=None, help="Ask for none, wherever; refuse scripts and images."
+)
+@click.option(
+    "--rate", type=click.FloatRange(0.01), metavar="N", help="Requests a second of one token.  [default: any]"
+)
+@click.option(
+    "--hook-target",
+    "hook_targets",
+    multiple=True,
+    metavar="NET",
+    help="A network or host that hooks may go to besides.",
 )
 @click.option("--reload", is_flag=True, help="Load the handlers again when a file changes (for development).")
 def serve(**flags: Any) -> None:

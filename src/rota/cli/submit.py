@@ -116,6 +116,7 @@ Examples:
 @click.argument("file", metavar="FILE|-", type=click.File(encoding="utf-8"))
 @click.option("--inputs", metavar="FILE|-", help="Make it an array over the lines of FILE: each is $1, and on stdin.")
 @click.option("--env", "env", metavar="K=V", multiple=True, help="Set a variable of its environment; may be repeated.")
+@click.option("--secret", "secrets", metavar="NAME", multiple=True, help="Give it a secret of its worker's, as NAME.")
 @click.option(
     "--limit", "limits", metavar="K=V", multiple=True, help="memory=512M, cpu=60, processes=50, files=100, output=1M."
 )
@@ -123,9 +124,11 @@ Examples:
 @_with_options
 def script(
     file: Any,
+    *,
     variables: tuple[str, ...],
     inputs: str | None,
     env: tuple[str, ...],
+    secrets: tuple[str, ...],
     limits: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -140,7 +143,7 @@ def script(
         raise Invalid("FILE", f"is not UTF-8 text ({wrong.reason})") from None
     if inputs == "-" and file.name == "<stdin>":
         raise click.UsageError("stdin is either the script or its inputs; put one of them into a file")
-    options |= {"env": pairs(env, "--env") or None, "limits": _limits(limits)}
+    options |= {"env": pairs(env, "--env") or None, "secrets": secrets or None, "limits": _limits(limits)}
     lines = None if inputs is None else lines_of(inputs)
     _hand_in({"script": text, "variables": pairs(variables, "--var") or None}, inputs=lines, **options)
 
@@ -157,6 +160,7 @@ Examples:
 @click.argument("arguments", metavar="[-- ARG…]", nargs=-1)
 @click.option("--inputs", metavar="FILE|-", help="Make it an array over the lines of FILE: each is the last argument.")
 @click.option("--env", "env", metavar="K=V", multiple=True, help="Set a variable of its environment; may be repeated.")
+@click.option("--secret", "secrets", metavar="NAME", multiple=True, help="Give it a secret of its worker's, as NAME.")
 @click.option("--memory", metavar="SIZE", help="What it may use: 512M, 2G.  [default: no limit]")
 @click.option("--cpus", type=float, metavar="N", help="How many cores it may use at once.  [default: no limit]")
 @click.option(
@@ -171,6 +175,7 @@ def image(
     arguments: tuple[str, ...],
     inputs: str | None,
     env: tuple[str, ...],
+    secrets: tuple[str, ...],
     memory: str | None,
     cpus: float | None,
     limits: tuple[str, ...],
@@ -181,7 +186,7 @@ def image(
     It runs on a worker beside a Docker or Podman engine. With --wait, what it wrote comes out where it would.
     """
     given = pairs(limits, "--limit") | {k: v for k, v in (("memory", memory), ("cpus", cpus)) if v is not None}
-    options |= {"env": pairs(env, "--env") or None, "limits": given or None}
+    options |= {"env": pairs(env, "--env") or None, "secrets": secrets or None, "limits": given or None}
     lines = None if inputs is None else lines_of(inputs)
     _hand_in({"image": reference, "args": list(arguments) or None}, inputs=lines, **options)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rota.client.async_client import AsyncClient, AsyncJob
     from rota.client.client import Client, Job
-    from rota.client.problems import JobFailed, ServerUnreachable
+    from rota.client.problems import JobFailed, Refused, ServerUnreachable
 
-__all__ = ["AsyncClient", "AsyncJob", "Client", "Job", "JobFailed", "ServerUnreachable"]
+__all__ = ["AsyncClient", "AsyncJob", "Client", "Job", "JobFailed", "Refused", "ServerUnreachable"]
 
 _MODULES = {
     "AsyncClient": "async_client",
@@ -19,6 +19,7 @@ _MODULES = {
     "Client": "client",
     "Job": "client",
     "JobFailed": "problems",
+    "Refused": "problems",
     "ServerUnreachable": "problems",
 }
 

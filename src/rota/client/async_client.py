@@ -91,12 +91,15 @@ class AsyncClient:
         token: str | None = None,
         timeout: float | None = None,
         *,
+        ca_file: str | None = None,
         tries: int = TRIES,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        settings = load({"server": url, "token": token, "timeout_s": timeout})
-        self._transport = AsyncTransport(parse_address(settings.server_url), settings.token, settings.timeout_s)
+        settings = load({"server": url, "token": token, "timeout_s": timeout, "ca_file": ca_file})
+        self._transport = AsyncTransport(
+            parse_address(settings.server_url), settings.token, settings.timeout_s, settings.ca_file
+        )
         self._retrying = Retrying(tries)
         self._sleep = sleep
         self._jitter = jitter

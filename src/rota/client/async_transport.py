@@ -24,8 +24,8 @@ _LARGE = 1 << 20  # larger bodies are sent piece by piece, so that the loop is n
 class AsyncTransport(Line):
     """Keeps connections for the next call. Belongs to the event loop that makes the first one."""
 
-    def __init__(self, address: Address, token: str | None, timeout_s: float) -> None:
-        super().__init__(address, token, timeout_s)
+    def __init__(self, address: Address, token: str | None, timeout_s: float, ca_file: str | None = None) -> None:
+        super().__init__(address, token, timeout_s, ca_file)
         # What comes before the path; only a Unix socket's server has no port.
         self._origin = "http://localhost" if address.socket is not None else str(address)
         self._session: aiohttp.ClientSession | None = None
@@ -71,7 +71,9 @@ class AsyncTransport(Line):
             path = self.address.socket
             self._session = aiohttp.ClientSession(
                 connector=(
-                    aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_S)
+                    aiohttp.TCPConnector(
+                        limit=_CONNECTIONS, keepalive_timeout=_KEEP_S, ssl=True if self.tls is None else self.tls
+                    )
                     if path is None
                     else aiohttp.UnixConnector(path, limit=_CONNECTIONS, keepalive_timeout=_KEEP_S)
                 ),

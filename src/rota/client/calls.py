@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Generic, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
 
-from msgspec import DecodeError, Struct, json
+from msgspec import DecodeError, Raw, Struct, json
 
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.streams import Following, Lines
@@ -106,6 +106,26 @@ def retry(id: str, key: str, job: type[T]) -> Call[T]:
 def edit(id: str, changes: Mapping[str, Any], job: type[T]) -> Call[T]:
     """Change a job that has not started."""
     return Call(Request(method="PATCH", path=_job(id), body=encode(changes)), job)
+
+
+def add_token(new: Mapping[str, Any]) -> Call[Raw]:
+    """Make a token."""
+    return Call(Request(method="POST", path="/v1/tokens", body=encode(new)), Raw)
+
+
+def tokens() -> Call[Raw]:
+    """List the tokens."""
+    return Call(Request(method="GET", path="/v1/tokens"), Raw)
+
+
+def revoke_token(id: str) -> Call[Raw]:
+    """End a token."""
+    return Call(Request(method="DELETE", path=f"/v1/tokens/{quote(id, safe='')}"), Raw)
+
+
+def audit(limit: int, token: str | None) -> Call[Raw]:
+    """Read a page of the audit trail, the newest first."""
+    return Call(Request(method="GET", path="/v1/audit" + _query({"limit": limit, "token": token})), Raw)
 
 
 class Pages(Generic[T]):

@@ -84,7 +84,8 @@ class Client:
     """A blocking client; threads may share one, and a forked child may go on using it.
 
     `url` is `http://…`, `unix:/path` or a store's URL (whose owner is asked); without one, ROTA_SERVER or rota.toml
-    says, else http://127.0.0.1:8000. `timeout` is how many seconds one try may take. A call is tried up to `tries` times
+    says, else http://127.0.0.1:8000. `timeout` is how many seconds one try may take; `ca_file`
+    has the certificates that vouch for an `https://…` server, in place of the system's. A call is tried up to `tries` times
     while the server cannot be reached or says that it is busy: about 15 s in all.
     """
 
@@ -94,12 +95,15 @@ class Client:
         token: str | None = None,
         timeout: float | None = None,
         *,
+        ca_file: str | None = None,
         tries: int = TRIES,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        settings = load({"server": url, "token": token, "timeout_s": timeout})
-        self._transport = Transport(parse_address(settings.server_url), settings.token, settings.timeout_s)
+        settings = load({"server": url, "token": token, "timeout_s": timeout, "ca_file": ca_file})
+        self._transport = Transport(
+            parse_address(settings.server_url), settings.token, settings.timeout_s, settings.ca_file
+        )
         self._retrying = Retrying(tries)
         self._sleep = sleep
         self._jitter = jitter

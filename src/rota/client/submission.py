@@ -29,8 +29,10 @@ class Options(TypedDict, total=False):
 
     `inputs` makes the job an array: any iterable of JSON values (up to 1,000,000), or a text, whose lines they are. At most
     `parallel` of them run at once, and `halt` says when the rest is left (`soon,fail=10`, `now,success=1`, `soon,fail=5%`).
-    `env` and `limits` (`memory`, `cpu`, `processes`, `files`, `output`; texts like `512M`) are for scripts and images;
-    `pull` (when to get the image), `network` (which one, instead of none) and the limit `cpus` for images alone.
+    `secrets` names variables whose values the job's worker has (`ROTA_SECRET_NAME`): nobody else is told, and they are hidden
+    in what it writes. `env`, `secrets` and `limits` (`memory`, `cpu`, `processes`, `files`, `output`; texts like `512M`) are
+    for scripts and images; `pull` (when to get the image), `network` (which one, instead of none) and the limit `cpus` for
+    images alone.
     """
 
     args: Sequence[Any]
@@ -50,6 +52,7 @@ class Options(TypedDict, total=False):
     parallel: int
     halt: str
     env: Mapping[str, str]
+    secrets: Sequence[str]
     limits: Mapping[str, int | float | str]
     pull: Pull
     network: str

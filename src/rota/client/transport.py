@@ -13,13 +13,16 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from rota.client.address import Address
 from rota.client.problems import ServerUnreachable
 from rota.core.errors import Invalid
+
+if TYPE_CHECKING:
+    import ssl
 
 CONNECT_S = 10.0
 # A stream that is silent for longer than this is dead: servers send something every 15 s.
@@ -50,9 +53,10 @@ class Reply(Struct, frozen=True, kw_only=True):
 class Line:
     """What both transports share: how a request looks on the wire, and what its loss is called."""
 
-    def __init__(self, address: Address, token: str | None, timeout_s: float) -> None:
+    def __init__(self, address: Address, token: str | None, timeout_s: float, ca_file: str | None) -> None:
         self.address = address
         self.timeout_s = timeout_s
+        self.tls = _tls(ca_file) if address.scheme == "https" else None
         host = f"[{address.host}]" if ":" in address.host else address.host
         self._fixed = {"Host": host if address.port is None else f"{host}:{address.port}", "User-Agent": "rota"}
         if token:
@@ -87,6 +91,18 @@ class Line:
         if isinstance(why, TimeoutError):
             return ServerUnreachable(f"the server at {self.address} was silent for too long; see whether it is well")
         return ServerUnreachable(f"the connection to {self.address} broke before the answer came ({_reason(why)})")
+
+
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    """Return what servers are trusted by. Raises Invalid."""
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise Invalid(
+            "ca_file", f"{ca_file} holds no certificates that can be read: {error.strerror or error}"
+        ) from None
 
 
 def _reason(why: BaseException) -> str:
@@ -138,8 +154,8 @@ class _Local(_Whole):
 class Transport(Line):
     """Keeps connections for the next call. Threads may share one; a forked child gets connections of its own."""
 
-    def __init__(self, address: Address, token: str | None, timeout_s: float) -> None:
-        super().__init__(address, token, timeout_s)
+    def __init__(self, address: Address, token: str | None, timeout_s: float, ca_file: str | None = None) -> None:
+        super().__init__(address, token, timeout_s, ca_file)
         self._pid = os.getpid()
         self._idle: list[_Whole] = []  # append and pop are atomic: no lock
         weakref.finalize(
@@ -211,8 +227,9 @@ class Transport(Line):
         at, timeout = self.address, min(self.timeout_s, CONNECT_S)
         if at.socket is not None:
             return _Local(at.socket, timeout)
-        kind = _Secure if at.scheme == "https" else _Whole
-        return kind(at.host, at.port, timeout=timeout)
+        if self.tls is not None:
+            return _Secure(at.host, at.port, timeout=timeout, context=self.tls)
+        return _Whole(at.host, at.port, timeout=timeout)
 
 
 def _close_all(idle: list[_Whole]) -> None:

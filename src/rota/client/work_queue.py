@@ -51,8 +51,10 @@ class HttpWorkQueue:
     hold a connection while they wait; the others share the rest.
     """
 
-    def __init__(self, server: str, *, token: str | None = None, timeout_s: float = 30.0) -> None:
-        self._transport = AsyncTransport(parse_address(server), token, timeout_s)
+    def __init__(
+        self, server: str, *, token: str | None = None, timeout_s: float = 30.0, ca_file: str | None = None
+    ) -> None:
+        self._transport = AsyncTransport(parse_address(server), token, timeout_s, ca_file)
 
     async def register(self, hello: WorkerHello) -> Welcome:
         """Make the worker known; the answer holds its id and the terms of its leases."""

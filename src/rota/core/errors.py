@@ -7,6 +7,7 @@
     ├── Conflict       the state of the thing forbids it                  (409)
     │   └── InFlight   the same Idempotency-Key is being worked on        (409)
     ├── KeyReused      the Idempotency-Key came with another body         (422)
+    ├── Forbidden      the caller's token does not allow it               (403)
     ├── Unavailable    the store cannot be written now; try again         (503)
     ├── StoreInUse     another process owns the file
     └── StoreTooNew    a later version of Rota wrote the store
@@ -71,6 +72,12 @@ class KeyReused(RotaError):
     """The Idempotency-Key was used before with a different body."""
 
     code = "idempotency-key-reused"
+
+
+class Forbidden(RotaError):
+    """The caller's token does not allow this, whatever the state of things."""
+
+    code = "forbidden"
 
 
 class Unavailable(RotaError):

@@ -66,21 +66,26 @@ _NO_LIMITS = Limits()
 
 
 class RunOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How a script, a command or an image is run. `pull` and `network` (a network's name) are an image's."""
+    """How a script, a command or an image is run. `pull` and `network` (a network's name) are an image's.
+
+    `secrets` are names: the values are its worker's, and nobody else's to know.
+    """
 
     env: dict[str, str] = {}
+    secrets: list[str] = []
     limits: Limits = _NO_LIMITS
     pull: Pull = "missing"
     network: str = "none"
 
 
-class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A job as somebody submits it: the body of `POST /v1/jobs`. What is None takes the handler's or Rota's default.
 
     Exactly one of `handler`, `script`, `command` (a line for /bin/sh, with the placeholders of GNU parallel, run for each
     of its `inputs`) and `image`. With `inputs` (a list; or a text: its lines) the job is an array; `parallel` is how many
     of them run at once at most, `halt` when it stops early (`now,fail=1`, `soon,success=10%`). Sizes in `limits` are
-    bytes or texts like `512M`.
+    bytes or texts like `512M`. `secrets` are names of variables whose values the worker has. Without an `owner` the job is
+    the caller's, or `default`.
     """
 
     handler: str | None = None
@@ -91,13 +96,14 @@ class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parallel: int | None = None
     halt: str | None = None
     env: dict[str, str] | None = None
+    secrets: list[str] | None = None
     limits: dict[str, int | float | str] | None = None
     pull: Pull | None = None
     network: str | None = None
     data: Raw = NULL
     args: Raw = NO_ARGS
     variables: dict[str, str] | None = None
-    owner: str = "default"
+    owner: str | None = None
     queue: str = "default"
     priority: int = 0
     run_at: str | None = None
@@ -374,7 +380,7 @@ class WorkerHello(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     `max_jobs`, when given, bounds the sum. An empty `queues` means every queue. `arrays`: it knows what a shard is, and takes
     those of arrays of what it offers. `pull`: it takes the tasks of API C and
     nothing else, those of its `handlers`, or all if it names none; `lease` is the length of its leases in seconds, where
-    the server's own does not apply.
+    the server's own does not apply. `token` is the id of the token that registered it: the server says so, no worker can.
     """
 
     name: str
@@ -390,6 +396,7 @@ class WorkerHello(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     host: str | None = None
     pull: bool = False
     lease: float | None = None
+    token: str | None = None
     owned: bool = False  # started by the server that owns the embedded store, and dies with it
 
 

@@ -59,6 +59,7 @@ class JobView(Struct, kw_only=True):
     args: Raw
     variables: dict[str, str] | None
     env: dict[str, str]
+    secrets: list[str]
     limits: Limits
     pull: str | None
     network: str | None
@@ -211,6 +212,7 @@ def job_view(job: Job) -> JobView:
         args=job.args,
         variables=job.variables,
         env=options.env,
+        secrets=options.secrets,
         limits=options.limits,
         pull=options.pull if job.kind == "image" else None,
         network=options.network if job.kind == "image" else None,

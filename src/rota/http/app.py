@@ -10,15 +10,16 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rota.http.apis import master_tasks, pull_workers, timed_jobs, user_tasks
+from rota.http.gate import Gate
 from rota.http.guards import LOOPBACK_NAMES, Guard
 from rota.http.metrics import Metrics
 from rota.http.openapi import describe
 from rota.http.operations import Edge, Operation, Resource
 from rota.http.problems import Refusal, problem_reply
-from rota.http.routes import admin, docs, events, jobs, workers
+from rota.http.routes import admin, docs, events, jobs, tokens, workers
 from rota.service.service import Service
 
-NATIVE = [*jobs.OPERATIONS, *workers.OPERATIONS, *events.OPERATIONS, *admin.OPERATIONS]
+NATIVE = [*jobs.OPERATIONS, *workers.OPERATIONS, *events.OPERATIONS, *admin.OPERATIONS, *tokens.OPERATIONS]
 # The older APIs, by the letters of `--apis`.
 APIS: dict[str, list[Operation[Any, Any]]] = {
     "a": user_tasks.OPERATIONS,
@@ -32,6 +33,7 @@ def create_app(
     service: Service,
     *,
     metrics: Metrics | None = None,
+    gate: Gate | None = None,
     own_workers: int = 0,
     apis: Collection[str] = tuple(APIS),
     allowed_hosts: Iterable[str] = (),
@@ -39,12 +41,13 @@ def create_app(
 ) -> ASGIApp:
     """Return the edge as an ASGI application.
 
-    `metrics` is the service's observer. `own_workers` is how many workers of its own the server must have before it is
+    `metrics` is the service's observer. `gate` says who is let in; without one whoever comes is.
+    `own_workers` is how many workers of its own the server must have before it is
     ready. `apis` are the letters of the older APIs that it serves. `allowed_hosts` are names that it answers to beside
     loopback's. Starting and stopping the service is the caller's.
     """
     served = operations(apis)
-    edge = Edge(service, metrics or Metrics(), own_workers, describe(served))
+    edge = Edge(service, gate or Gate(service.tokens), metrics or Metrics(), own_workers, describe(served))
     router = Router(_routes(edge, [*served, *docs.PAGES]), redirect_slashes=False, default=_unknown)
     return Guard(router, allowed_hosts=allowed_hosts, loopback_names=loopback_names)
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import msgspec
 
+from rota.core.access import Who
 from rota.http.guards import NDJSON
-from rota.http.operations import NoBody, Operation
+from rota.http.operations import FORBIDDEN, NoBody, Operation
 from rota.http.parsing import list_fields
 from rota.http.problems import PLAIN, PROBLEMS, Problem
 from rota.http.schemas import schemas_of
 from rota.http.streams import EVENT_STREAM
 
 _OF_THE_GUARD = (403, 421)
+_OF_THE_GATE = (401, 429)
 _ALWAYS = (*_OF_THE_GUARD, 503)  # beside it the store
 _WITH_BODY = (400, 413, 415)
 _KEYED = (409, 422)
@@ -25,6 +27,15 @@ _DESCRIPTION = """Durable jobs, run and stopped.
 
 Errors are problems (RFC 9457) with stable types. Times are RFC 3339, in UTC. Ids are opaque. Unknown members and
 parameters are refused. Web pages from elsewhere are refused too."""
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token."},
+    "basic": {"type": "http", "scheme": "basic", "description": "Any name, and a token as the password."},
+}
+_OPTIONAL_TOKEN: list[dict[str, list[str]]] = [
+    {},
+    {"bearer": []},
+    {"basic": []},
+]  # whether one is asked for, servers differ
 _HEADERS = {
     "location": {"description": "Where the job is.", "schema": {"type": "string"}},
     "link": {"description": 'The next page, with rel="next".', "schema": {"type": "string"}},
@@ -51,7 +62,7 @@ def describe(operations: Sequence[Operation[Any, Any]]) -> bytes:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": used},
+        "components": {"schemas": used, "securitySchemes": _SCHEMES},
     }
     return msgspec.json.encode(document)
 
@@ -66,6 +77,8 @@ def _describe(operation: Operation[Any, Any], schemas: dict[str, Any], component
         "parameters": _parameters(operation, schemas, components),
         "responses": _responses(operation, schemas),
     }
+    if operation.who is not Who.ANYONE:
+        described["security"] = _OPTIONAL_TOKEN
     if operation.takes_body:
         content = {media: {"schema": schemas[repr(operation.body)]} for media in operation.takes}
         if NDJSON in content:
@@ -114,6 +127,8 @@ def _responses(operation: Operation[Any, Any], schemas: dict[str, Any]) -> dict[
         answer.setdefault("content", {}).update({media: _text(media) for media in operation.media})
     refusals = operation.refusals
     statuses = {*_ALWAYS, refusals.invalid, *operation.problems}
+    if operation.who is not Who.ANYONE:
+        statuses.update(_OF_THE_GATE)
     if operation.takes_body:
         statuses.update(_WITH_BODY)
     if operation.keyed:
@@ -123,6 +138,8 @@ def _responses(operation: Operation[Any, Any], schemas: dict[str, Any]) -> dict[
         spoken = PLAIN if status in _OF_THE_GUARD else refusals
         content = {spoken.media[0]: {"schema": schemas[repr(spoken.view)]}}
         content |= {media: _text(media) for media in spoken.media[1:]}
+        if status == FORBIDDEN and operation.who is not Who.ANYONE:  # of the token, in the API's own words
+            content[refusals.media[0]] = {"schema": schemas[repr(refusals.view)]}
         found[str(status)] = {"description": "; ".join(titles) + ".", "content": content}
     return found
 

@@ -16,13 +16,17 @@ from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
 from rota import log
+from rota.core.access import Caller, Who
 from rota.core.errors import RotaError
+from rota.http.gate import Gate, unauthorized
 from rota.http.metrics import Metrics
 from rota.http.parsing import decode, idempotency_key, list_fields, parse_query, read_body
-from rota.http.problems import PLAIN, Refusal, Refusals, internal_fault
+from rota.http.problems import PLAIN, PROBLEMS, Refusal, Refusals, internal_fault
 from rota.http.replies import Reply, Stream
 from rota.http.waiting import ClientGone, while_connected
+from rota.service.access import JobsFor, PullFor, WorkFor
 from rota.service.service import Service
+from rota.store.protocol import NewAudit
 
 B = TypeVar("B")
 Q = TypeVar("Q")
@@ -32,6 +36,7 @@ BODY_LIMIT = 4 << 20  # what one submission needs at most: data, args and script
 BATCH_LIMIT = 64 << 20
 MAX_WAIT_S = 60.0
 STALL_S = 30.0  # a client that reads nothing of a stream for so long is let go; it resumes where it was
+FORBIDDEN = PROBLEMS["forbidden"][0]
 _CONVERTOR = re.compile(r":\w+}")
 _log = log.get("http")
 
@@ -52,25 +57,41 @@ class Edge(Struct, frozen=True):
     """What all requests share. `description` is the OpenAPI document."""
 
     service: Service
+    gate: Gate
     metrics: Metrics
     own_workers: int
     description: bytes
 
 
 class Call(Generic[Q, B]):
-    """One request, parsed. `id` is the path's parameter."""
+    """One request, parsed. `id` is the path's parameter; `target` is what the trail says it was about; `jobs`, `work`
+    and `pull` are the service as its caller sees it.
+    """
 
-    __slots__ = ("_receive", "body", "edge", "headers", "id", "query", "scope", "service")
+    __slots__ = ("_receive", "body", "caller", "edge", "headers", "id", "jobs", "query", "scope", "service", "target")
 
-    def __init__(self, edge: Edge, scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, edge: Edge, scope: Scope, receive: Receive, headers: dict[bytes, bytes], caller: Caller) -> None:
         self.edge = edge
         self.service = edge.service
+        self.caller = caller
+        self.target: str = next(iter(scope["path_params"].values()), "")
+        self.jobs = JobsFor(edge.service.jobs, caller)
         self.scope = scope
         self.headers = headers
         self.id: str = next(iter(scope["path_params"].values()), "")
         self._receive = receive
         self.query: Q
         self.body: B
+
+    @property
+    def work(self) -> WorkFor:
+        """Return the work queue, as the caller sees it."""
+        return WorkFor(self.service.work, self.caller)
+
+    @property
+    def pull(self) -> PullFor:
+        """Return API C's tasks and workers, as the caller sees them."""
+        return PullFor(self.service.pull, self.jobs, self.caller)
 
     @property
     def key(self) -> str | None:
@@ -83,8 +104,8 @@ class Call(Generic[Q, B]):
         return any(part.partition(";")[0].strip() == media for part in offered)
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work that may take a while. Raises ClientGone when nobody waits for it any more."""
-        return await while_connected(self._receive, work)
+        """Do work that may take a while. Raises ClientGone when nobody waits for it any more, or may."""
+        return await while_connected(self._receive, work, self.service.tokens.ended(self.caller))
 
 
 Function = Callable[[Call[Q, B]], Awaitable[Reply | Stream]]
@@ -95,7 +116,8 @@ class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
 
     `answers` are the statuses of success, each with the type of its JSON (or None); `media` are other types that it can
     answer with; `problems` the statuses that it may fail with, beyond those that every operation has. `takes` are the
-    types of its body, which may be left out if it is `optional`; `parse` replaces the body's decoder (it is given the
+    types of its body, which may be left out if it is `optional`; `who` may use it, and with `audited` the trail says that
+    a worker did; `parse` replaces the body's decoder (it is given the
     content type too). `texts` refuses NUL characters in the body. `refusals` words its errors.
     """
 
@@ -104,6 +126,8 @@ class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
     function: Function[Q, B]
     summary: str
     tag: str
+    who: Who
+    audited: bool = False
     query: type[Q]
     body: type[B]
     answers: dict[int, Any]
@@ -121,6 +145,11 @@ class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
     def takes_body(self) -> bool:
         """Say whether a body means something."""
         return self.method not in ("GET", "DELETE") or self.body is not NoBody
+
+    @property
+    def is_audited(self) -> bool:
+        """Say whether the trail tells of it: of all that changes something, but for the work of workers."""
+        return self.audited or (self.method != "GET" and self.who in (Who.OWNERS, Who.ADMINS, Who.KEEPERS))
 
     @property
     def shown_path(self) -> str:
@@ -147,8 +176,10 @@ class Resource:
                 message = f"{scope['path']} takes {self._allow.decode()}"
                 raise Refusal("method-not-allowed", message, headers=[(b"allow", self._allow)])
             reply = await run.answer(scope, receive)
-        except ClientGone:
-            return
+        except ClientGone as gone:
+            if not gone.over:
+                return
+            reply = refusals.reply(unauthorized("the token is revoked, or has expired"))
         except RotaError as error:
             reply = refusals.reply(error)
         except Exception:
@@ -173,9 +204,27 @@ class _Run:
         self.refusals = operation.refusals
 
     async def answer(self, scope: Scope, receive: Receive) -> Reply | Stream:
-        operation = self._operation
+        """Let the caller in, or not; do what is asked; note it. Raises RotaError, ClientGone."""
+        edge, operation = self._edge, self._operation
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        call: Call[Any, Any] = Call(self._edge, scope, receive, headers)
+        caller = await edge.gate.identify(scope, headers.get(b"authorization"), operation.who)
+        call: Call[Any, Any] = Call(edge, scope, receive, headers, caller)
+        try:
+            edge.gate.check(caller, operation.who)
+            reply = await self._do(call, scope, receive, headers)
+        except RotaError as error:
+            self._note(call, self.refusals.reply(error).status)
+            raise
+        if isinstance(reply, Reply):
+            self._note(call, reply.status)
+        else:
+            reply.over = edge.service.tokens.ended(caller)
+        return reply
+
+    async def _do(
+        self, call: Call[Any, Any], scope: Scope, receive: Receive, headers: dict[bytes, bytes]
+    ) -> Reply | Stream:
+        operation = self._operation
         query = scope["query_string"]
         call.query = parse_query(query, operation.query, self._lists) if query else self._no_query
         if self._takes_body or b"content-length" in headers or b"transfer-encoding" in headers:
@@ -185,6 +234,19 @@ class _Run:
         else:
             await receive()  # the empty body; what follows is the end of the connection
         return await operation.function(call)
+
+    def _note(self, call: Call[Any, Any], status: int) -> None:
+        """Let the trail say what was done with a token, or was refused to it."""
+        caller, operation = call.caller, self._operation
+        told = caller.token is not None or operation.who is Who.KEEPERS
+        if told and (operation.is_audited or status == FORBIDDEN):
+            client = call.scope.get("client")
+            action = f"{operation.tag}.{operation.function.__name__}"
+            self._edge.service.audit.note(
+                NewAudit(
+                    caller.token, caller.role, caller.owner, client[0] if client else "", action, call.target, status
+                )
+            )
 
     def _parse(self, body: bytes, content_type: bytes) -> Any:
         operation = self._operation
@@ -197,14 +259,15 @@ class _Run:
 
 
 async def _send_stream(stream: Stream, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a stream's parts until it ends, its client goes away, or reads nothing for too long."""
+    """Send a stream's parts until it ends, its client goes away or reads nothing for too long, or its token is over."""
     async with aclosing(stream.chunks) as chunks:  # type: ignore[type-var]
         await stream.begin(send)
         if scope["method"] != "HEAD":
             try:
-                await while_connected(receive, _pump(chunks, send))
-            except ClientGone:
-                return
+                await while_connected(receive, _pump(chunks, send), stream.over)
+            except ClientGone as gone:
+                if not gone.over:
+                    return
             except TimeoutError:
                 scope["extensions"]["rota.abort"]()
                 await receive()  # the end of the connection

@@ -16,7 +16,9 @@ PREFIX = "urn:rota:problem:"
 # code: (status, title). The codes are stable, programs match them; titles are for people.
 PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed-json": (400, "The body is not JSON"),
+    "unauthorized": (401, "A token is required"),
     "foreign-origin": (403, "Web pages from elsewhere may not use this server"),
+    "forbidden": (403, "The token does not allow it"),
     "not-found": (404, "There is no such thing"),
     "no-such-route": (404, "There is no such route"),
     "method-not-allowed": (405, "The route does not take this method"),
@@ -27,6 +29,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "misdirected": (421, "This server does not answer to that name"),
     "invalid": (422, "The input is wrong"),
     "idempotency-key-reused": (422, "The Idempotency-Key came with another body before"),
+    "too-many-requests": (429, "The token has made too many requests"),
     "internal": (500, "The server has a fault"),
     "unavailable": (503, "The store cannot be used now"),
     "store-in-use": (503, "Another process owns the store"),

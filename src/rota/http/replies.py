@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -39,13 +40,14 @@ class Reply:
 
 
 class Stream:
-    """An answer whose parts come as they come into being; none is sent to a HEAD."""
+    """An answer whose parts come as they come into being; none is sent to a HEAD. It ends when `over` is set."""
 
-    __slots__ = ("chunks", "media")
+    __slots__ = ("chunks", "media", "over")
 
     def __init__(self, chunks: AsyncIterator[bytes], media: bytes) -> None:
         self.chunks = chunks
         self.media = media
+        self.over: asyncio.Event | None = None
 
     async def begin(self, send: Send) -> None:
         """Write the headers."""

@@ -1,4 +1,6 @@
-"""Requests that wait for something end when their client goes away. (When the server stops, the service ends them.)"""
+"""Requests that wait for something end when their client goes away, or its token is over. (When the server stops, the
+service ends them.)
+"""
 
 from __future__ import annotations
 
@@ -12,27 +14,31 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client has closed its connection; `result` is what it will not get, if there is something."""
+    """The client has closed its connection, or may wait no longer (`over`); `result` is what it will not get, if any."""
 
-    def __init__(self, result: Any = None) -> None:
+    def __init__(self, result: Any = None, *, over: bool = False) -> None:
         super().__init__("the client has gone away")
         self.result = result
+        self.over = over
 
 
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T], over: asyncio.Event | None = None) -> T:
     """Do the work of a request whose body has been read, and return its result.
 
-    Raises ClientGone when the connection ends first, after cancelling the work.
+    Raises ClientGone when the connection ends first, or `over` is set, after cancelling the work.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnect(receive))
+    ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(_disconnect(receive))]
+    if over is not None:
+        ends.append(asyncio.ensure_future(over.wait()))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
-            raise ClientGone(await _cancel(task))
+        await asyncio.wait((task, *ends), return_when=asyncio.FIRST_COMPLETED)
+        if any(end.done() for end in ends):
+            raise ClientGone(await _cancel(task), over=not ends[0].done())
         return task.result()
     finally:
-        gone.cancel()
+        for end in ends:
+            end.cancel()
         if not task.done():
             await _cancel(task)
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from rota.core import templates
+from rota.core.access import DEFAULT_OWNER, LOCAL, Caller
 from rota.core.errors import Invalid, TooLarge
 from rota.core.ids import Ids
 from rota.core.jobs import (
@@ -78,18 +79,20 @@ async def admit(
     bulk: bool,
     uploads: Mapping[int, Upload] = _NO_UPLOADS,
     api: str | None = None,
+    caller: Caller = LOCAL,
 ) -> list[Job]:
     """Return the jobs that these submissions make, in their order, each in its first state; nothing is written.
 
     `uploads` are the inputs of those that have some, by their number; `api` says through which of the four APIs they
-    come. Raises Invalid, TooLarge. Only the jobs of a `bulk` may name each other, by `ref`.
+    come; the jobs that `caller` does not see can be waited for by none of them. Raises Invalid, TooLarge. Only the jobs of a
+    `bulk` may name each other, by `ref`.
     """
     drafts = [draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone, api=api) for at, s in enumerate(submissions)]
     for at, upload in uploads.items():
         s = submissions[at]
         drafts[at].job.array = Array(inputs=upload.inputs, parallel=s.parallel, halt=s.halt, root=upload.root)
     outside = resolve(drafts) if bulk else {after for entry in drafts for after in entry.after}
-    states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items()}
+    states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items() if caller.sees(job.owner)}
     for at, entry in enumerate(drafts):
         entry.job.after = entry.after
         for after in entry.after:
@@ -145,7 +148,7 @@ def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo, 
         data=s.data,
         args=s.args,
         variables=s.variables,
-        owner=s.owner,
+        owner=DEFAULT_OWNER if s.owner is None else s.owner,
         queue=s.queue,
         priority=s.priority,
         labels=s.labels or None,

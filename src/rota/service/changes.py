@@ -51,10 +51,10 @@ async def cancel_jobs(
     await conclude(tx, over, effects)
 
 
-async def insert_jobs(tx: Tx, jobs: Sequence[Job], effects: Effects) -> None:
-    """Write new jobs, each in its first state."""
+async def insert_jobs(tx: Tx, jobs: Sequence[Job], effects: Effects, *, by: str | None = None) -> None:
+    """Write new jobs, each in its first state; `by` is who submits them."""
     await tx.insert_jobs(jobs)
-    events = [NewEvent(job.id, job.owner, "submitted", job.state) for job in jobs]
+    events = [NewEvent(job.id, job.owner, "submitted", job.state, by=by) for job in jobs]
     await tx.append_events(events)
     for job in jobs:
         if job.state is State.QUEUED:

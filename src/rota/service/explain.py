@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from rota.core.access import LOCAL, Caller
 from rota.core.arrays import left_s
 from rota.core.jobs import Job
 from rota.core.states import FINAL, State
@@ -35,11 +36,11 @@ class Explanation(Struct, frozen=True, kw_only=True):
     reasons: list[Why]
 
 
-async def explain(tx: Tx, job: Job) -> Explanation:
-    """Explain a job."""
+async def explain(tx: Tx, job: Job, caller: Caller = LOCAL) -> Explanation:
+    """Explain a job; of others that `caller` does not see it says nothing."""
     match job.state:
         case State.BLOCKED:
-            reasons = await _blocked(tx, job)
+            reasons = await _blocked(tx, job, caller)
         case State.SCHEDULED:
             reasons = [_scheduled(tx, job), *await _no_worker(tx, job)]
         case State.QUEUED:
@@ -52,10 +53,13 @@ async def explain(tx: Tx, job: Job) -> Explanation:
     return Explanation(job=job.id, state=job.state, summary=reasons[0].text, reasons=reasons)
 
 
-async def _blocked(tx: Tx, job: Job) -> list[Why]:
+async def _blocked(tx: Tx, job: Job, caller: Caller) -> list[Why]:
     reasons = []
     for after in await tx.unmet_of(job.id, 10):
         other = await tx.get_job(after)
+        if other is not None and not caller.sees(other.owner):
+            reasons.append(Why(code="waits-for-job", text=f"waits for job {after}, which is another owner's"))
+            continue
         stands = f"which is {other.state}" if other else "which is gone"
         since = (
             f" since {rfc3339(other.started_at)}" if other and other.state is State.RUNNING and other.started_at else ""

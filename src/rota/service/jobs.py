@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
+from rota.core.access import LOCAL, Caller
 from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, RotaError, TooLarge
 from rota.core.ids import Ids
 from rota.core.jobs import NO_INPUTS, Array, Attempt, Event, Job, LogChunk, Submission
@@ -18,6 +19,7 @@ from rota.core.settling import check_over
 from rota.core.states import FINAL, WAITING, Reason, State
 from rota.service import admission, arrays
 from rota.service.changes import cancel_jobs, insert_jobs
+from rota.service.explain import Explanation, explain
 from rota.service.inputs import InputLine, Inputs, discard, read_results, retry_array, upload, whole_inputs
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals, Waiter
@@ -49,20 +51,37 @@ class Jobs:
         self._inputs = Inputs()
         self._in_flight: set[str] = set()
 
-    async def submit(self, submission: Submission, *, key: str | None = None, api: str | None = None) -> Job:
+    async def submit(
+        self, submission: Submission, *, key: str | None = None, api: str | None = None, caller: Caller = LOCAL
+    ) -> Job:
         """Submit a job, through which of the four APIs if any. Raises Invalid, TooLarge; with a key InFlight, KeyReused."""
-        return (await self._submit([submission], key, bulk=False, api=api))[0]
+        return (await self._submit([submission], key, bulk=False, api=api, caller=caller))[0]
 
-    async def submit_many(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
+    async def submit_many(
+        self, submissions: Sequence[Submission], *, key: str | None = None, caller: Caller = LOCAL
+    ) -> list[Job]:
         """Submit up to 10,000 jobs, all or none; they may name each other by `ref` in `after`. Answers in their order."""
         if len(submissions) > admission.MAX_BULK:
             raise TooLarge("bulk", admission.MAX_BULK, f"a bulk has at most {admission.MAX_BULK} jobs")
-        return await self._submit(submissions, key, bulk=True)
+        return await self._submit(submissions, key, bulk=True, caller=caller)
 
     async def get(self, job: str) -> Job:
         """Return a job. Raises NotFound."""
         found = await self._store.read(lambda tx: tx.get_job(job))
         return _existing(found, job)
+
+    async def owner_of(self, job: str) -> str:
+        """Return whose job it is. Raises NotFound."""
+        found = await self._store.read(lambda tx: tx.lock_jobs([job]))
+        return _existing(found.get(job), job).owner
+
+    async def explain(self, job: str, caller: Caller = LOCAL) -> Explanation:
+        """Say why a job does not run, or where it stands; of jobs that `caller` does not see nothing is said."""
+
+        async def look(tx: Tx) -> Explanation:
+            return await explain(tx, _existing(await tx.get_job(job), job), caller)
+
+        return await self._store.read(look)
 
     async def wait(self, job: str, wait_s: float) -> Job:
         """Return a job when it is over, or after `wait_s` seconds as it is then."""
@@ -182,7 +201,7 @@ class Jobs:
             self._signals.publish(effects)
             return await self._at_end(job, waiter, wait_s)
 
-    async def retry(self, job: str, *, key: str | None = None) -> Job:
+    async def retry(self, job: str, *, key: str | None = None, caller: Caller = LOCAL) -> Job:
         """Run a job that is over again, as a new job that points to the old one. Raises Conflict unless it is over."""
 
         async def make(tx: Tx) -> list[Job]:
@@ -200,9 +219,9 @@ class Jobs:
                 )
             ]  # fmt: skip
 
-        return (await self._insert(_digest(f"retry {job}".encode()), key, make))[0]
+        return (await self._insert(_digest(f"retry {job}".encode()), key, make, caller))[0]
 
-    async def edit(self, job: str, edit: Edit) -> Job:
+    async def edit(self, job: str, edit: Edit, *, by: str | None = None) -> Job:
         """Change priority, time or queue of a job that has not started. Raises Conflict when it has."""
         effects = Effects()
 
@@ -223,7 +242,7 @@ class Jobs:
             if state is not State.BLOCKED:
                 state = State.SCHEDULED if run_at > tx.now else State.QUEUED
             await tx.edit_job(found, priority=priority, run_at=run_at, queue=queue, state=state.value)
-            await tx.append_events([NewEvent(job, found.owner, "edited", state, found.attempt)])
+            await tx.append_events([NewEvent(job, found.owner, "edited", state, found.attempt, by)])
             if state is State.QUEUED:
                 effects.ready[queue, found.lane] += 1
             elif state is State.SCHEDULED:
@@ -240,12 +259,14 @@ class Jobs:
         return found
 
     async def _submit(
-        self, submissions: Sequence[Submission], key: str | None, *, bulk: bool, api: str | None = None
+        self, submissions: Sequence[Submission], key: str | None, *, bulk: bool, api: str | None = None, caller: Caller
     ) -> list[Job]:
         uploads: dict[int, admission.Upload] = {}
 
         async def make(tx: Tx) -> list[Job]:
-            return await admission.admit(tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api)
+            return await admission.admit(
+                tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api, caller=caller
+            )
 
         fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)
         try:
@@ -253,7 +274,7 @@ class Jobs:
                 if submission.inputs != NO_INPUTS:
                     where = f"[{at}]." if bulk else ""
                     uploads[at] = await upload(self._store, self._ids, submission.inputs, where)
-            jobs = await self._insert(fingerprint, key, make)
+            jobs = await self._insert(fingerprint, key, make, caller)
         except (RotaError, asyncio.CancelledError):
             await discard(self._store, uploads.values())
             raise
@@ -261,12 +282,14 @@ class Jobs:
         await discard(self._store, [upload for upload in uploads.values() if upload.root not in used])
         return jobs
 
-    async def _insert(self, fingerprint: str, key: str | None, make: admission.Maker) -> list[Job]:
+    async def _insert(self, fingerprint: str, key: str | None, make: admission.Maker, caller: Caller) -> list[Job]:
         """Insert the jobs that `make` returns, once for every key; `fingerprint` is what its request is known by again.
 
-        Raises InFlight, KeyReused.
+        A user's keys are its owner's alone. Raises InFlight, KeyReused.
         """
         effects = Effects()
+        if key is not None and caller.owner is not None:
+            key = f"{caller.owner}\n{key}"  # neither can hold a line's end
 
         async def write(tx: Tx) -> tuple[list[Job], bool]:
             if key is not None and (kept := await tx.get_answer(key)) is not None:
@@ -276,7 +299,7 @@ class Jobs:
                     )
                 return _answers.decode(kept[1]), False
             jobs = await make(tx)
-            await insert_jobs(tx, jobs, effects)
+            await insert_jobs(tx, jobs, effects, by=caller.by)
             if key is not None:
                 await tx.put_answer(key, fingerprint, _encode_answer(jobs))
             return jobs, True

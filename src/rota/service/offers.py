@@ -24,6 +24,7 @@ class Offer:
         self._async = frozenset(lane for lane in self.specs if self.is_async(lane))
         self._process = frozenset(self.specs) - self._async
         self.queues = frozenset(hello.queues)
+        self.token = hello.token
 
     def spec(self, lane: str) -> HandlerSpec | None:
         """Return what it said of a lane that it serves; nothing of scripts, images, and tasks it takes without a word."""

@@ -16,7 +16,8 @@ from typing import Any
 
 from msgspec import Raw, Struct, structs
 
-from rota.core.errors import Conflict, Invalid, NotFound, TooLarge
+from rota.core.access import LOCAL, Caller, Role
+from rota.core.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from rota.core.jobs import NULL, PULL_LANE, Failure, HandlerSpec, Job, Report, Submission, WorkerHello
 from rota.core.retry import Backoff
 from rota.core.settling import settle
@@ -99,8 +100,11 @@ class PullWorkers:
         self._lease = round(lease_s * SECOND)
         self._jitter = jitter
 
-    async def register(self, worker: str, functions: list[str], slots: int | None) -> None:
-        """Make a worker known, or known anew: what it holds it keeps. No functions means all, no slots any number."""
+    async def register(self, worker: str, functions: list[str], slots: int | None, *, caller: Caller = LOCAL) -> None:
+        """Make a worker known, or known anew: what it holds it keeps. No functions means all, no slots any number.
+
+        Raises Forbidden when another token has one of this name.
+        """
         check_name("worker_id", worker, "")
         if slots is not None and not 1 <= slots <= MAX_SLOTS:
             raise Invalid("slots", f"are between 1 and {MAX_SLOTS}")
@@ -108,8 +112,13 @@ class PullWorkers:
             raise Invalid("functions", f"are at most {MAX_FUNCTIONS}")
         for at, function in enumerate(functions):
             check_name(f"functions[{at}]", function, "")
-        hello = self._hello(worker, functions, slots)
-        await self._store.write(lambda tx: tx.insert_worker(_id(worker), hello, tx.now + self._lease))
+        hello = _owned(self._hello(worker, functions, slots), caller)
+
+        async def write(tx: Tx) -> None:
+            _check_free(await tx.get_worker(_id(worker)), caller)
+            await tx.insert_worker(_id(worker), hello, tx.now + self._lease)
+
+        await self._store.write(write)
         self._signals.hint(Effects([_id(worker)]))
 
     async def heartbeat(self, worker: str) -> list[str]:
@@ -132,7 +141,7 @@ class PullWorkers:
         await self._work.leave(_id(worker))
         self._signals.hint(Effects([_id(worker)]))
 
-    async def add(self, task: Submission) -> Job:
+    async def add(self, task: Submission, *, caller: Caller = LOCAL) -> Job:
         """Submit a task: its handler names the function, its data are the keyword arguments.
 
         Raises Invalid, TooLarge; NotFound for one of `after` that is no task of this API.
@@ -140,32 +149,34 @@ class PullWorkers:
 
         async def look(tx: Tx) -> list[str]:
             known = await tx.lock_jobs(task.after)
-            return [after for after in task.after if after not in known or known[after].api != PULL_API]
+            seen = {id_ for id_, job in known.items() if job.api == PULL_API and caller.sees(job.owner)}
+            return [after for after in task.after if after not in seen]
 
         if task.after and (missing := await self._store.read(look)):
             raise NotFound(f"there is no task {missing[0]!r}")
         retries = DEFAULT_RETRIES if task.retries is None else task.retries
-        return await self._jobs.submit(structs.replace(task, retries=retries, backoff=_AT_ONCE), api=PULL_API)
+        task = structs.replace(task, retries=retries, backoff=_AT_ONCE)
+        return await self._jobs.submit(task, api=PULL_API, caller=caller)
 
-    async def take(self, worker: str, wait_s: float) -> Taken:
+    async def take(self, worker: str, wait_s: float, *, caller: Caller = LOCAL) -> Taken:
         """Lease the first task in order that a worker knows, or wait for one; meanwhile its leases are renewed.
 
         A worker that is not registered is now, for all functions (or as it was before it was lost). Returns early, without
         a task, when one of its tasks is canceled. What is returned is the caller's to `deliver` or to `give_back`; a call
-        that is canceled while a task is being leased returns it all the same.
+        that is canceled while a task is being leased returns it all the same. Raises Forbidden as `register` does.
         """
         check_name("worker_id", worker, "")
         until = asyncio.get_running_loop().time() + wait_s
-        seen = await _whole(self._look(worker, anew=True))
+        seen = await _whole(self._look(worker, caller, anew=True))
         while not self._is_answer(seen, until):
-            seen = await self._wait(worker, seen, until)
+            seen = await self._wait(worker, caller, seen, until)
         return seen.taken
 
     def _is_answer(self, seen: _Seen, until: float) -> bool:
         late = asyncio.get_running_loop().time() >= until or self._signals.closed
         return late or seen.news or seen.taken.task is not None
 
-    async def _wait(self, worker: str, served: _Seen, until: float) -> _Seen:
+    async def _wait(self, worker: str, caller: Caller, served: _Seen, until: float) -> _Seen:
         """Look again and again until that gives an answer, or the worker serves other lanes, or has room or none."""
         rooms = ((served.lanes, int(served.room)),)
         with (
@@ -173,7 +184,7 @@ class PullWorkers:
             self._signals.on("orders", _id(worker), waiter),
         ):
             while True:
-                seen = await _whole(self._look(worker, anew=False))
+                seen = await _whole(self._look(worker, caller, anew=False))
                 if self._is_answer(seen, until) or (seen.lanes, seen.room) != (served.lanes, served.room):
                     if seen.taken.task is None:
                         waiter.wake()  # what it was woken for, somebody else must look at
@@ -235,12 +246,28 @@ class PullWorkers:
         self._signals.publish(effects)
         return ended
 
-    async def cancel(self, task: str) -> Job:
+    async def row_of(self, worker: str) -> WorkerRow | None:
+        """Return a worker, present or gone."""
+        return await self._store.read(lambda tx: tx.get_worker(_id(worker)))
+
+    async def holder_of(self, task: str) -> tuple[str, int, str | None]:
+        """Return the worker that holds a task, in which attempt, and the token that registered it. Raises NotFound."""
+
+        async def look(tx: Tx) -> tuple[str, int, str | None]:
+            job = _task((await tx.lock_jobs([task])).get(task), task)
+            row = None if job.worker is None else await tx.get_worker(job.worker)
+            if row is None or not row.hello.pull:
+                raise NotFound(f"there is no task {task!r}")
+            return client_name(row.id), job.attempt, row.hello.token
+
+        return await self._store.read(look)
+
+    async def cancel(self, task: str, *, by: str | None = None) -> Job:
         """Cancel a task: a pending one never runs, a running one's worker is told. Raises NotFound, Conflict."""
         job = _task(await self._store.read(lambda tx: tx.get_job(task)), task)
         if job.state in FINAL or job.abort_requested_at is not None:
             raise Conflict(f"task {task} is over, or canceled already", job.state)
-        return await self._jobs.abort(task)
+        return await self._jobs.abort(task, by=by)
 
     async def overview(self) -> Overview:
         """Count tasks and list workers, at a cost that does not grow with the number of tasks."""
@@ -257,7 +284,7 @@ class PullWorkers:
 
         return await self._store.read(look)
 
-    async def _look(self, worker: str, *, anew: bool) -> _Seen:
+    async def _look(self, worker: str, caller: Caller, *, anew: bool) -> _Seen:
         """Renew a worker's leases, lease it a task if there is one and room for it, and see what it must be told.
 
         One that is not there is registered `anew`; or else has left while it waited.
@@ -265,10 +292,11 @@ class PullWorkers:
 
         async def write(tx: Tx) -> tuple[_Seen, Claimed | None]:
             row = await tx.get_worker(_id(worker))
+            _check_free(row, caller)
             if row is None or row.gone_at is not None:
                 if not anew:
                     return _LEFT, None
-                hello = row.hello if row is not None else self._hello(worker, [], None)
+                hello = _owned(row.hello if row is not None else self._hello(worker, [], None), caller)
                 await tx.insert_worker(_id(worker), hello, tx.now + self._lease)
                 row = await tx.get_worker(_id(worker))
                 assert row is not None, "it was just written"
@@ -322,6 +350,17 @@ async def _claim(tx: Tx, worker: str, offer: Offer) -> Claimed | None:
     lease = claimed.lease
     await tx.append_events([NewEvent(job, lease.owner, "started", State.RUNNING, lease.attempt, worker)])
     return claimed
+
+
+def _owned(hello: WorkerHello, caller: Caller) -> WorkerHello:
+    """Return a worker as this caller's, which takes the tasks of the caller's queues."""
+    return structs.replace(hello, token=caller.token, queues=list(caller.queues))
+
+
+def _check_free(row: WorkerRow | None, caller: Caller) -> None:
+    """Raise Forbidden when a worker's token is used for a worker that is there, and is another token's."""
+    if caller.role is Role.WORKER and row is not None and row.gone_at is None and row.hello.token != caller.token:
+        raise Forbidden(f"the worker {client_name(row.id)!r} is another token's")
 
 
 def _id(worker: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rota.core import references
 from rota.core.arrays import parse_halt
 from rota.core.errors import Invalid, TooLarge
 from rota.core.jobs import NO_INPUTS, Limits, RunOptions, Submission
 
+MAX_SECRETS = 100
+MAX_SECRET_NAME = 200
 MAX_ENV = 1 << 17  # characters of an environment in all
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", re.ASCII)
@@ -24,7 +26,7 @@ _LEAST = {"memory": 1 << 20, "output": 0, "processes": 1, "files": 8, "cpu": 0.0
 def run_options(s: Submission, where: str) -> RunOptions | None:
     """Return how a job is run, None where nothing was said. Raises Invalid, TooLarge."""
     if s.handler is not None:
-        for field in ("env", "limits"):
+        for field in ("env", "limits", "secrets"):
             if getattr(s, field) is not None:
                 raise Invalid(where + field, "goes with a script, a command or an image")
     if s.image is None:
@@ -37,6 +39,7 @@ def run_options(s: Submission, where: str) -> RunOptions | None:
         raise Invalid(where + "network", "is none, bridge, or the name of a network; never the host's own")
     options = RunOptions(
         env=_env(s.env or {}, where),
+        secrets=_secrets(s.secrets or [], s.env or {}, where),
         limits=limits(s.limits or {}, where, image=s.image is not None),
         pull=s.pull or "missing",
         network=s.network or "none",
@@ -97,6 +100,17 @@ def _env(env: Mapping[str, str], where: str) -> dict[str, str]:
         if not _VARIABLE.fullmatch(name) or name.startswith("ROTA_") or "\0" in value:
             raise Invalid(f"{where}env.{name[:100]}", "names are letters, digits and _, and do not begin with ROTA_")
     return dict(env)
+
+
+def _secrets(names: Sequence[str], env: Mapping[str, str], where: str) -> list[str]:
+    if len(names) > MAX_SECRETS:
+        raise TooLarge("secrets", MAX_SECRETS, f"{where}secrets: at most {MAX_SECRETS}")
+    for at, name in enumerate(names):
+        if not _VARIABLE.fullmatch(name) or name.startswith("ROTA_") or len(name) > MAX_SECRET_NAME:
+            raise Invalid(f"{where}secrets[{at}]", "is the name of a variable: letters, digits and _, and not ROTA_…")
+        if name in env:
+            raise Invalid(f"{where}secrets[{at}]", f"{name} is in env too")
+    return list(dict.fromkeys(names))
 
 
 def _size(value: int | float | str, field: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from rota.core.errors import NotFound
 from rota.core.ids import Ids
 from rota.core.jobs import HandlerSpec
 from rota.core.states import State
-from rota.service import explain as explaining
+from rota.service.audit import Audit
 from rota.service.feed import Feed
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
@@ -25,6 +26,7 @@ from rota.service.observer import Nobody, Observer
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.relay import Bell, Relay
 from rota.service.signals import Signals
+from rota.service.tokens import Tokens
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
 from rota.store.protocol import Store, Tx, WorkerRow
@@ -88,8 +90,10 @@ class Service:
         self.nodes = Nodes(store, lease_s=lease_s)
         self.feed = Feed(store, self.signals, self.jobs)
         self.hooks = Hooks(store, sender, secret=hook_secret, jitter=rng.random, wake=self.signals.wake_upkeep)
+        self.tokens = Tokens(store, secret=secrets.token_hex, monotonic=monotonic)
+        self.audit = Audit(store, monotonic)
         self.upkeep = Upkeep(
-            store, self.signals, observer, self.work, self.hooks,
+            store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit,
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
         )  # fmt: skip
         if bell is not None:
@@ -100,6 +104,7 @@ class Service:
     async def start(self) -> None:
         """Take stock of the store, and let upkeep run."""
         await self.upkeep.begin()
+        await self.tokens.refresh()
         self._tasks = [asyncio.create_task(self.upkeep.run(), name="upkeep")]
         if self.signals.relay is not None:
             self._tasks.append(asyncio.create_task(self.signals.relay.run(), name="signals"))
@@ -113,17 +118,8 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await task
         await self.hooks.close()
-
-    async def explain(self, job: str) -> explaining.Explanation:
-        """Say why a job does not run, or where it stands. Raises NotFound."""
-
-        async def look(tx: Tx) -> explaining.Explanation:
-            found = await tx.get_job(job)
-            if found is None:
-                raise NotFound(f"there is no job {job!r}")
-            return await explaining.explain(tx, found)
-
-        return await self.store.read(look)
+        if self.audit.pending:
+            await self.audit.flush()
 
     async def workers(self) -> list[WorkerInfo]:
         """Return all workers, those that are present first; gone ones stay for an hour."""

@@ -13,11 +13,13 @@ from rota.core.jobs import Event, Failure, Job, Report
 from rota.core.settling import release, settle
 from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND
-from rota.service import arrays
+from rota.service import arrays, audit
+from rota.service.audit import Audit
 from rota.service.changes import Ended, end_attempts
 from rota.service.hooks import Hooks
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
+from rota.service.tokens import Tokens
 from rota.service.work import TIMEOUT_SLACK, Work, end_lost, lost_report
 from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups, WorkerRow
 
@@ -43,6 +45,8 @@ class Upkeep:
         work: Work,
         hooks: Hooks,
         *,
+        tokens: Tokens,
+        audit: Audit,
         lease_s: float,
         retention_s: float,
         jitter: Callable[[], float],
@@ -54,6 +58,8 @@ class Upkeep:
         self._observer = observer
         self._work = work
         self._hooks = hooks
+        self._tokens = tokens
+        self._audit = audit
         self._lease = round(lease_s * SECOND)
         self._retention = round(retention_s * SECOND)
         self._jitter = jitter
@@ -86,7 +92,8 @@ class Upkeep:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
         self._signals.upkeep_at = None
         try:
-            now, jumped, next_, lanes, events = await self._store.read(self._look)
+            now, jumped, next_, lanes, events, tokens = await self._store.read(self._look)
+            await self._tokens.seen(now, tokens)
             if jumped:
                 await self._hold_rescue(now)
         except Exception as error:  # the store is away: its leases could not be renewed either
@@ -103,6 +110,7 @@ class Upkeep:
             ("overdue", next_.deadline, self.end_overdue),
             ("rescue", next_.lease if rescuable else None, self.rescue),
             ("deliver", next_.delivery, self._hooks.step),
+            ("audit", now if self._audit.due else None, self._audit.flush),
             ("prune", now if self._monotonic() >= self._prune_at else None, self.prune),
         )
         pause = _LOOK_S
@@ -210,13 +218,14 @@ class Upkeep:
                 await tx.delete_upload(upload)
             await tx.forget_answers(tx.now - _ANSWERS_KEPT, _BATCH)
             await tx.forget_workers(tx.now - _GONE_WORKERS_KEPT)
+            await audit.prune(tx)
             return len(old), whole
 
         pruned, whole = await self._store.write(write)
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)
         return pruned
 
-    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]], list[Event] | None]:
+    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]], list[Event] | None, int]:
         events = None
         if not self._store.exclusive and self._monotonic() >= self._follow_at:
             self._follow_at = self._monotonic() + _LOOK_S
@@ -225,7 +234,7 @@ class Upkeep:
                 self._seen = await tx.last_event()
             elif events:
                 self._seen = events[-1].seq
-        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes(), events
+        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes(), events, await tx.tokens_version()
 
     def _follow(self, events: list[Event]) -> None:
         """Wake whom the transactions of other servers concern, should no signal have come. Output leaves no event."""

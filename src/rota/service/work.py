@@ -92,6 +92,12 @@ class Work:
         self._offers[worker] = Offer(hello)
         return Welcome(worker=worker, lease_s=self._lease_s, heartbeat_s=self._lease_s / 3)
 
+    async def token_of(self, worker: str) -> str | None:
+        """Return the id of the token that registered a worker, None if none did. Raises NotFound."""
+        if ":" in worker:  # of API C, or a node: those may come again under their id, with another token
+            return _present(await self._store.read(lambda tx: tx.get_worker(worker)), worker).hello.token
+        return (await self._offer(worker)).token
+
     async def claim(self, worker: str, free: Free, wait_s: float = 0.0) -> list[Lease]:
         """Lease the first jobs in order that this worker can run, or wait for one. Raises NotFound."""
         offer = await self._offer(worker)

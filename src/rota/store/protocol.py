@@ -16,7 +16,20 @@ from typing import Literal, Protocol, TypeVar
 from rota.core.arrays import Range, Shard
 from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
-from rota.store.rows import Claimed, CountRow, DeliveryRow, NewEvent, Overdue, Query, RunningRow, Wakeups, WorkerRow
+from rota.store.rows import (
+    AuditRow,
+    Claimed,
+    CountRow,
+    DeliveryRow,
+    NewAudit,
+    NewEvent,
+    Overdue,
+    Query,
+    RunningRow,
+    TokenRow,
+    Wakeups,
+    WorkerRow,
+)
 
 T = TypeVar("T")
 Which = Literal["all", "good", "bad"]
@@ -347,6 +360,35 @@ class Tx(Protocol):
         """Remove answers made before `before`, at most `limit` of them."""
         ...
 
+    # -- tokens ---------------------------------------------------------------------------------------------------
+    async def insert_token(self, token: TokenRow) -> None:
+        """Write a new token."""
+        ...
+
+    async def tokens(self) -> list[TokenRow]:
+        """Return all tokens that ever were, the oldest first."""
+        ...
+
+    async def revoke_token(self, token: str) -> None:
+        """Note that a token is revoked; one that is already stays as it is."""
+        ...
+
+    async def tokens_version(self) -> int:
+        """Return a number that grows with every change of a token."""
+        ...
+
+    async def append_audit(self, rows: Sequence[NewAudit]) -> None:
+        """Write lines of the audit trail, at `now`."""
+        ...
+
+    async def audit_before(self, seq: int | None, limit: int, token: str | None) -> list[AuditRow]:
+        """Return lines of the trail, of one token or of all, the newest first, from before `seq` on."""
+        ...
+
+    async def prune_audit(self, before: int, keep: int, limit: int) -> None:
+        """Remove lines older than `before`, and all but the newest `keep`; at most `limit` of them."""
+        ...
+
 
 class Store(Protocol):
     """Where state lives. Only one process uses a store that is `exclusive`: what it does not know of, nobody does."""
@@ -374,15 +416,18 @@ class Store(Protocol):
 
 
 __all__ = [
+    "AuditRow",
     "Claimed",
     "CountRow",
     "DeliveryRow",
     "Lease",
+    "NewAudit",
     "NewEvent",
     "Overdue",
     "Query",
     "RunningRow",
     "Store",
+    "TokenRow",
     "Tx",
     "Wakeups",
     "WorkerRow",

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from rota.core.access import Role
 from rota.core.jobs import (
     Array,
     Attempt,
@@ -152,6 +153,49 @@ class DeliveryRow(Struct, kw_only=True):
     done_at: int | None = None
     gave_up: bool = False
     log: list[Try] = []
+
+
+class TokenRow(Struct, frozen=True):
+    """A token as it is kept: `hash` is all that is known of its text. `core.access.Caller` explains the rest."""
+
+    id: str
+    hash: str
+    role: Role
+    name: str
+    owner: str | None
+    queues: tuple[str, ...]
+    allow: tuple[str, ...]
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+
+class NewAudit(Struct, frozen=True):
+    """What somebody did, or tried: which operation, on what, how often, and how it was answered. Never what was sent."""
+
+    token: str | None
+    role: Role
+    owner: str | None
+    address: str
+    action: str
+    target: str
+    status: int
+    n: int = 1
+
+
+class AuditRow(Struct, frozen=True):
+    """One line of the trail; `seq` grows."""
+
+    seq: int
+    at: int
+    n: int
+    token: str | None
+    role: Role
+    owner: str | None
+    address: str
+    action: str
+    target: str
+    status: int
 
 
 def text(value: Any) -> str | None:

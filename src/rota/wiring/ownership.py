@@ -60,10 +60,11 @@ class Owner:
     """The service in this process."""
 
     def __init__(self, store: SqliteStore, settings: Settings) -> None:
+        from rota.client.hook_targets import LOOPBACK, Targets
         from rota.client.hooks import HookSender
 
         self._store = store
-        self._sender = HookSender()
+        self._sender = HookSender(Targets(LOOPBACK if settings.hook_targets is None else settings.hook_targets))
         self._service = Service(
             store,
             sender=self._sender,
@@ -149,7 +150,7 @@ class Guest:
         from rota.client.work_queue import HttpWorkQueue
 
         self._client: AsyncClient = AsyncClient(address, settings.token, settings.timeout_s, tries=tries)
-        self._queue = HttpWorkQueue(address, token=settings.token)
+        self._queue = HttpWorkQueue(address, token=settings.token, ca_file=settings.ca_file)
 
     @property
     def queue(self) -> WorkQueue:

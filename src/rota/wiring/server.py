@@ -9,13 +9,15 @@ from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 
 from rota import log
+from rota.client.hook_targets import Targets
 from rota.client.hooks import HookSender
 from rota.http.app import create_app
 from rota.http.metrics import Metrics
-from rota.http.server import HttpServer
+from rota.http.server import HttpServer, Tls
 from rota.service.service import Service
 from rota.settings import Settings
 from rota.wiring.fleet import Fleet
+from rota.wiring.gatekeeping import gate_of, hook_targets
 from rota.wiring.stores import open_store, socket_path
 from rota.worker import proctree
 
@@ -34,7 +36,7 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
     async with AsyncExitStack() as stack:
         await store.open()
         stack.push_async_callback(store.close)
-        sender = HookSender()
+        sender = HookSender(Targets(hook_targets(settings)))
         stack.push_async_callback(sender.close)
         metrics = Metrics()
         service = Service(
@@ -48,14 +50,25 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             observer=metrics,
             failed=lambda step, error: LOG.warning("upkeep_failed", step=step, error=error),
         )
+        gate = await gate_of(settings, service.tokens)
         app = create_app(
             service,
             metrics=metrics,
+            gate=gate,
             own_workers=settings.workers,
             apis=settings.apis,
-            allowed_hosts=settings.allowed_hosts,
+            allowed_hosts=_names(settings),
         )
-        http = HttpServer(service, app, host=settings.host, port=settings.port, socket_path=socket)
+        http = HttpServer(
+            service,
+            app,
+            host=settings.host,
+            port=settings.port,
+            public=True,  # the gate asks for tokens there, unless it was told not to
+            tls=None if settings.tls_cert is None else Tls(settings.tls_cert, settings.tls_key),
+            connections=settings.connections,
+            socket_path=socket,
+        )
         await service.start()
         stack.push_async_callback(service.stop)
         await http.start()
@@ -71,6 +84,12 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
         LOG.info("server_listening", url=http.url, store=settings.store, workers=settings.workers)
         await _until_stopped(fleet, settings.drain_s)
     LOG.info("server_stopped")
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    """Return the names that the server answers to: those that were given, and the address that it listens on."""
+    wild = settings.host in ("0.0.0.0", "::")  # noqa: S104  # read, not bound
+    return settings.allowed_hosts if wild else (*settings.allowed_hosts, settings.host)
 
 
 async def _until_stopped(fleet: Fleet, drain_s: float) -> None:

@@ -19,6 +19,7 @@ from rota.worker.executor import Executor
 from rota.worker.images import ImageRunner
 from rota.worker.pool import Pool
 from rota.worker.routing import ByKind
+from rota.worker.secrets import Secrets, WithSecrets
 from rota.worker.supervisor import Supervisor, monotonic
 
 ASYNC_SLOTS = 250
@@ -64,8 +65,9 @@ async def run_worker(
         run_as=settings.run_as,
     )
     images = await _images(settings, pool, output)
-    executor: Executor = pool if images is None else ByKind(pool, images)
-    queue = HttpWorkQueue(server, token=settings.token)
+    both: Executor = pool if images is None else ByKind(pool, images)
+    executor = WithSecrets(both, Secrets(os.environ, settings.secrets))
+    queue = HttpWorkQueue(server, token=settings.token, ca_file=settings.ca_file)
     try:
         handlers = await executor.start()
         hello = _hello(

@@ -1,18 +1,20 @@
 """An attempt's output, up to 1 MiB of each stream unless it has a limit of its own.
 
-It is cut into chunks, and what a stream has is sent every 50 ms or 16 KiB; that of an input is kept for its report.
+Secrets are hidden in it before anything else. It is cut into chunks, and what a stream has is sent every 50 ms or 16 KiB;
+that of an input is kept for its report.
 """
 
 from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from rota.core.jobs import Lease, LogChunk, Report
+from rota.core.jobs import Lease, LogChunk, Report, RunOptions
 from rota.worker.frames import Stream
+from rota.worker.redaction import Redactor
 
 MAX_STREAM = 1 << 20  # bytes of each stream that are kept of an attempt
 _FLUSH_S = 0.05
@@ -30,6 +32,28 @@ def marker(limit: int = MAX_STREAM) -> str:
 _decoder = codecs.getincrementaldecoder("utf-8")
 
 
+class _Hidden:
+    """Hides secrets in each stream of an attempt."""
+
+    __slots__ = ("_by_stream", "_values")
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self._values = values
+        self._by_stream: dict[Stream, Redactor] = {}
+
+    def feed(self, stream: Stream, data: bytes) -> bytes:
+        """Return what can be shown."""
+        if not self._values:
+            return data
+        if stream not in self._by_stream:
+            self._by_stream[stream] = Redactor(self._values)
+        return self._by_stream[stream].feed(data)
+
+    def rest(self) -> list[tuple[Stream, bytes]]:
+        """Return what was held back, now that nothing follows."""
+        return [(stream, held) for stream, redactor in self._by_stream.items() if (held := redactor.end())]
+
+
 class _Kept:
     """What one stream had so far."""
 
@@ -45,7 +69,7 @@ class _Kept:
 class Capture:
     """The output of one attempt, told in chunks, which are numbered over all its streams."""
 
-    __slots__ = ("_attempt", "_count", "_job", "_limit", "_loop", "_streams", "_tell", "_timer")
+    __slots__ = ("_attempt", "_count", "_hidden", "_job", "_limit", "_loop", "_streams", "_tell", "_timer")
 
     def __init__(
         self,
@@ -53,8 +77,11 @@ class Capture:
         attempt: int,
         tell: Callable[[LogChunk], None],
         loop: asyncio.AbstractEventLoop,
+        *,
         limit: int = MAX_STREAM,
+        secrets: Sequence[str] = (),
     ) -> None:
+        self._hidden = _Hidden(secrets)
         self._job = job
         self._attempt = attempt
         self._tell = tell
@@ -66,6 +93,9 @@ class Capture:
 
     def feed(self, stream: Stream, data: bytes) -> None:
         """Take bytes of a stream; over the limit they are dropped."""
+        self._take(stream, self._hidden.feed(stream, data))
+
+    def _take(self, stream: Stream, data: bytes) -> None:
         kept = self._streams.get(stream)
         if kept is None:
             kept = self._streams[stream] = _Kept()
@@ -88,14 +118,20 @@ class Capture:
 
     def finish(self, report: Report) -> Report:
         """Send what is left, since the attempt is over, and return its report."""
+        self._take_rest()
         self._flush_all(final=True)
         return report
 
     def last_line(self) -> str:
         """Return the last line of stderr that is not empty, once all output is there."""
+        self._take_rest()
         self._flush_all()
         kept = self._streams.get("stderr")
         return _last_line(kept.tail) if kept else ""
+
+    def _take_rest(self) -> None:
+        for stream, data in self._hidden.rest():
+            self._take(stream, data)
 
     def _flush_all(self, *, final: bool = False) -> None:
         if self._timer is not None:
@@ -119,15 +155,19 @@ class Capture:
 class Collected:
     """The output of one input: it is not told, but goes into its report. What it logs goes to its stderr."""
 
-    __slots__ = ("_err", "_limit", "_out")
+    __slots__ = ("_err", "_hidden", "_limit", "_out")
 
-    def __init__(self, limit: int = MAX_STREAM) -> None:
+    def __init__(self, limit: int = MAX_STREAM, secrets: Sequence[str] = ()) -> None:
+        self._hidden = _Hidden(secrets)
         self._limit = limit
         self._out = bytearray()
         self._err = bytearray()
 
     def feed(self, stream: Stream, data: bytes) -> None:
         """Take bytes of a stream; over the limit they are dropped."""
+        self._take(stream, self._hidden.feed(stream, data))
+
+    def _take(self, stream: Stream, data: bytes) -> None:
         kept = self._out if stream == "stdout" else self._err
         kept += data[: self._limit + 1 - len(kept)]  # one byte over the limit says that there was more
 
@@ -137,13 +177,19 @@ class Collected:
 
     def finish(self, report: Report) -> Report:
         """Return the input's report with its output."""
+        self._take_rest()
         if not self._out and not self._err:
             return report
         return replace(report, stdout=self._text(self._out), stderr=self._text(self._err))
 
     def last_line(self) -> str:
         """Return the last line of stderr that is not empty, once all output is there."""
+        self._take_rest()
         return _last_line(self._err[: self._limit][-4 * _TAIL :].decode("utf-8", "replace")[-_TAIL:])
+
+    def _take_rest(self) -> None:
+        for stream, data in self._hidden.rest():
+            self._take(stream, data)
 
     def _text(self, kept: bytearray) -> str:
         text = kept[: self._limit].decode("utf-8", "replace")
@@ -153,7 +199,11 @@ class Collected:
 def capture_of(lease: Lease, tell: Callable[[LogChunk], None], loop: asyncio.AbstractEventLoop) -> Capture | Collected:
     """Return what takes the output of an attempt: told by and by, or that of an input kept for its report."""
     limit = MAX_STREAM if lease.limits.output is None else lease.limits.output
-    return Capture(lease.job, lease.attempt, tell, loop, limit) if lease.index is None else Collected(limit)
+    options = lease.options or RunOptions()
+    secrets = [options.env[name] for name in options.secrets if name in options.env]
+    if lease.index is not None:
+        return Collected(limit, secrets)
+    return Capture(lease.job, lease.attempt, tell, loop, limit=limit, secrets=secrets)
 
 
 def _last_line(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from rota.core.access import Who
 from rota.core.errors import Invalid, NotFound, RotaError
 from rota.core.jobs import Job, Submission
 from rota.http.apis.filling import escaped, filled
@@ -148,7 +149,7 @@ async def create(call: Call[AnyQuery, NewMasterTask]) -> Reply:
     """Submit a master task. The answer is sent when it is durable."""
     submission = submission_of(call.body)
     with named(_NAMES):
-        job = await call.service.jobs.submit(submission, key=call.key, api=API)
+        job = await call.jobs.submit(submission, key=call.key, api=API)
     return json_reply(master_task_view(job, submission.inputs), 202)
 
 
@@ -158,10 +159,10 @@ async def status(call: Call[StatusQuery, NoBody]) -> Reply:
     if not task:
         raise Invalid("taskId", "is required")
     try:
-        job = await call.service.jobs.get(task)
+        job = await call.jobs.get(task)
         if job.api != API:
             raise NotFound(task)
-        inputs = await call.service.jobs.inputs(task)
+        inputs = await call.jobs.inputs(task)
     except NotFound:
         raise NotFound(f"there is no task {task!r}") from None
     return json_reply(master_task_view(job, inputs), 202)
@@ -184,19 +185,20 @@ async def ping(_: Call[AnyQuery, NoBody]) -> Reply:
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="POST", path="/schedule/create", function=create, summary="Submit a master task", tag="master-tasks",
-        query=AnyQuery, body=NewMasterTask, answers={202: MasterTaskView}, keyed=True, limit=BATCH_LIMIT, takes=FORMS,
+        who=Who.OWNERS, query=AnyQuery, body=NewMasterTask, answers={202: MasterTaskView}, keyed=True,
+        limit=BATCH_LIMIT, takes=FORMS,
         parse=form_body(NewMasterTask, convert=of_form), refusals=REFUSALS,
     ),
     Operation(
         method="GET", path="/schedule/status", function=status, summary="Show a master task", tag="master-tasks",
-        query=StatusQuery, body=NoBody, answers={202: MasterTaskView}, problems=(404,), refusals=REFUSALS,
+        who=Who.OWNERS, query=StatusQuery, body=NoBody, answers={202: MasterTaskView}, problems=(404,), refusals=REFUSALS,
     ),
     Operation(
         method="GET", path="/schedule/node-beat", function=node_beat, summary="Say that a node lives", tag="master-tasks",
-        query=NodeQuery, body=NoBody, answers={202: bool}, refusals=REFUSALS,
+        who=Who.WORKERS, query=NodeQuery, body=NoBody, answers={202: bool}, refusals=REFUSALS,
     ),
     Operation(
-        method="GET", path="/schedule/ping", function=ping, summary="Alive?", tag="master-tasks",
+        method="GET", path="/schedule/ping", function=ping, summary="Alive?", tag="master-tasks", who=Who.ANYONE,
         query=AnyQuery, body=NoBody, answers={}, media=("text/plain",), refusals=REFUSALS,
     ),
 ]  # fmt: skip

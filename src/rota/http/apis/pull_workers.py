@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct, structs
 from starlette.types import Send
 
+from rota.core.access import Who
 from rota.core.errors import Invalid, NotFound, RotaError
 from rota.core.jobs import NO_ARGS, NULL, Job, Submission
 from rota.core.states import Outcome, State
@@ -25,7 +26,8 @@ from rota.http.parsing import check_raw
 from rota.http.problems import PROBLEMS, Problem, Refusal, Refusals
 from rota.http.replies import Headers, Reply, json_reply
 from rota.http.waiting import ClientGone
-from rota.service.pull import PullWorker, PullWorkers, Taken, client_name
+from rota.service.access import PullFor
+from rota.service.pull import PullWorker, Taken, client_name
 
 CANCELED = b"rota-canceled"
 _MOST_IN_HEADER = 100  # ids of canceled tasks; a heartbeat's answer names all
@@ -215,19 +217,19 @@ async def register_worker(call: Call[AnyQuery, Registration]) -> Reply:
     """Make a worker known; again is fine, and it keeps what it holds. Without a body it is offered every task."""
     body = call.body
     with named(_OF_PATH):
-        await call.service.pull.register(call.id, body.functions or [], body.slots)
+        await call.pull.register(call.id, body.functions or [], body.slots)
     return json_reply(DoneView(f"worker {call.id} is registered"))
 
 
 async def heartbeat(call: Call[AnyQuery, NoBody]) -> Reply:
     """Keep a worker's tasks, and hear which of them it must stop. Expected every 5 seconds."""
-    canceled = await call.service.pull.heartbeat(call.id)
+    canceled = await call.pull.heartbeat(call.id)
     return json_reply(BeatView(f"worker {call.id} was heard", canceled))
 
 
 async def unregister_worker(call: Call[AnyQuery, NoBody]) -> Reply:
     """Forget a worker; what it runs goes back to the queue at once."""
-    await call.service.pull.unregister(call.id)
+    await call.pull.unregister(call.id)
     return json_reply(DoneView(f"worker {call.id} is no longer registered"))
 
 
@@ -246,7 +248,7 @@ async def add_task(call: Call[AnyQuery, PullTask]) -> Reply:
     )  # fmt: skip
     try:
         with named(_NAMES):
-            job = await call.service.pull.add(submission)
+            job = await call.pull.add(submission)
     except NotFound as error:
         return json_reply(DetailView(f"dependencies: {error}"), 400)
     return json_reply(AddedView("the task was added", job.id), 201)
@@ -260,7 +262,7 @@ async def get_task(call: Call[TakeQuery, NoBody]) -> Reply:
     """
     if call.scope["method"] == "HEAD":  # would take a task and show none
         raise Refusal("method-not-allowed", "get_task takes GET", headers=[(b"allow", b"GET")])
-    pull = call.service.pull
+    pull = call.pull
     try:
         with named(_OF_PATH):
             taken: Taken = await call.wait(pull.take(call.id, call.query.wait))
@@ -283,7 +285,7 @@ class _Handed(Reply):
     def __init__(self, call: Call[TakeQuery, NoBody], task: Job, headers: Headers | None) -> None:
         whole = json_reply(task_view(task))
         super().__init__(200, whole.body, headers)
-        self._pull: PullWorkers = call.service.pull
+        self._pull: PullFor = call.pull
         self._worker = call.id
         self._task = task
         self._gone = call.scope["extensions"]["rota.gone"]
@@ -300,7 +302,7 @@ async def task_status(call: Call[AnyQuery, PullReport]) -> Reply:
     """Say how a task ended. COMPLETED and CANCELED are the end; FAILED and TIMED_OUT when no retry is left."""
     body = call.body
     check_raw(body.result, "result")
-    ended = await call.service.pull.report(
+    ended = await call.pull.report(
         body.task_id, _OUTCOMES[body.status], result=body.result, error=body.error_message, worker=body.worker_id,
         attempt=body.attempt,
     )  # fmt: skip
@@ -309,7 +311,7 @@ async def task_status(call: Call[AnyQuery, PullReport]) -> Reply:
 
 async def cancel_task(call: Call[AnyQuery, NoBody]) -> Reply:
     """Cancel a task. A pending one never runs; of a running one the worker is told, and no result is taken any more."""
-    job = await call.service.pull.cancel(call.id)
+    job = await call.pull.cancel(call.id)
     told = "; its worker is told to stop" if job.state is State.RUNNING else ""
     return json_reply(StandingView(f"task {job.id} is canceled{told}", job.id, status_of(job)))
 
@@ -349,38 +351,39 @@ def _worker_view(worker: PullWorker) -> PullWorkerView:
 _TAG = "pull-workers"
 _AT_ROOT: list[Operation[Any, Any]] = [
     Operation(
-        method="GET", path="/get_task/{worker_id}", function=get_task, summary="Take a task", tag=_TAG,
+        method="GET", path="/get_task/{worker_id}", function=get_task, summary="Take a task", tag=_TAG, who=Who.WORKERS,
         query=TakeQuery, body=NoBody, answers={200: PullTaskView, 204: None}, refusals=REFUSALS,
     ),
     Operation(
         method="POST", path="/task_status", function=task_status, summary="Say how a task ended", tag=_TAG,
-        query=AnyQuery, body=PullReport, answers={200: StandingView}, problems=(404, 409), texts=False,
+        who=Who.WORKERS, query=AnyQuery, body=PullReport, answers={200: StandingView}, problems=(404, 409), texts=False,
         parse=json_body(PullReport), refusals=REFUSALS,
     ),
     Operation(
         method="PUT", path="/heartbeat/{worker_id}", function=heartbeat, summary="Show that a worker is alive", tag=_TAG,
-        query=AnyQuery, body=NoBody, answers={200: BeatView}, problems=(404,), refusals=REFUSALS,
+        who=Who.WORKERS, query=AnyQuery, body=NoBody, answers={200: BeatView}, problems=(404,), refusals=REFUSALS,
     ),
     Operation(
         method="POST", path="/register_worker/{worker_id}", function=register_worker, summary="Register a worker",
-        tag=_TAG, query=AnyQuery, body=Registration, answers={200: DoneView},
+        tag=_TAG, who=Who.WORKERS, audited=True, query=AnyQuery, body=Registration, answers={200: DoneView},
         optional=True, parse=json_body(Registration), refusals=REFUSALS,
     ),
     Operation(
         method="DELETE", path="/unregister_worker/{worker_id}", function=unregister_worker, summary="Unregister a worker",
-        tag=_TAG, query=AnyQuery, body=NoBody, answers={200: DoneView}, problems=(404,), refusals=REFUSALS,
+        tag=_TAG, who=Who.WORKERS, audited=True, query=AnyQuery, body=NoBody, answers={200: DoneView}, problems=(404,),
+        refusals=REFUSALS,
     ),
     Operation(
-        method="POST", path="/add_task", function=add_task, summary="Submit a task", tag=_TAG,
+        method="POST", path="/add_task", function=add_task, summary="Submit a task", tag=_TAG, who=Who.OWNERS,
         query=AnyQuery, body=PullTask, answers={201: AddedView}, problems=(400,), parse=json_body(PullTask),
         refusals=REFUSALS,
     ),
     Operation(
         method="POST", path="/cancel_task/{task_id}", function=cancel_task, summary="Cancel a task", tag=_TAG,
-        query=AnyQuery, body=NoBody, answers={200: StandingView}, problems=(404, 409), refusals=REFUSALS,
+        who=Who.OWNERS, query=AnyQuery, body=NoBody, answers={200: StandingView}, problems=(404, 409), refusals=REFUSALS,
     ),
     Operation(
-        method="GET", path="/status", function=status, summary="Count tasks and show workers", tag=_TAG,
+        method="GET", path="/status", function=status, summary="Count tasks and show workers", tag=_TAG, who=Who.ADMINS,
         query=AnyQuery, body=NoBody, answers={200: PullStatusView}, refusals=REFUSALS,
     ),
 ]  # fmt: skip

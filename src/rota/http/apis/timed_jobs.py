@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from msgspec import UNSET, Struct, UnsetType
 
+from rota.core.access import Who
 from rota.core.errors import Conflict, Invalid, NotFound
 from rota.core.jobs import Job, Submission
 from rota.core.references import is_image
@@ -24,6 +25,7 @@ from rota.http.operations import AnyQuery, Call, NoBody, Operation
 from rota.http.problems import Refusals
 from rota.http.replies import Reply, json_reply
 from rota.http.routes.docs import to_docs
+from rota.service.access import JobsFor
 from rota.service.service import Service
 from rota.store.protocol import Query
 
@@ -124,7 +126,7 @@ async def find(call: Call[JobsQuery, NoBody]) -> Reply:
     queries = [
         Query(api=API, states=GROUPS[name][0], limit=GROUPS[name][1], cursor=cursor) for name, cursor in shown.items()
     ]
-    pages = dict(zip(shown, await call.service.jobs.find_each(queries), strict=True))
+    pages = dict(zip(shown, await call.jobs.find_each(queries), strict=True))
     groups = {name: {job.id: timed_job_view(call.service, job) for job in jobs} for name, (jobs, _) in pages.items()}
     more = {name: cursor for name, (_, cursor) in pages.items() if cursor is not None}
     link = [(b"link", f'</jobs?{urlencode(more)}>; rel="next"'.encode())] if more else None
@@ -133,7 +135,7 @@ async def find(call: Call[JobsQuery, NoBody]) -> Reply:
 
 async def get(call: Call[AnyQuery, NoBody]) -> Reply:
     """Show a job."""
-    return json_reply(timed_job_view(call.service, await _own(call.service, call.id)))
+    return json_reply(timed_job_view(call.service, await _own(call.jobs, call.id)))
 
 
 async def submit(call: Call[AnyQuery, NewTimedJob]) -> Reply:
@@ -156,7 +158,7 @@ async def submit(call: Call[AnyQuery, NewTimedJob]) -> Reply:
         run_at=None if relative else await _moment(service, field, when),
     )
     with named({"handler": "job_name", "image": "job_name", "delay": field}):
-        job = await service.jobs.submit(submission, key=call.key, api=API)
+        job = await call.jobs.submit(submission, key=call.key, api=API)
     return json_reply(SaidView(f"job {new.job_name} with id {job.id} will be scheduled to run in {when}"))
 
 
@@ -169,7 +171,7 @@ async def _moment(service: Service, field: str, when: str) -> str:
 
 async def remove(call: Call[AnyQuery, NoBody]) -> Reply:
     """De-schedule a job: it will not run."""
-    return await _remove(call.service, call.id)
+    return await _remove(call.jobs, call.id)
 
 
 async def remove_named(call: Call[TimedJob, TimedJob]) -> Reply:
@@ -177,13 +179,14 @@ async def remove_named(call: Call[TimedJob, TimedJob]) -> Reply:
     job = call.query.job_id if call.body.job_id is None else call.body.job_id
     if not job:
         raise Invalid("job_id", "is required")
-    return await _remove(call.service, job)
+    call.target = job
+    return await _remove(call.jobs, job)
 
 
-async def _remove(service: Service, id_: str) -> Reply:
-    await _own(service, id_)
+async def _remove(jobs: JobsFor, id_: str) -> Reply:
+    await _own(jobs, id_)
     try:
-        await service.jobs.abort(id_, only_waiting=True)
+        await jobs.abort(id_, only_waiting=True)
     except NotFound:
         _unknown(id_)
     except Conflict as error:
@@ -193,10 +196,10 @@ async def _remove(service: Service, id_: str) -> Reply:
     return json_reply(SaidView(f"job {id_} was de-scheduled"))
 
 
-async def _own(service: Service, id_: str) -> Job:
+async def _own(jobs: JobsFor, id_: str) -> Job:
     """Return a job that came through this API. Raises NotFound."""
     try:
-        job = await service.jobs.get(id_)
+        job = await jobs.get(id_)
     except NotFound:
         _unknown(id_)
     if job.api != API:
@@ -210,29 +213,29 @@ def _unknown(id_: str) -> NoReturn:
 
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
-        method="GET", path="/", function=index, summary="Begin here", tag="timed-jobs",
+        method="GET", path="/", function=index, summary="Begin here", tag="timed-jobs", who=Who.ANYONE,
         query=AnyQuery, body=NoBody, answers={302: SaidView, 307: None}, refusals=REFUSALS,
     ),
     Operation(
-        method="GET", path="/jobs", function=find, summary="List all jobs", tag="timed-jobs",
+        method="GET", path="/jobs", function=find, summary="List all jobs", tag="timed-jobs", who=Who.OWNERS,
         query=JobsQuery, body=NoBody, answers={200: TimedJobsView}, refusals=REFUSALS,
     ),
     Operation(
-        method="POST", path="/job", function=submit, summary="Submit a job", tag="timed-jobs",
+        method="POST", path="/job", function=submit, summary="Submit a job", tag="timed-jobs", who=Who.OWNERS,
         query=AnyQuery, body=NewTimedJob, answers={200: SaidView}, keyed=True, takes=FORMS, parse=form_body(NewTimedJob),
         refusals=REFUSALS,
     ),
     Operation(
         method="DELETE", path="/job", function=remove_named, summary="De-schedule the job that is named", tag="timed-jobs",
-        query=TimedJob, body=TimedJob, answers={200: SaidView}, problems=(404, 409), takes=FORMS,
+        who=Who.OWNERS, query=TimedJob, body=TimedJob, answers={200: SaidView}, problems=(404, 409), takes=FORMS,
         optional=True, parse=form_body(TimedJob), refusals=REFUSALS,
     ),
     Operation(
-        method="GET", path="/job/{id}", function=get, summary="Show a job", tag="timed-jobs",
+        method="GET", path="/job/{id}", function=get, summary="Show a job", tag="timed-jobs", who=Who.OWNERS,
         query=AnyQuery, body=NoBody, answers={200: TimedJobView}, problems=(404,), refusals=REFUSALS,
     ),
     Operation(
         method="DELETE", path="/job/{id}", function=remove, summary="De-schedule a job", tag="timed-jobs",
-        query=AnyQuery, body=NoBody, answers={200: SaidView}, problems=(404, 409), refusals=REFUSALS,
+        who=Who.OWNERS, query=AnyQuery, body=NoBody, answers={200: SaidView}, problems=(404, 409), refusals=REFUSALS,
     ),
 ]  # fmt: skip

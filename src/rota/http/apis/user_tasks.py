@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from msgspec import Raw, Struct
 
+from rota.core.access import Who
 from rota.core.errors import Conflict, Invalid, NotFound
 from rota.core.jobs import Job, Submission
 from rota.core.times import rfc3339
@@ -121,7 +122,7 @@ async def submit(call: Call[AnyQuery, NewUserTask]) -> Reply:
     check_raw(new.data, "data")
     task = Submission(handler=new.task, data=new.data, owner=_uid(new.uid), hook=new.hook or None)
     with named(_NAMES):
-        job = await call.service.jobs.submit(task, key=call.key, api=API)
+        job = await call.jobs.submit(task, key=call.key, api=API)
     return json_reply(SubmittedView(job.id))
 
 
@@ -131,11 +132,13 @@ async def abort(call: Call[TargetQuery, UserTask]) -> Reply:
     task = call.query.id if call.body.id is None else call.body.id
     if uid is None or task is None:
         raise Invalid("uid" if uid is None else "id", "is required")
+    call.target = task
+    call.jobs.check_owner(_uid(uid), "uid")
     try:
-        job = await call.service.jobs.get(task)
+        job = await call.jobs.get(task)
         if (job.api, job.owner) != (API, _uid(uid)):
             raise NotFound(task)
-        await call.service.jobs.abort(task)
+        await call.jobs.abort(task)
     except NotFound:
         raise Invalid("", "Task not found for this user") from None
     except Conflict:  # it is over: nothing is left to stop, and asking again is no error
@@ -162,7 +165,8 @@ async def _tasks(call: Call[PageQuery, NoBody]) -> Reply:
         check_name("uid", uid, "")
     except Invalid:  # nobody is called so
         return json_reply([])
-    found, cursor = await call.service.jobs.find(Query(api=API, owner=uid, cursor=call.query.after, limit=PAGE))
+    call.jobs.check_owner(uid, "uid")
+    found, cursor = await call.jobs.find(Query(api=API, owner=uid, cursor=call.query.after, limit=PAGE))
     link = [(b"link", f'</users/{quote(uid)}?after={cursor}>; rel="next"'.encode())] if cursor else None
     return json_reply([user_task_view(job) for job in found], headers=link)
 
@@ -176,21 +180,21 @@ def _uid(given: Id | None) -> str:
 
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
-        method="POST", path="/", function=submit, summary="Submit a task", tag="user-tasks",
+        method="POST", path="/", function=submit, summary="Submit a task", tag="user-tasks", who=Who.OWNERS,
         query=AnyQuery, body=NewUserTask, answers={200: SubmittedView}, keyed=True, parse=json_body(NewUserTask),
         refusals=REFUSALS,
     ),
     Operation(
-        method="DELETE", path="/", function=abort, summary="Stop a task", tag="user-tasks",
+        method="DELETE", path="/", function=abort, summary="Stop a task", tag="user-tasks", who=Who.OWNERS,
         query=TargetQuery, body=UserTask, answers={200: AbortedView}, optional=True, parse=json_body(UserTask),
         refusals=REFUSALS,
     ),
     Operation(
         method="GET", path="/users/{id:path}", function=tasks_of, summary="List any user's tasks", tag="user-tasks",
-        query=PageQuery, body=NoBody, answers={200: list[UserTaskView]}, refusals=REFUSALS,
+        who=Who.OWNERS, query=PageQuery, body=NoBody, answers={200: list[UserTaskView]}, refusals=REFUSALS,
     ),
     Operation(
-        method="GET", path="/{userId}", function=tasks, summary="List a user's tasks", tag="user-tasks",
+        method="GET", path="/{userId}", function=tasks, summary="List a user's tasks", tag="user-tasks", who=Who.OWNERS,
         query=PageQuery, body=NoBody, answers={200: list[UserTaskView]}, refusals=REFUSALS,
     ),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from rota.core.access import Who
 from rota.core.errors import Unavailable
 from rota.http.operations import Call, NoBody, NoQuery, Operation
 from rota.http.replies import Reply, json_reply
@@ -53,23 +54,23 @@ async def describe(call: Call[NoQuery, NoBody]) -> Reply:
 
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
-        method="GET", path="/v1/stats", function=stats, summary="Count", tag="server",
+        method="GET", path="/v1/stats", function=stats, summary="Count", tag="server", who=Who.ADMINS,
         query=NoQuery, body=NoBody, answers={200: StatsView},
     ),
     Operation(
-        method="GET", path="/metrics", function=metrics, summary="Figures for Prometheus", tag="server",
+        method="GET", path="/metrics", function=metrics, summary="Figures for Prometheus", tag="server", who=Who.ADMINS,
         query=NoQuery, body=NoBody, answers={}, media=("text/plain",),
     ),
     Operation(
-        method="GET", path="/healthz", function=healthz, summary="Alive?", tag="server",
+        method="GET", path="/healthz", function=healthz, summary="Alive?", tag="server", who=Who.ANYONE,
         query=NoQuery, body=NoBody, answers={200: Health},
     ),
     Operation(
-        method="GET", path="/readyz", function=readyz, summary="Ready?", tag="server",
+        method="GET", path="/readyz", function=readyz, summary="Ready?", tag="server", who=Who.ANYONE,
         query=NoQuery, body=NoBody, answers={200: Health},
     ),
     Operation(
-        method="GET", path="/openapi.json", function=describe, summary="This description", tag="server",
+        method="GET", path="/openapi.json", function=describe, summary="This description", tag="server", who=Who.ANYONE,
         query=NoQuery, body=NoBody, answers={200: dict[str, Any]},
     ),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
+from rota.core.access import Who
 from rota.core.errors import NotFound
 from rota.http.operations import AnyQuery, Call, NoBody, NoQuery, Operation
 from rota.http.replies import Headers, Reply, json_reply
@@ -62,16 +63,17 @@ def to_docs() -> Reply:
 
 # Unless timed jobs are served: `/` was theirs.
 INDEX: Operation[Any, Any] = Operation(
-    method="GET", path="/", function=index, summary="Begin here", tag="server",
+    method="GET", path="/", function=index, summary="Begin here", tag="server", who=Who.ANYONE,
     query=AnyQuery, body=NoBody, answers={200: dict[str, str], 307: None},
 )  # fmt: skip
 
 PAGES: list[Operation[Any, Any]] = [
     Operation(
-        method="GET", path="/docs", function=page, summary="This page", tag="docs", query=NoQuery, body=NoBody, answers={}
+        method="GET", path="/docs", function=page, summary="This page", tag="docs",
+        who=Who.ANYONE, query=NoQuery, body=NoBody, answers={}
     ),
     Operation(
-        method="GET", path="/docs/assets/{name}", function=asset, summary="Its files", tag="docs",
+        method="GET", path="/docs/assets/{name}", function=asset, summary="Its files", tag="docs", who=Who.ANYONE,
         query=NoQuery, body=NoBody, answers={},
     ),
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from rota.core.access import Who
 from rota.core.errors import Invalid
 from rota.http.operations import Call, NoBody, Operation
 from rota.http.replies import Stream
@@ -27,11 +28,12 @@ async def stream(call: Call[EventsQuery, NoBody]) -> Stream:
 
     `id` is the event's number, `event` its kind, `data` the event in JSON. A comment comes at least every 15 seconds.
     """
-    query = call.query
+    query, caller = call.query, call.caller
+    call.jobs.check_owner(query.owner, "owner")
     after = _last_id(call.headers.get(b"last-event-id"))
     if after is None:
         after = query.after
-    return Stream(event_frames(call.service, after, query.owner, query.job), EVENT_STREAM.encode())
+    return Stream(event_frames(call.service, after, caller.owner or query.owner, query.job), EVENT_STREAM.encode())
 
 
 def _last_id(header: bytes | None) -> int | None:
@@ -44,7 +46,7 @@ def _last_id(header: bytes | None) -> int | None:
 
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
-        method="GET", path="/v1/events", function=stream, summary="Stream what happens", tag="events",
+        method="GET", path="/v1/events", function=stream, summary="Stream what happens", tag="events", who=Who.OWNERS,
         query=EventsQuery, body=NoBody, answers={}, media=(EVENT_STREAM,),
     ),
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from rota.core.access import Who
 from rota.core.arrays import MAX_INPUT_BYTES
 from rota.core.errors import Invalid, TooLarge
 from rota.core.ids import floor_id
@@ -125,7 +126,7 @@ def parse_submission(body: bytes, content_type: bytes) -> Submission:
 async def submit(call: Call[NoQuery, Submission]) -> Reply:
     """Submit a job. The answer is sent when the job is durable."""
     _check(call.body)
-    job = await call.service.jobs.submit(call.body, key=call.key)
+    job = await call.jobs.submit(call.body, key=call.key)
     return _job_reply(job, 201, _location(job))
 
 
@@ -144,13 +145,13 @@ async def submit_bulk(call: Call[NoQuery, list[Submission]]) -> Reply:
         raise TooLarge("bulk", MAX_BULK, f"a bulk has at most {MAX_BULK} jobs")
     for at, submission in enumerate(call.body):
         _check(submission, f"[{at}].")
-    jobs = await call.service.jobs.submit_many(call.body, key=call.key)
+    jobs = await call.jobs.submit_many(call.body, key=call.key)
     return json_reply(Page(items=[job_view(job) for job in jobs]), 201)
 
 
 async def find(call: Call[FindQuery, NoBody]) -> Reply:
     """List jobs, newest first. A page may be short, or empty, and yet have a next one."""
-    jobs, cursor = await call.service.jobs.find(query_of(call.query))
+    jobs, cursor = await call.jobs.find(query_of(call.query))
     return page_reply(call, [job_view(job) for job in jobs], cursor)
 
 
@@ -205,19 +206,19 @@ def page_reply(call: Call[Any, Any], items: list[Any], cursor: str | None, param
 async def get(call: Call[WaitQuery, NoBody]) -> Reply:
     """Show a job, with `wait` when it is over or the time is up."""
     if call.query.wait > 0:
-        return _job_reply(await call.wait(call.service.jobs.wait(call.id, call.query.wait)))
-    return _job_reply(await call.service.jobs.get(call.id))
+        return _job_reply(await call.wait(call.jobs.wait(call.id, call.query.wait)))
+    return _job_reply(await call.jobs.get(call.id))
 
 
 async def attempts(call: Call[NoQuery, NoBody]) -> Reply:
     """Show a job's tries, the first first; the running one has no end yet."""
-    tries = await call.service.jobs.attempts(call.id)
+    tries = await call.jobs.attempts(call.id)
     return json_reply(Page(items=[attempt_view(attempt) for attempt in tries]))
 
 
 async def events(call: Call[EventsQuery, NoBody]) -> Reply:
     """Show what happened to a job, the first first."""
-    found = await call.service.jobs.events(call.id, after=call.query.after, limit=call.query.limit)
+    found = await call.jobs.events(call.id, after=call.query.after, limit=call.query.limit)
     more = str(found[-1].seq) if len(found) == call.query.limit else None
     return page_reply(call, [event_view(event) for event in found], more, "after")
 
@@ -227,7 +228,7 @@ async def logs(call: Call[LogsQuery, NoBody]) -> Reply | Stream:
 
     With `follow`, or `Accept: text/event-stream`, it goes on until the job is over.
     """
-    query, jobs = call.query, call.service.jobs
+    query, jobs = call.query, call.jobs
     after = position("after", query.after)
     chunks = await jobs.logs(
         call.id, attempt=query.attempt, after=after, limit=query.limit
@@ -253,19 +254,19 @@ async def results(call: Call[ResultsQuery, NoBody]) -> Stream:
     bad = query.state == "failed"
     if bad and query.follow:
         raise Invalid("follow", "goes with all results, not with the failed ones alone")
-    await call.service.jobs.results(call.id, after=query.after, limit=1)  # NotFound comes before a stream
+    await call.jobs.results(call.id, after=query.after, limit=1)  # NotFound comes before a stream
     lines = result_lines(call.service, call.id, query.after, query.limit, bad=bad, follow=query.follow)
     return Stream(lines, NDJSON.encode())
 
 
 async def deliveries(call: Call[NoQuery, NoBody]) -> Reply:
     """Show the calls of a job's hook, with every try."""
-    return json_reply(Page(items=[delivery_view(row) for row in await call.service.jobs.deliveries(call.id)]))
+    return json_reply(Page(items=[delivery_view(row) for row in await call.jobs.deliveries(call.id)]))
 
 
 async def explain(call: Call[NoQuery, NoBody]) -> Reply:
     """Say why a job is where it is, in words and in fields."""
-    return json_reply(await call.service.explain(call.id))
+    return json_reply(await call.jobs.explain(call.id))
 
 
 async def abort(call: Call[WaitQuery, NoBody]) -> Reply:
@@ -273,7 +274,7 @@ async def abort(call: Call[WaitQuery, NoBody]) -> Reply:
 
     The request is durable before it is answered. With `wait`, waits for the end.
     """
-    jobs = call.service.jobs
+    jobs = call.jobs
     job = await jobs.abort(call.id)
     if job.state not in FINAL and call.query.wait > 0:
         job = await call.wait(jobs.wait(call.id, call.query.wait))
@@ -282,67 +283,67 @@ async def abort(call: Call[WaitQuery, NoBody]) -> Reply:
 
 async def retry(call: Call[NoQuery, NoBody]) -> Reply:
     """Run a job that is over again, as a new job whose `retry_of` is the old one."""
-    job = await call.service.jobs.retry(call.id, key=call.key)
+    job = await call.jobs.retry(call.id, key=call.key)
     return _job_reply(job, 201, _location(job))
 
 
 async def edit(call: Call[NoQuery, Edit]) -> Reply:
     """Change priority, time or queue of a job that has not started."""
-    return _job_reply(await call.service.jobs.edit(call.id, call.body))
+    return _job_reply(await call.jobs.edit(call.id, call.body))
 
 
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
-        method="POST", path="/v1/jobs", function=submit, summary="Submit a job", tag="jobs",
+        method="POST", path="/v1/jobs", function=submit, summary="Submit a job", tag="jobs", who=Who.OWNERS,
         query=NoQuery, body=Submission, answers={201: JobView}, keyed=True, limit=SUBMISSION_LIMIT, parse=parse_submission,
     ),
     Operation(
-        method="GET", path="/v1/jobs", function=find, summary="List jobs", tag="jobs",
+        method="GET", path="/v1/jobs", function=find, summary="List jobs", tag="jobs", who=Who.OWNERS,
         query=FindQuery, body=NoBody, answers={200: Page[JobView]},
     ),
     Operation(
         method="POST", path="/v1/jobs/bulk", function=submit_bulk, summary="Submit many jobs", tag="jobs",
-        query=NoQuery, body=list[Submission], answers={201: Page[JobView]}, keyed=True, limit=BATCH_LIMIT,
+        who=Who.OWNERS, query=NoQuery, body=list[Submission], answers={201: Page[JobView]}, keyed=True, limit=BATCH_LIMIT,
         takes=("application/json", NDJSON), parse=parse_bulk,
     ),
     Operation(
-        method="GET", path="/v1/jobs/{id}", function=get, summary="Show a job", tag="jobs",
+        method="GET", path="/v1/jobs/{id}", function=get, summary="Show a job", tag="jobs", who=Who.OWNERS,
         query=WaitQuery, body=NoBody, answers={200: JobView}, problems=(404,),
     ),
     Operation(
         method="PATCH", path="/v1/jobs/{id}", function=edit, summary="Change a job that has not started", tag="jobs",
-        query=NoQuery, body=Edit, answers={200: JobView}, problems=(404, 409),
+        who=Who.OWNERS, query=NoQuery, body=Edit, answers={200: JobView}, problems=(404, 409),
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}/attempts", function=attempts, summary="Show a job's tries", tag="jobs",
-        query=NoQuery, body=NoBody, answers={200: Page[AttemptView]}, problems=(404,),
+        who=Who.OWNERS, query=NoQuery, body=NoBody, answers={200: Page[AttemptView]}, problems=(404,),
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}/events", function=events, summary="Show a job's history", tag="jobs",
-        query=EventsQuery, body=NoBody, answers={200: Page[EventView]}, problems=(404,),
+        who=Who.OWNERS, query=EventsQuery, body=NoBody, answers={200: Page[EventView]}, problems=(404,),
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}/logs", function=logs, summary="Show a job's output", tag="jobs",
-        query=LogsQuery, body=NoBody, answers={200: Page[LogView]}, media=(EVENT_STREAM, TEXT), problems=(404,),
+        who=Who.OWNERS, query=LogsQuery, body=NoBody, answers={200: Page[LogView]}, media=(EVENT_STREAM, TEXT), problems=(404,),
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}/results", function=results, summary="Show the results of an array", tag="jobs",
-        query=ResultsQuery, body=NoBody, answers={200: None}, media=(NDJSON,), problems=(404,),
+        who=Who.OWNERS, query=ResultsQuery, body=NoBody, answers={200: None}, media=(NDJSON,), problems=(404,),
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}/explain", function=explain, summary="Say why a job is not running", tag="jobs",
-        query=NoQuery, body=NoBody, answers={200: Explanation}, problems=(404,),
+        who=Who.OWNERS, query=NoQuery, body=NoBody, answers={200: Explanation}, problems=(404,),
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}/deliveries", function=deliveries, summary="Show calls of a hook", tag="jobs",
-        query=NoQuery, body=NoBody, answers={200: Page[DeliveryView]}, problems=(404,),
+        who=Who.OWNERS, query=NoQuery, body=NoBody, answers={200: Page[DeliveryView]}, problems=(404,),
     ),
     Operation(
-        method="POST", path="/v1/jobs/{id}/abort", function=abort, summary="Stop a job", tag="jobs",
+        method="POST", path="/v1/jobs/{id}/abort", function=abort, summary="Stop a job", tag="jobs", who=Who.OWNERS,
         query=WaitQuery, body=NoBody, answers={200: JobView, 202: JobView}, problems=(404, 409),
     ),
     Operation(
         method="POST", path="/v1/jobs/{id}/retry", function=retry, summary="Run a job again, as a new one", tag="jobs",
-        query=NoQuery, body=NoBody, answers={201: JobView}, problems=(404, 409), keyed=True,
+        who=Who.OWNERS, query=NoQuery, body=NoBody, answers={201: JobView}, problems=(404, 409), keyed=True,
     ),
 ]  # fmt: skip

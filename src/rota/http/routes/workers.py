@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from rota.core.access import Who
 from rota.core.errors import Invalid
 from rota.core.jobs import (
     Free,
@@ -84,17 +85,17 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def register(call: Call[NoQuery, WorkerHello]) -> Reply:
     """Make a worker known. Each call makes a new worker with a new id: one boot, one id."""
-    return json_reply(await call.service.work.register(call.body), 201)
+    return json_reply(await call.work.register(call.body), 201)
 
 
 async def heartbeat(call: Call[NoQuery, Heartbeat]) -> Reply:
     """Renew the leases that are named; hear what to abort, what is lost, and whether to drain."""
-    return json_reply(await call.service.work.heartbeat(call.id, call.body.held))
+    return json_reply(await call.work.heartbeat(call.id, call.body.held))
 
 
 async def claim(call: Call[NoQuery, Claim]) -> Reply:
     """Take jobs: the highest priority first, then the oldest. An empty list says that there was none."""
-    work, wait, free = call.service.work, call.body.wait, call.body.free
+    work, wait, free = call.work, call.body.wait, call.body.free
     if isinstance(free, int):
         free = Free(process=free, asynchronous=free, total=free)
     if wait <= 0:
@@ -111,7 +112,7 @@ async def claim(call: Call[NoQuery, Claim]) -> Reply:
 
 async def watch(call: Call[NoQuery, Watch]) -> Reply:
     """Wait for orders. A hint: heartbeats say it too."""
-    return json_reply(await call.wait(call.service.work.watch(call.id, call.body.wait)))
+    return json_reply(await call.wait(call.work.watch(call.id, call.body.wait)))
 
 
 async def report(call: Call[NoQuery, Reports]) -> Reply:
@@ -120,7 +121,7 @@ async def report(call: Call[NoQuery, Reports]) -> Reply:
         where = f"reports[{at}]."
         check_raw(each.result, where + "result")
         _check_end(each, where)
-    return json_reply(SettledReports(await call.service.work.settle(call.id, call.body.reports)))
+    return json_reply(SettledReports(await call.work.settle(call.id, call.body.reports)))
 
 
 async def tell(call: Call[NoQuery, Output]) -> Reply:
@@ -137,7 +138,7 @@ async def tell(call: Call[NoQuery, Output]) -> Reply:
     _check_attempts("results", body.results)
     for at, result in enumerate(body.results):
         _check_result(result, f"results[{at}].")
-    await call.service.work.tell(call.id, body.logs, body.progress, body.hooks, body.results)
+    await call.work.tell(call.id, body.logs, body.progress, body.hooks, body.results)
     return _NOTHING
 
 
@@ -181,49 +182,50 @@ async def drain(call: Call[NoQuery, NoBody]) -> Reply:
 
 async def leave(call: Call[NoQuery, NoBody]) -> Reply:
     """Forget a worker. What it still holds goes back to the queue at once, uncharged."""
-    await call.service.work.leave(call.id)
+    await call.work.leave(call.id)
     return _NOTHING
 
 
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="POST", path="/v1/workers/{id}/report", function=report, summary="Report how attempts ended", tag="workers",
-        query=NoQuery, body=Reports, answers={200: SettledReports}, limit=BATCH_LIMIT, texts=False,
+        who=Who.WORKERS, query=NoQuery, body=Reports, answers={200: SettledReports}, problems=(404,),
+        limit=BATCH_LIMIT, texts=False,
     ),
     Operation(
         method="POST", path="/v1/workers/{id}/claim", function=claim, summary="Take jobs", tag="workers",
-        query=NoQuery, body=Claim, answers={200: Claimed}, problems=(404,),
+        who=Who.WORKERS, query=NoQuery, body=Claim, answers={200: Claimed}, problems=(404,),
     ),
     Operation(
         method="POST", path="/v1/workers/{id}/heartbeat", function=heartbeat, summary="Renew leases", tag="workers",
-        query=NoQuery, body=Heartbeat, answers={200: Orders}, problems=(404,), limit=BATCH_LIMIT,
+        who=Who.WORKERS, query=NoQuery, body=Heartbeat, answers={200: Orders}, problems=(404,), limit=BATCH_LIMIT,
     ),
     Operation(
         method="POST", path="/v1/workers/{id}/watch", function=watch, summary="Wait for orders", tag="workers",
-        query=NoQuery, body=Watch, answers={200: Orders}, problems=(404,),
+        who=Who.WORKERS, query=NoQuery, body=Watch, answers={200: Orders}, problems=(404,),
     ),
     Operation(
         method="POST", path="/v1/workers/{id}/logs", function=tell, summary="Send output and progress", tag="workers",
-        query=NoQuery, body=Output, answers={204: None}, limit=BATCH_LIMIT, texts=False,
+        who=Who.WORKERS, query=NoQuery, body=Output, answers={204: None}, problems=(404,), limit=BATCH_LIMIT, texts=False,
     ),
     Operation(
         method="POST", path="/v1/workers", function=register, summary="Register a worker", tag="workers",
-        query=NoQuery, body=WorkerHello, answers={201: Welcome},
+        who=Who.WORKERS, audited=True, query=NoQuery, body=WorkerHello, answers={201: Welcome},
     ),
     Operation(
-        method="GET", path="/v1/workers", function=find, summary="List workers", tag="workers",
+        method="GET", path="/v1/workers", function=find, summary="List workers", tag="workers", who=Who.ADMINS,
         query=NoQuery, body=NoBody, answers={200: Page[WorkerView]},
     ),
     Operation(
-        method="GET", path="/v1/workers/{id}", function=get, summary="Show a worker", tag="workers",
+        method="GET", path="/v1/workers/{id}", function=get, summary="Show a worker", tag="workers", who=Who.ADMINS,
         query=NoQuery, body=NoBody, answers={200: WorkerView}, problems=(404,),
     ),
     Operation(
         method="DELETE", path="/v1/workers/{id}", function=leave, summary="Leave", tag="workers",
-        query=NoQuery, body=NoBody, answers={204: None},
+        who=Who.WORKERS, audited=True, query=NoQuery, body=NoBody, answers={204: None}, problems=(404,),
     ),
     Operation(
         method="POST", path="/v1/workers/{id}/drain", function=drain, summary="Ask a worker to drain", tag="workers",
-        query=NoQuery, body=NoBody, answers={202: NoBody}, problems=(404,),
+        who=Who.ADMINS, query=NoQuery, body=NoBody, answers={202: NoBody}, problems=(404,),
     ),
 ]  # fmt: skip

@@ -34,6 +34,7 @@ from rota.store.rows import (
     worker_of,
 )
 from rota.store.sqlite.arrays import MOST_DELETED, ArrayTx
+from rota.store.sqlite.tokens import TokenTx
 
 _MOST_SCANNED = 20_000  # rows that one page of a listing may read
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
@@ -41,7 +42,7 @@ _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ArrayTx):
+class SqliteTx(ArrayTx, TokenTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from msgspec import Raw
 
+from rota.client.hook_targets import LOOPBACK, Targets
 from rota.client.hooks import HookSender
 from rota.core.jobs import Job, Report, Submission
 from rota.core.states import FINAL, Outcome, State
@@ -62,7 +63,7 @@ class Ground:
         """Start the server, again on the same port and store if it ran before."""
         self.store = SqliteStore(self.folder / "rota.db")
         await self.store.open()
-        self._sender = HookSender()
+        self._sender = HookSender(Targets(LOOPBACK))
         self.service = Service(self.store, sender=self._sender, lease_s=self.lease_s)
         self.faults.app = create_app(self.service)
         self._http = HttpServer(self.service, self.faults, port=self._port)
