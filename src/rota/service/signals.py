@@ -32,6 +32,10 @@ class Effects:
     """What a transaction changed that somebody may be waiting for; published after its commit."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything: the transaction begins, perhaps not for the first time."""
         self.over: list[Over] = []
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
         self.orders: set[str] = set()  # workers that have new orders

@@ -69,7 +69,7 @@ class Upkeep:
         All others get one lease to be heard of, however old their last heartbeat is: nobody could hear it.
         """
         for row in await self._store.read(lambda tx: tx.list_workers()):
-            if row.hello.owned and row.gone_at is None:
+            if self._store.exclusive and row.hello.owned and row.gone_at is None:
                 await self._work.release(row.id, Outcome.LOST, "its server died", at_once=True)
         self._clock_offset = None  # the first round holds the rescue back
 
@@ -83,8 +83,8 @@ class Upkeep:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
         self._signals.upkeep_at = None
         try:
-            now, jumped, next_, lanes = await self._store.read(self._look)
-            if jumped:
+            now, offset, next_, lanes = await self._store.read(self._look)
+            if self._jumped(offset):
                 await self._hold_rescue(now)
         except Exception as error:  # the store is away: its leases could not be renewed either
             self._failed("look", error)
@@ -121,6 +121,7 @@ class Upkeep:
         effects = Effects()
 
         async def write(tx: Tx) -> int:
+            effects.begin()
             jobs = list((await tx.lock_jobs(await tx.due_jobs(_BATCH))).values())
             due = [(job, release(job, tx.now)) for job in jobs if job.state is State.SCHEDULED and job.run_at <= tx.now]
             if due:
@@ -145,14 +146,15 @@ class Upkeep:
         effects = Effects()
 
         async def write(tx: Tx) -> int:
+            effects.begin()
             overdue = await tx.overdue_jobs(tx.now, _BATCH)
             effects.orders.update(o.worker for o in overdue if o.deadline_at + TIMEOUT_SLACK <= tx.now)
-            late = [o for o in overdue if tx.now > self._fence_at(o) and self._is_steady(tx.now)]
-            effects.orders.update(o.worker for o in late)
+            late = {o.job: o for o in overdue if tx.now > self._fence_at(o) and self._is_steady(tx.now)}
+            effects.orders.update(o.worker for o in late.values())
             ended = []
-            for job in (await tx.lock_jobs(o.job for o in late)).values():
+            for job in (await tx.lock_jobs(late)).values():
                 canceled = job.kind == "pull" and job.abort_requested_at is not None  # it ends with its lease
-                if job.state is State.RUNNING and job.deadline_at is not None and not canceled:
+                if job.state is State.RUNNING and job.attempt == late[job.id].attempt and not canceled:
                     # An abort that nobody has seen come to its end must not count as confirmed.
                     outcome = Outcome.TIMED_OUT if job.abort_requested_at is None else Outcome.LOST
                     report = Report(job=job.id, attempt=job.attempt, outcome=outcome, error=_overdue(job))
@@ -176,14 +178,17 @@ class Upkeep:
         effects = Effects()
 
         async def write(tx: Tx) -> int:
+            effects.begin()
             jobs = await tx.lock_jobs(await tx.unnamed_leases(_BATCH) if self._is_steady(tx.now) else [])
             ended = 0
             for charged in (True, False):
-                mine = [job.id for job in jobs.values() if await _is_gone(tx, job.worker) is charged]
+                mine = {job.id: job.attempt for job in jobs.values() if await _is_gone(tx, job.worker) is charged}
                 ended += await end_lost(tx, mine, Outcome.LOST, self._jitter, effects, charged=charged)
             for name in await tx.unnamed_shards(_BATCH) if self._is_steady(tx.now) else []:
+                await tx.lock_jobs(name[:1])
                 shard = await tx.get_shard(*name)
-                assert shard is not None, "it was listed"
+                if shard is None or shard.lease_until is None or shard.lease_until > tx.now:
+                    continue  # somebody was faster, or its worker has named it
                 report = partial(lost_report, charged=await _is_gone(tx, shard.worker))
                 ended += await arrays.end_lost_shards(tx, [name], report, effects)
             return ended
@@ -211,20 +216,22 @@ class Upkeep:
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)
         return pruned
 
-    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]]]:
-        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes()
+    async def _look(self, tx: Tx) -> tuple[int, int, Wakeups, list[tuple[str, str]]]:
+        return tx.now, self._offset(tx.now), await tx.wakeups(), await tx.ready_lanes()
 
-    def _jumped(self, now: int) -> bool:
+    def _jumped(self, offset: int) -> bool:
         """Say whether the store's clock was set, or was out of reach, since rescue was last held back: small steps add up."""
-        if self._clock_offset is not None and self._is_steady(now):
+        if self._clock_offset is not None and abs(offset - self._clock_offset) <= self._jump:
             return False
-        self._clock_offset = now - round(self._monotonic() * SECOND)
+        self._clock_offset = offset
         return True
 
     def _is_steady(self, now: int) -> bool:
         """Say whether the clock goes as it did; else what it says of leases and deadlines is void."""
-        offset = now - round(self._monotonic() * SECOND)
-        return self._clock_offset is None or abs(offset - self._clock_offset) <= self._jump
+        return self._clock_offset is None or abs(self._offset(now) - self._clock_offset) <= self._jump
+
+    def _offset(self, now: int) -> int:
+        return now - round(self._monotonic() * SECOND)
 
     def _has_expired(self, row: WorkerRow, now: int) -> bool:
         """Say whether a worker's lease has run out: it may have been heard of since we looked."""

@@ -34,6 +34,8 @@ class SqliteStore:
     time. `inline` runs every transaction at once in the calling thread (for tests); the file is then not locked.
     """
 
+    exclusive = True
+
     def __init__(self, path: str | Path, *, clock: Callable[[], int] = host_clock, inline: bool = False) -> None:
         self.path = Path(path).absolute()
         self.clock = clock
