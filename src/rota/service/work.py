@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 
 from rota.core.errors import Invalid, NotFound
 from rota.core.jobs import (
@@ -344,6 +345,7 @@ class Work:
         walks = [
             [(*head, queue, lane) for head in heads] for (queue, lane, _), heads in zip(served, found, strict=True)
         ]
+        order: list[tuple[str, str]] = []  # the lanes, as they are to be taken from
         chosen: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         shards: list[Claimed] = []
         for _, _, job, queue, lane in heapq.merge(*walks):
@@ -355,15 +357,17 @@ class Work:
                 most = min(room, left[kind])
                 cut = await self._cut(tx, worker, job, offer.spec(lane), most=most, slots=slots, effects=effects)
                 shards += cut
-                taken = len(cut)
+                n = len(cut)
             else:
+                order.append((queue, lane))
                 chosen[queue, lane].append(job)
-                taken = 1
-            left[kind] -= taken
-            room -= taken
+                n = 1
+            left[kind] -= n
+            room -= n
         heads = await tx.take_heads([(*name, jobs) for name, jobs in chosen.items()])
-        specs = [offer.spec(lane) for _, lane in chosen]
-        return [(job, spec) for spec, jobs in zip(specs, heads, strict=True) for job in jobs], shards
+        of_lane = {name: iter(jobs) for name, jobs in zip(chosen, heads, strict=True)}
+        taken = [(job, name) for name in order for job in islice(of_lane[name], 1)]
+        return [(job, offer.spec(lane)) for job, (_, lane) in taken], shards
 
     async def _cut(
         self, tx: Tx, worker: str, job: str, spec: HandlerSpec | None, *, most: int, slots: int, effects: Effects

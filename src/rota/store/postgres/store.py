@@ -16,7 +16,7 @@ from asyncpg import Connection, exceptions
 from rota.core.errors import Invalid, Unavailable
 from rota.store import statements
 from rota.store.postgres.connections import LOST, Connections
-from rota.store.postgres.migrate import migrate
+from rota.store.postgres.migrate import SCHEMA_VERSION, migrate
 from rota.store.postgres.statement import StartOver
 from rota.store.postgres.tx import PostgresTx
 
@@ -49,6 +49,7 @@ class PostgresStore:
     """See store/protocol.py. `clock`, which tests set, takes the place of the database's own."""
 
     exclusive = False
+    schema_version = SCHEMA_VERSION
 
     def __init__(self, url: str, *, clock: Callable[[], int] | None = None, connections: int = CONNECTIONS) -> None:
         self._clock = clock
