@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from rota.core.errors import Invalid
 from rota.store.postgres.store import PostgresStore
@@ -24,11 +23,11 @@ def shown(url: str) -> str:
     """Return a store's URL as it may be shown and logged: without its password."""
     if not is_postgres(url):
         return url
-    parts = urlsplit(url)
-    user, at, place = parts.netloc.rpartition("@")
-    netloc = f"{user.partition(':')[0]}{at}{place}"
-    query = "&".join(part for part in parts.query.split("&") if not part.lower().startswith(_SECRET_OPTIONS))
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    scheme, _, rest = url.partition("://")
+    place, mark, options = rest.partition("?")
+    who, at, where = place.rpartition("@")
+    kept = [option for option in options.split("&") if not option.lower().startswith(_SECRET_OPTIONS)]
+    return f"{scheme}://{who.partition(':')[0]}{at}{where}{mark if options and kept else ''}{'&'.join(kept)}"
 
 
 def sqlite_path(url: str) -> Path:

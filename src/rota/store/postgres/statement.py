@@ -103,22 +103,44 @@ class BaseTx:
 
     async def flush(self) -> None:
         """Write what has become of the counters, and the events; the runner calls it at the end of a function."""
-        deltas = sorted((*key, n) for key, n in self._deltas.items() if n)
-        self._deltas.clear()
-        if deltas:  # sorted: counters too are waited for in one order
-            await self._run("add_count", *zip(*deltas, strict=True))
         events, self._events = self._events, []
         if not events:
+            await self._write_counts()
             return
         row = await self._one("number_events", len(events))
         assert row is not None, "it counts"
         self.xid, numbers = row[0], sorted(row[1])
         self.last_event_written = numbers[-1], events[-1].job
+        # What is written from here on has a new id, higher than that of any transaction with a lower number: each got its
+        # id before its numbers, and those before ours.
+        await self._con.execute("SAVEPOINT rota_numbered")
+        horizon = _whole_id(await self._write_counts(or_none=True), near=int(row[0]))
         await self._run(
             "append_events", numbers, self.now, [e.job for e in events], [e.owner for e in events], [e.kind for e in events],
             [e.state for e in events], [e.attempt for e in events], [e.by for e in events],
-            [None if e.why is None else e.why.replace("\0", "\N{REPLACEMENT CHARACTER}") for e in events],
+            [None if e.why is None else e.why.replace("\0", "\N{REPLACEMENT CHARACTER}") for e in events], horizon,
         )  # fmt: skip
+        await self._con.execute("RELEASE SAVEPOINT rota_numbered")
+
+    async def _write_counts(self, *, or_none: bool = False) -> int:
+        """Write counters (`or_none`: if there are none, one of nothing), and return the id under which that was written."""
+        deltas = sorted((*key, n) for key, n in self._deltas.items() if n)
+        self._deltas.clear()
+        if or_none and not deltas:
+            deltas = [("", "", "none", 0)]
+        if not deltas:
+            return 0
+        written = await self._all(
+            "add_count", *zip(*deltas, strict=True)
+        )  # sorted: they too are waited for in one order
+        id_: int = written[0][0]
+        return id_
+
+
+def _whole_id(low: int, *, near: int) -> int:
+    """Return the 64 bits of a transaction id of which we know the lower 32, and one that was given a little before."""
+    whole = near & ~0xFFFFFFFF | low
+    return whole if whole >= near else whole + (1 << 32)
 
 
 def columns(rows: Sequence[Row], width: int) -> list[Sequence[Any]]:

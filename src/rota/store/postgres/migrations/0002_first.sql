@@ -114,7 +114,7 @@ CREATE TABLE rota_attempts (
 );
 
 -- Transactions commit in another order than their events are numbered in. `horizon` tells a reader how far it may go: all
--- lower numbers were given to transactions whose ids are below it. NULL: nobody could say; the next event's will do.
+-- lower numbers were given to transactions whose ids are below it.
 CREATE SEQUENCE rota_events_seq;
 CREATE TABLE rota_events (
   seq      bigint PRIMARY KEY,
@@ -126,7 +126,7 @@ CREATE TABLE rota_events (
   attempt  bigint NOT NULL,
   by       text,
   why      text,
-  horizon  bigint
+  horizon  bigint NOT NULL
 );
 CREATE INDEX rota_events_job ON rota_events (job, seq);
 

@@ -6,28 +6,24 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::big
 -- name: attempts_of
 SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts WHERE job = $1 ORDER BY attempt;
 
--- Numbers for events, and our transaction's id, which is taken before them: `append_events` tells why.
+-- Numbers for events, and our transaction's id, which is given before them: statement.py tells why.
 -- name: number_events
 SELECT t.xid::text, array_agg(s.seq) FROM (SELECT pg_current_xact_id() AS xid OFFSET 0) t
 CROSS JOIN LATERAL (SELECT nextval('rota_events_seq') AS seq FROM generate_series(1, $1::int) WHERE t.xid IS NOT NULL) s GROUP BY 1;
 
--- `horizon` is the next transaction id, as this statement begins. Our numbers were taken before, and so were all lower
--- ones, by transactions that had their ids already: each of those is below the horizon. (In a transaction with one
--- snapshot for all its statements, which a caller of submit_in may have, nobody knows.)
 -- name: append_events
 INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, horizon)
-SELECT u.seq, $2, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why,
-  CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN pg_snapshot_xmax(pg_current_snapshot())::text::bigint END
+SELECT u.seq, $2, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, $10
 FROM unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[])
   AS u(seq, job, owner, kind, state, attempt, by, why);
 
 -- name: events_of
 SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE job = $1 AND seq > $2 ORDER BY seq LIMIT $3;
 
--- Events that are there, and whether all that come before each of them are: then no transaction below its horizon is in
+-- Events that are there, and whether all that come before each of them are: no transaction up to its horizon is in
 -- flight. (A horizon that lies ahead of us is from before a restore into a new cluster.)
 -- name: events_after
-SELECT seq, at, job, owner, kind, state, attempt, by, why, horizon <= s.xmin OR horizon > s.xmax
+SELECT seq, at, job, owner, kind, state, attempt, by, why, horizon < s.xmin OR horizon > s.xmax
 FROM rota_events CROSS JOIN (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
   pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax) s
 WHERE seq > $1 ORDER BY seq LIMIT $2;
@@ -35,7 +31,7 @@ WHERE seq > $1 ORDER BY seq LIMIT $2;
 -- name: last_event
 SELECT seq FROM rota_events CROSS JOIN (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
   pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax) s
-WHERE horizon <= s.xmin OR horizon > s.xmax ORDER BY seq DESC LIMIT 1;
+WHERE horizon < s.xmin OR horizon > s.xmax ORDER BY seq DESC LIMIT 1;
 
 -- Whether a transaction whose answer was lost was committed: its last event is there.
 -- name: has_event
@@ -47,11 +43,12 @@ SELECT pg_xact_status($1::text::xid8);
 -- name: add_count
 INSERT INTO rota_counts AS c (queue, lane, state, part, n)
 SELECT u.queue, u.lane, u.state, pg_backend_pid() % 16, u.n FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS u(queue, lane, state, n)
-ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n;
+ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n
+RETURNING c.xmin::text::bigint;
 
 -- `open`: arrays that run and may be cut; they are counted as running too. `timed_out`: pulled tasks that failed so.
 -- name: counts
-SELECT queue, lane, CASE state WHEN 'timed_out' THEN 'failed' ELSE state END, sum(n)::bigint FROM rota_counts WHERE state <> 'open'
+SELECT queue, lane, CASE state WHEN 'timed_out' THEN 'failed' ELSE state END, sum(n)::bigint FROM rota_counts WHERE state NOT IN ('open', 'none')
 GROUP BY 1, 2, 3 HAVING sum(n) > 0;
 
 -- name: timed_out_tasks
