@@ -120,7 +120,6 @@ class BaseTx:
             [e.state for e in events], [e.attempt for e in events], [e.by for e in events],
             [None if e.why is None else e.why.replace("\0", "\N{REPLACEMENT CHARACTER}") for e in events], horizon,
         )  # fmt: skip
-        await self._con.execute("RELEASE SAVEPOINT rota_numbered")
 
     async def _write_counts(self, *, or_none: bool = False) -> int:
         """Write counters (`or_none`: if there are none, one of nothing), and return the id under which that was written."""

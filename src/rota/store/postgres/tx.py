@@ -54,6 +54,7 @@ class PostgresTx(HistoryTx):
             if job.after:
                 dependencies += [(after, job.id, at) for at, after in enumerate(job.after)]
         await self._run("insert_jobs", *columns(rows, 29))
+        await self._run("insert_listed", *columns([(job.id, job.owner, job.queue, job.handler) for job in jobs], 4))
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
@@ -111,7 +112,7 @@ class PostgresTx(HistoryTx):
         size = query.limit + 1
         while True:
             rows = await self._all(name, *values, query.from_id or "", below, size)
-            chosen = rows
+            rows = chosen = sorted(rows, key=lambda row: row[0], reverse=True)  # as they come, but for a join's whim
             for label, value in query.labels[1:]:
                 have = {job for (job,) in await self._all("has_label", label, value, [row[0] for row in chosen])}
                 chosen = [row for row in chosen if row[0] in have]
@@ -191,6 +192,7 @@ class PostgresTx(HistoryTx):
 
     async def edit_job(self, job: Job, *, priority: int, run_at: int, queue: str, state: str) -> None:
         await self._run("edit_job", priority, run_at, queue, state, job.id, job.state.value)
+        await self._run("edit_listed", queue, job.id)
         self._moved(job.queue, job.lane, job.state, None)
         self._moved(queue, job.lane, None, state)
 
@@ -312,6 +314,7 @@ class PostgresTx(HistoryTx):
 
 
 _DELETIONS = (
+    "delete_listed",
     "delete_labels",
     "delete_dependencies",
     "delete_dependents",

@@ -8,11 +8,6 @@ SELECT inputs, cursor, done, failed, live, parallel, halt, halted, ran_s, proven
 -- name: put_array
 UPDATE rota_arrays SET cursor = $1, done = $2, failed = $3, live = $4, halted = $5, ran_s = $6, proven = $7 WHERE job = $8;
 
--- What a worker needs of an array that it is about to get a shard of.
--- name: offer_job
-SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options
-FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
-
 -- queued -> running, or one more shard of what runs already
 -- name: cut_array
 UPDATE rota_jobs SET state = 'running', attempt = $1, started_at = coalesce(started_at, $2), timeout_s = $3,

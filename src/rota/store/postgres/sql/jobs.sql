@@ -9,6 +9,9 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
   $19::float8[], $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::text[], $26::text[], $27::text[],
   $28::text[], $29::int[]);
 
+-- name: insert_listed
+INSERT INTO rota_listed (id, owner, queue, handler) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]);
+
 -- name: insert_labels
 INSERT INTO rota_labels (name, value, job) SELECT * FROM unnest($1::text[], $2::text[], $3::text[]);
 
@@ -60,6 +63,11 @@ SELECT l.n, h.id FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY 
 CROSS JOIN LATERAL (SELECT id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
   ORDER BY priority DESC, run_at, id LIMIT l.room FOR NO KEY UPDATE SKIP LOCKED) h;
 
+-- What a worker needs of an array that it is about to get a shard of.
+-- name: offer_job
+SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options
+FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
+
 -- queued -> running, and what a worker needs of the job
 -- name: claim_job
 WITH u AS MATERIALIZED (
@@ -107,6 +115,9 @@ UPDATE rota_jobs SET abort_requested_at = $1 WHERE id = ANY($2::text[]) AND stat
 -- name: edit_job
 UPDATE rota_jobs SET priority = $1, run_at = $2, queue = $3, state = $4 WHERE id = $5 AND state = $6;
 
+-- name: edit_listed
+UPDATE rota_listed SET queue = $1 WHERE id = $2 AND queue <> $1;
+
 -- name: set_waiting_for
 UPDATE rota_jobs SET waiting_for = $1 WHERE id = $2 AND state = 'blocked';
 
@@ -120,11 +131,11 @@ SELECT id FROM rota_jobs WHERE state = 'scheduled' AND run_at <= $1 ORDER BY run
 SELECT run_at FROM rota_jobs WHERE state = 'scheduled' ORDER BY run_at LIMIT 1;
 
 -- name: overdue_jobs
-SELECT id, attempt, worker, deadline_at, grace_s, kind FROM rota_jobs WHERE state = 'running' AND deadline_at IS NOT NULL AND deadline_at <= $1
+SELECT id, attempt, worker, deadline_at, grace_s, kind FROM rota_jobs WHERE deadline_at IS NOT NULL AND deadline_at <= $1
 ORDER BY deadline_at LIMIT $2;
 
 -- name: next_deadline
-SELECT deadline_at FROM rota_jobs WHERE state = 'running' AND deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
+SELECT deadline_at FROM rota_jobs WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
 
 -- name: running_of
 SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs WHERE state = 'running' AND worker = $1;
@@ -180,17 +191,19 @@ SELECT after FROM rota_dependencies WHERE job = $1 AND NOT met LIMIT $2;
 -- name: over_before
 SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN reason ELSE state END FROM rota_jobs
 WHERE finished_at IS NOT NULL AND finished_at < $1
-  AND (inputs IS NULL OR NOT EXISTS (SELECT 1 FROM rota_arrays WHERE base = id))
+  AND (inputs IS NULL OR (SELECT count(*) FROM (SELECT 1 FROM rota_arrays WHERE base = id LIMIT 1) b) = 0)
 ORDER BY finished_at LIMIT $2;
 
 -- name: take_over_before
 SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN reason ELSE state END FROM rota_jobs
 WHERE finished_at IS NOT NULL AND finished_at < $1
-  AND (inputs IS NULL OR NOT EXISTS (SELECT 1 FROM rota_arrays WHERE base = id))
+  AND (inputs IS NULL OR (SELECT count(*) FROM (SELECT 1 FROM rota_arrays WHERE base = id LIMIT 1) b) = 0)
 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: delete_job
 DELETE FROM rota_jobs WHERE id = ANY($1::text[]) RETURNING id;
+-- name: delete_listed
+DELETE FROM rota_listed WHERE id = ANY($1::text[]);
 -- name: delete_labels
 DELETE FROM rota_labels WHERE job = ANY($1::text[]);
 -- name: delete_dependencies
@@ -229,18 +242,21 @@ SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE api = $1 AND o
 -- name: find_all
 SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id >= $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 -- name: find_by_owner
-SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE owner = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4;
+SELECT j.* FROM (SELECT id FROM rota_listed WHERE owner = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4) l
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.id OFFSET 0) j;
 -- name: find_by_state
 SELECT j.* FROM unnest($1::text[]) AS s(state) CROSS JOIN LATERAL (
   SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE state = s.state AND id >= $2 AND id < $3
   ORDER BY id DESC LIMIT $4) j ORDER BY id DESC LIMIT $4;
 -- name: find_by_handler
-SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE handler = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4;
+SELECT j.* FROM (SELECT id FROM rota_listed WHERE handler = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4) l
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.id OFFSET 0) j;
 -- name: find_by_queue
-SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE queue = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4;
+SELECT j.* FROM (SELECT id FROM rota_listed WHERE queue = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4) l
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.id OFFSET 0) j;
 -- name: find_by_label
 SELECT j.* FROM (SELECT job FROM rota_labels WHERE name = $1 AND value = $2 AND job >= $3 AND job < $4 ORDER BY job DESC LIMIT $5) l
-CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.job OFFSET 0) j ORDER BY id DESC;
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.job OFFSET 0) j;
 -- name: has_label
 SELECT u.job FROM unnest($3::text[]) AS u(job)
 CROSS JOIN LATERAL (SELECT 1 FROM rota_labels WHERE name = $1 AND value = $2 AND job = u.job OFFSET 0) l;
