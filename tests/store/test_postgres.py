@@ -7,14 +7,16 @@ import random
 import time
 from typing import Any
 
+import asyncpg
 import pytest
 
-from rota.core.errors import StoreTooNew, Unavailable
+from rota.core.errors import Invalid, NotFound, StoreTooNew, Unavailable
 from rota.core.jobs import Free, HandlerSpec, Report, Submission, WorkerHello
 from rota.core.states import Outcome, State
 from rota.service.service import Service
 from rota.store.postgres.store import PostgresStore
 from rota.store.protocol import NewEvent, Tx
+from rota.wiring.inside import submit_in
 from tests import postgres
 
 from .postgres_between import Bouncer, Wire
@@ -233,5 +235,41 @@ def test_no_password_is_shown() -> None:
         with pytest.raises(Unavailable) as refused:
             await PostgresStore(f"postgresql://ana:s3cret@127.0.0.1:{postgres.free_port()}/rota").open()
         assert "s3cret" not in str(refused.value)
+
+    asyncio.run(main())
+
+
+def test_a_job_comes_and_goes_with_the_callers_transaction() -> None:
+    async def main() -> None:
+        url = postgres.cluster().new_database()
+        mine = await asyncpg.connect(url)
+        with pytest.raises(Invalid, match="no transaction"):
+            await submit_in(mine, "ship")
+        with pytest.raises(Invalid, match="rota migrate"):
+            async with mine.transaction():
+                await submit_in(mine, "ship")
+        store = PostgresStore(url)
+        await store.open()
+        jobs = service_over(store).jobs
+        await mine.execute("CREATE TABLE orders (n integer)")
+        for isolation in ("read_committed", "serializable"):
+            async with mine.transaction(isolation=isolation):
+                await mine.execute("INSERT INTO orders VALUES (1)")
+                first = await submit_in(mine, "ship", {"order": 1})
+                second = await submit_in(mine, "bill", after=first)
+                with pytest.raises(NotFound):
+                    await jobs.get(first)
+            assert [(await jobs.get(job)).state for job in (first, second)] == [State.QUEUED, State.BLOCKED]
+        lost = ""
+        with pytest.raises(ZeroDivisionError):
+            async with mine.transaction():
+                lost = await submit_in(mine, "ship")
+                raise ZeroDivisionError
+        with pytest.raises(NotFound):
+            await jobs.get(lost)
+        events = await store.read(lambda tx: tx.events_after(0, 99))
+        assert [event.kind for event in events] == ["submitted"] * 4
+        await mine.close()
+        await store.close()
 
     asyncio.run(main())

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from asyncpg import Connection, exceptions
@@ -218,6 +219,15 @@ class PostgresStore:
             con.terminate()
         else:
             self._connections.give(con, good=good)
+
+
+@asynccontextmanager
+async def transaction_of(con: Connection[Any]) -> AsyncIterator[PostgresTx]:
+    """Take part in the transaction that a caller has begun on a connection of its own; it commits, or does not."""
+    tx = PostgresTx(con, await con.fetchval(_NOW), statements.load("rota.store.postgres.sql"), writes=True)
+    yield tx
+    await tx.flush()
+    await con.execute("RELEASE SAVEPOINT rota_numbered")  # none of a caller's own
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

@@ -110,7 +110,10 @@ FROM u WHERE j.ctid = u.tid AND j.state = u.old
 RETURNING j.id;
 
 -- name: request_abort
-UPDATE rota_jobs SET abort_requested_at = $1 WHERE id = ANY($2::text[]) AND state = 'running' AND abort_requested_at IS NULL;
+WITH u AS MATERIALIZED (
+  SELECT j.tid FROM unnest($2::text[]) AS u(job)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, state FROM rota_jobs WHERE id = u.job OFFSET 0) j WHERE j.state = 'running')
+UPDATE rota_jobs AS j SET abort_requested_at = $1 FROM u WHERE j.ctid = u.tid AND j.abort_requested_at IS NULL;
 
 -- name: edit_job
 UPDATE rota_jobs SET priority = $1, run_at = $2, queue = $3, state = $4 WHERE id = $5 AND state = $6;
