@@ -43,7 +43,7 @@ def _folder_of_programs() -> Path | None:
 class Cluster:
     """A PostgreSQL server that can be stopped, killed and started again. `port` is on 127.0.0.1."""
 
-    def __init__(self, programs: Path, **settings: str) -> None:
+    def __init__(self, programs: Path, *, copy_of: Cluster | None = None, **settings: str) -> None:
         self.programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="rota-pg-"))
         self._user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
@@ -51,7 +51,12 @@ class Cluster:
             os.chown(self.folder, 65534, 65534)
         self._settings = {**_QUICK, **settings}
         self.port = free_port()
-        self.run("initdb", "-D", self.data, "-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+        if copy_of is None:
+            self.run(
+                "initdb", "-D", self.data, "-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"
+            )
+        else:  # a standby that follows it
+            self.run("pg_basebackup", "-D", self.data, "-d", copy_of.url(), "-R", "-c", "fast", "--no-sync")
         self.start()
         atexit.register(self.remove)
 
@@ -78,6 +83,10 @@ class Cluster:
 
     def stop(self, mode: str = "fast") -> None:
         self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", "60", "stop", check=False)
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self.run("pg_ctl", "-D", self.data, "-w", "-t", "60", "promote")
 
     def remove(self) -> None:
         self.stop("immediate")

@@ -86,10 +86,23 @@ def test_every_statement_of_a_store_is_used_and_exists(dialect: str):
 # What only one dialect needs, and why.
 ONLY_SQLITE = {
     "meet_dependencies": "PostgreSQL looks as it writes the dependency",
+    **dict.fromkeys(
+        (
+            "next_due",
+            "next_deadline",
+            "next_unnamed",
+            "next_worker_expiry",
+            "next_delivery",
+            "next_unnamed_shard",
+            "next_range",
+        ),
+        "PostgreSQL is asked for all of them at once: wakeups",
+    ),
     "get_upload": "PostgreSQL asks end_upload, which only one transaction is answered",
 }
 ONLY_POSTGRES = {
     "number_events", "has_event", "transaction_status",  # events that others number too; a commit whose answer was lost
+    "wakeups",  # all of them in one
     "look_at_job", "lock_job_now", "lock_worker", "lock_worker_now", "take_heads", "take_due_jobs", "take_unnamed_leases",
     "take_over_before", "late_leases", "is_base",  # rows that others may hold
     "insert_listed", "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone

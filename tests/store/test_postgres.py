@@ -273,3 +273,45 @@ def test_a_job_comes_and_goes_with_the_callers_transaction() -> None:
         await store.close()
 
     asyncio.run(main())
+
+
+def test_a_synchronous_standby_takes_over_with_all_that_was_acknowledged() -> None:
+    """As docs/postgresql.md sets it up: the primary dies for good, the standby is promoted, the servers find it."""
+
+    async def main() -> None:
+        first = postgres.Cluster(postgres.programs(), wal_level="replica")
+        second = postgres.Cluster(postgres.programs(), copy_of=first)
+        first.sql("ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 (*)'")
+        first.sql("SELECT pg_reload_conf()")
+        postgres.wait_for(lambda: first.sql("SELECT sync_state FROM pg_stat_replication") == "sync")
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+        store = PostgresStore(f"postgresql://rota@{hosts}/postgres?target_session_attrs=read-write")
+        await store.open()
+        jobs = service_over(store).jobs
+        kept = [(await jobs.submit(Submission(handler="h"))).id for _ in range(50)]
+        await asyncio.to_thread(first.stop, "immediate")
+        with pytest.raises(Unavailable):
+            await jobs.submit(Submission(handler="h"))
+        await asyncio.to_thread(second.promote)
+        kept.append((await jobs.submit(Submission(handler="h"))).id)
+        assert set(await store.read(lambda tx: tx.lock_jobs(kept))) == set(kept)
+        assert [row.n for row in await store.read(lambda tx: tx.counts())] == [51]
+        seen = [event.job for event in await store.read(lambda tx: tx.events_after(0, 999))]
+        assert seen == kept
+        await store.close()
+        first.remove()
+        second.remove()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("id_", ["\0", "a\ud800", "x" * 10_000])
+def test_an_id_that_cannot_be_is_bad_input_and_no_outage(id_: str) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres.cluster().new_database())
+        await store.open()
+        with pytest.raises((Invalid, NotFound)):
+            await service_over(store).jobs.get(id_)
+        await store.close()
+
+    asyncio.run(main())

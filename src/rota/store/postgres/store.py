@@ -16,7 +16,7 @@ from asyncpg import Connection, exceptions
 
 from rota.core.errors import Invalid, Unavailable
 from rota.store import statements
-from rota.store.postgres.connections import LOST, Connections
+from rota.store.postgres.connections import BAD_VALUE, LOST, Connections
 from rota.store.postgres.migrate import SCHEMA_VERSION, migrate
 from rota.store.postgres.statement import StartOver
 from rota.store.postgres.tx import PostgresTx
@@ -97,6 +97,7 @@ class PostgresStore:
 
     async def _write(self, function: Function[T]) -> T:
         again: StartOver | None = None
+        answered = False
         for _ in range(_MOST_STARTS):
             try:
                 return await self._write_once(function, again)
@@ -105,9 +106,9 @@ class PostgresStore:
             except (exceptions.SerializationError, exceptions.DeadlockDetectedError):
                 await asyncio.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # spreads, and is no secret
             except exceptions.UniqueViolationError as error:
-                if error.constraint_name != "rota_answers_pkey" or again is not None:
+                if error.constraint_name != "rota_answers_pkey" or answered:
                     raise
-                again = StartOver((), ())  # another server has answered this Idempotency-Key meanwhile: look again
+                answered = True  # another server has answered this Idempotency-Key meanwhile: look again
         raise Unavailable("the store is too busy: others hold what this needs; nothing was kept, try again")
 
     async def _write_once(self, function: Function[T], again: StartOver | None) -> T:
@@ -173,11 +174,11 @@ class PostgresStore:
                 if await self._is_committed(doubt.tx):
                     value: T = doubt.value
                     return value
+            except BAD_VALUE as error:
+                raise Invalid("", f"a value cannot be stored: {error}") from None
             except LOST as error:
                 if last:
                     raise Unavailable(f"PostgreSQL cannot be reached: {_said(error)}; try again") from error
-            except exceptions.CharacterNotInRepertoireError:
-                raise Invalid("", "a text has a character that cannot be stored: NUL") from None
             except _TOO_MUCH as error:
                 raise Unavailable(f"PostgreSQL cannot do it now: {error}; nothing was kept, try again") from error
         raise Unavailable("PostgreSQL was lost again and again; nothing was kept, try again")

@@ -258,16 +258,9 @@ class PostgresTx(HistoryTx):
         return oldest
 
     async def wakeups(self) -> Wakeups:
-        async def first(*names: str) -> int | None:
-            rows = [await self._one(name) for name in names]
-            return min((row[0] for row in rows if row is not None and row[0] is not None), default=None)
-
-        due, deadline, delivery = (
-            await first("next_due", "next_range"),
-            await first("next_deadline"),
-            await first("next_delivery"),
-        )
-        return Wakeups(due, deadline, await first("next_unnamed", "next_unnamed_shard", "next_worker_expiry"), delivery)
+        row = await self._one("wakeups")
+        assert row is not None, "it always answers"
+        return Wakeups(*row)
 
     # -- leases
 

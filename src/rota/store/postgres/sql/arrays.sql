@@ -58,8 +58,6 @@ WITH u AS MATERIALIZED (
   SELECT job, attempt FROM rota_shards WHERE lease_until IS NOT NULL AND lease_until > $1 ORDER BY job, attempt FOR NO KEY UPDATE)
 UPDATE rota_shards AS s SET lease_until = $1 FROM u
 WHERE s.job = u.job AND s.attempt = u.attempt AND s.lease_until IS NOT NULL AND s.lease_until > $1;
--- name: next_unnamed_shard
-SELECT lease_until FROM rota_shards WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1;
 
 -- name: put_range
 INSERT INTO rota_ranges AS r (job, first, n, run_at, failures, crashes, due)
@@ -78,8 +76,6 @@ WITH u AS MATERIALIZED (
   CROSS JOIN LATERAL (SELECT ctid AS tid, due, run_at FROM rota_ranges WHERE job = u.job AND first = u.first OFFSET 0) r
   WHERE NOT r.due AND r.run_at <= $3)
 UPDATE rota_ranges AS r SET due = true FROM u WHERE r.ctid = u.tid;
--- name: next_range
-SELECT run_at FROM rota_ranges WHERE NOT due ORDER BY run_at LIMIT 1;
 
 -- name: insert_result
 INSERT INTO rota_results (job, n, state, body) SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING;

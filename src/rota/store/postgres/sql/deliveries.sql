@@ -6,9 +6,6 @@ SELECT u.*, $5 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS u 
 SELECT id, job, url, body, tries, log FROM rota_deliveries WHERE next_at IS NOT NULL AND next_at <= $1 ORDER BY next_at LIMIT $2
 FOR NO KEY UPDATE SKIP LOCKED;
 
--- name: next_delivery
-SELECT next_at FROM rota_deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1;
-
 -- name: lease_delivery
 UPDATE rota_deliveries SET next_at = $1 WHERE id = ANY($2::text[]) AND next_at IS NOT NULL;
 

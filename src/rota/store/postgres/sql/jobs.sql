@@ -130,15 +130,9 @@ SELECT id FROM rota_jobs WHERE state = 'scheduled' AND run_at <= $1 ORDER BY run
 -- name: take_due_jobs
 SELECT id FROM rota_jobs WHERE state = 'scheduled' AND run_at <= $1 ORDER BY run_at, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;
 
--- name: next_due
-SELECT run_at FROM rota_jobs WHERE state = 'scheduled' ORDER BY run_at LIMIT 1;
-
 -- name: overdue_jobs
 SELECT id, attempt, worker, deadline_at, grace_s, kind FROM rota_jobs WHERE deadline_at IS NOT NULL AND deadline_at <= $1
 ORDER BY deadline_at LIMIT $2;
-
--- name: next_deadline
-SELECT deadline_at FROM rota_jobs WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
 
 -- name: running_of
 SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs WHERE state = 'running' AND worker = $1;
@@ -162,9 +156,6 @@ SELECT id FROM rota_jobs WHERE lease_until IS NOT NULL AND lease_until > $1;
 
 -- name: clamp_unnamed
 UPDATE rota_jobs SET lease_until = $1 WHERE id = ANY($2::text[]) AND lease_until IS NOT NULL AND lease_until > $1;
-
--- name: next_unnamed
-SELECT lease_until FROM rota_jobs WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1;
 
 -- name: set_progress
 WITH u AS MATERIALIZED (
@@ -263,3 +254,14 @@ CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs 
 -- name: has_label
 SELECT u.job FROM unnest($3::text[]) AS u(job)
 CROSS JOIN LATERAL (SELECT 1 FROM rota_labels WHERE name = $1 AND value = $2 AND job = u.job OFFSET 0) l;
+
+-- When the next job is due, attempt overdue, lease over, hook to be called: asked once a second, and so in one statement.
+-- name: wakeups
+SELECT
+  least((SELECT run_at FROM rota_jobs WHERE state = 'scheduled' ORDER BY run_at LIMIT 1),
+        (SELECT run_at FROM rota_ranges WHERE NOT due ORDER BY run_at LIMIT 1)),
+  (SELECT deadline_at FROM rota_jobs WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1),
+  least((SELECT lease_until FROM rota_jobs WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1),
+        (SELECT lease_until FROM rota_shards WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1),
+        (SELECT min(lease_until) FROM rota_workers WHERE gone_at IS NULL)),
+  (SELECT next_at FROM rota_deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1);

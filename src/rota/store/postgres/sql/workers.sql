@@ -33,9 +33,6 @@ UPDATE rota_workers SET gone_at = $1, gone_why = $2 WHERE id = $3 AND gone_at IS
 -- name: expired_workers
 SELECT id FROM rota_workers WHERE gone_at IS NULL AND lease_until <= $1 ORDER BY lease_until LIMIT $2;
 
--- name: next_worker_expiry
-SELECT min(lease_until) FROM rota_workers WHERE gone_at IS NULL;
-
 -- name: forget_workers
 DELETE FROM rota_workers WHERE gone_at IS NOT NULL AND gone_at < $1;
 
