@@ -11,12 +11,11 @@ from typing import Any
 
 import asyncpg
 from asyncpg import Connection, exceptions
-from asyncpg.exceptions import _base as base
 
 from rota.core.errors import Invalid, Unavailable
 
 CONNECT_S = 5.0
-BAD_VALUE = (base.DataError, exceptions.CharacterNotInRepertoireError)  # what cannot be stored: NUL, a number too large
+BAD_VALUE = exceptions.DataError  # what cannot be stored: NUL in a text, a number too large
 # A connection that is good for nothing any more, or that leads to a server which cannot write.
 LOST = (
     OSError,
