@@ -73,8 +73,8 @@ SELECT job, first FROM rota_ranges WHERE NOT due AND run_at <= $1 ORDER BY run_a
 -- name: range_is_due
 WITH u AS MATERIALIZED (
   SELECT u.*, r.tid FROM unnest($1::text[], $2::int[]) AS u(job, first)
-  CROSS JOIN LATERAL (SELECT ctid AS tid, due, run_at FROM rota_ranges WHERE job = u.job AND first = u.first OFFSET 0) r
-  WHERE NOT r.due AND r.run_at <= $3)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, job, due, run_at FROM rota_ranges WHERE job = u.job AND first = u.first OFFSET 0) r
+  WHERE r.job = u.job AND NOT r.due AND r.run_at <= $3)
 UPDATE rota_ranges AS r SET due = true FROM u WHERE r.ctid = u.tid;
 
 -- name: insert_result

@@ -1,5 +1,7 @@
 -- Statements take whole batches, as arrays. Rows are looked up one by one in a LATERAL with OFFSET 0, which the planner does
--- not take apart: joined to a table that was never analyzed, it would guess, and scan. A test holds all plans.
+-- not take apart: joined to a table that was never analyzed, it would guess, and scan. Updates then go by `ctid` and by nothing
+-- else, for the same reason: their rows are held, and were compared just before. (To compare what is equal, as `j.id = u.job`,
+-- makes the planner expect few rows, and go to each instead of through all.) A test holds all plans.
 
 -- name: insert_jobs
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
@@ -73,12 +75,12 @@ FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
 WITH u AS MATERIALIZED (
   SELECT u.n, u.timeout_s, u.max_failures, j.tid
   FROM unnest($1::text[], $2::float8[], $3::bigint[]) WITH ORDINALITY AS u(job, timeout_s, max_failures, n)
-  CROSS JOIN LATERAL (SELECT ctid AS tid, state FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) j
-  WHERE j.state = 'queued')
+  CROSS JOIN LATERAL (SELECT ctid AS tid, id, state FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) j
+  WHERE j.id = u.job AND j.state = 'queued')
 UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $4, started_at = $5, progress = NULL, error = NULL,
   timeout_s = coalesce(j.timeout_s, u.timeout_s), max_failures = coalesce(j.max_failures, u.max_failures),
   deadline_at = $5::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
-FROM u WHERE j.ctid = u.tid AND j.state = 'queued'
+FROM u WHERE j.ctid = u.tid
 RETURNING u.n, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s, j.grace_s, j.hook,
   j.queue, j.lane, j.run_at, j.image, j.options;
 
@@ -94,7 +96,7 @@ WITH u AS MATERIALIZED (
 UPDATE rota_jobs AS j SET state = u.state, run_at = u.run_at, failures = u.failures, crashes = u.crashes, finished_at = u.finished_at,
   result = u.result, error = u.error, reason = u.reason, confirmed = u.confirmed, worker = CASE WHEN u.over THEN j.worker END,
   deadline_at = NULL, lease_until = NULL
-FROM u WHERE j.ctid = u.tid AND j.state = 'running' AND j.attempt = u.attempt
+FROM u WHERE j.ctid = u.tid
 RETURNING j.id;
 
 -- blocked | scheduled | queued -> whatever was settled
@@ -106,13 +108,14 @@ WITH u AS MATERIALIZED (
   CROSS JOIN LATERAL (SELECT ctid AS tid, state FROM rota_jobs WHERE id = u.job OFFSET 0) j WHERE j.state = u.old)
 UPDATE rota_jobs AS j SET state = u.state, run_at = u.run_at, waiting_for = u.waiting_for, finished_at = u.finished_at,
   error = u.error, reason = u.reason
-FROM u WHERE j.ctid = u.tid AND j.state = u.old
+FROM u WHERE j.ctid = u.tid
 RETURNING j.id;
 
 -- name: request_abort
 WITH u AS MATERIALIZED (
   SELECT j.tid FROM unnest($2::text[]) AS u(job)
-  CROSS JOIN LATERAL (SELECT ctid AS tid, state FROM rota_jobs WHERE id = u.job OFFSET 0) j WHERE j.state = 'running')
+  CROSS JOIN LATERAL (SELECT ctid AS tid, id, state FROM rota_jobs WHERE id = u.job OFFSET 0) j
+  WHERE j.id = u.job AND j.state = 'running')
 UPDATE rota_jobs AS j SET abort_requested_at = $1 FROM u WHERE j.ctid = u.tid AND j.abort_requested_at IS NULL;
 
 -- name: edit_job
@@ -142,7 +145,7 @@ WITH u AS MATERIALIZED (
   SELECT u.*, j.tid FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(job, attempt, until)
   CROSS JOIN LATERAL (SELECT ctid AS tid, state, attempt FROM rota_jobs WHERE id = u.job OFFSET 0) j
   WHERE j.state = 'running' AND j.attempt = u.attempt)
-UPDATE rota_jobs AS j SET lease_until = u.until FROM u WHERE j.ctid = u.tid AND j.state = 'running' AND j.attempt = u.attempt;
+UPDATE rota_jobs AS j SET lease_until = u.until FROM u WHERE j.ctid = u.tid;
 
 -- name: unnamed_leases
 SELECT id FROM rota_jobs WHERE lease_until IS NOT NULL AND lease_until <= $1 ORDER BY lease_until LIMIT $2;
