@@ -172,7 +172,12 @@ TABLE: tuple[Setting, ...] = (
     _row("timeout_s", _span(0.1), "30s", "how long a client waits for one answer", "timeout"),
     _row("host", str, "127.0.0.1", "the address that the server listens on; clients too, without `server`"),
     _row("port", _count(0, 65535), "8000", "the port that the server listens on; clients too, without `server`"),
-    _row("store", str, "sqlite:///rota.db", "where state lives; `sqlite:////abs/path` is absolute"),
+    _row(
+        "store",
+        str,
+        "sqlite:///rota.db",
+        "where state lives; `sqlite:////abs/path` is absolute, `postgresql://…` shared",
+    ),
     _row("workers", _count(0, 64), "3", "how many workers `rota serve` starts"),
     _row("slots", _count(1, 1024), "the cores", "how many jobs a worker runs at once, each in a process"),
     _row("engine", _engine, "found", "the socket of the container engine that runs images, `unix:///path`; or `none`"),

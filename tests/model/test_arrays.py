@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rota.core.jobs import Failure, Free, HandlerSpec, Held, InputReport, Report
 from rota.core.retry import Backoff
 from rota.core.states import Outcome
 from rota.service.service import Service
+from rota.store.protocol import Store
 from rota.store.sqlite.store import SqliteStore
 
 from .array_model import Input, ModelArray, Workers
@@ -41,12 +43,15 @@ class Walk:
         self.register()
 
     def open(self) -> None:
-        self.store = SqliteStore(Path(self.folder.name) / "rota.db", clock=lambda: self.now, inline=True)
+        self.store = self.new_store()
         drive(self.store.open())
         self.boots += 1
         self.service = Service(
             self.store, sender=NoHooks(), rng=Fixed(self.boots), monotonic=lambda: (self.now - START) / SECOND
         )
+
+    def new_store(self) -> Store:
+        return SqliteStore(Path(self.folder.name) / "rota.db", clock=lambda: self.now, inline=True)
 
     def close(self) -> None:
         drive(self.store.close())
@@ -246,8 +251,8 @@ def test_a_long_walk_of_arrays(seed: int) -> None:
     wander(seed)
 
 
-def wander(seed: int) -> Walk:
-    walk = Walk(seed)
+def wander(seed: int, make: Callable[[int], Walk] = Walk) -> Walk:
+    walk = make(seed)
     names = (
         ["claim"] * 3
         + ["tell"] * 4

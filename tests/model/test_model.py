@@ -20,7 +20,7 @@ from rota.core.retry import Backoff
 from rota.core.states import TRANSITIONS, Outcome, State
 from rota.service.jobs import Edit
 from rota.service.service import Service
-from rota.store.protocol import Tx
+from rota.store.protocol import Store, Tx
 from rota.store.sqlite.store import SqliteStore
 
 from .model import BASE, DEFAULTS, FACTOR, JITTER, LEASE, LIMIT, SECOND, Model, ModelJob, ModelWorker
@@ -59,16 +59,19 @@ class Machine(RuleBasedStateMachine):
         self.model = Model()
         self.leases: list[tuple[str, str, int]] = []  # every one there ever was
         self.unheard: set[tuple[str, int]] = set()  # of these, what its worker does not know
-        self.store: SqliteStore | None = None
+        self.store: Store | None = None
         self.boots = 0
         self._open()
 
     def _open(self) -> None:
-        self.store = SqliteStore(Path(self.folder.name) / "rota.db", clock=lambda: self.now, inline=True)
+        self.store = self.new_store()
         drive(self.store.open())
         self.boots += 1
         rng = Fixed(self.boots)
         self.service = Service(self.store, sender=NoHooks(), rng=rng, monotonic=lambda: (self.now - START) / SECOND)
+
+    def new_store(self) -> Store:
+        return SqliteStore(Path(self.folder.name) / "rota.db", clock=lambda: self.now, inline=True)
 
     def teardown(self) -> None:
         assert self.store is not None

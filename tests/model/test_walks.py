@@ -81,8 +81,10 @@ def step(machine: Machine, rng: random.Random) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_long_walk(seed: int):
-    rng = random.Random(seed)
-    machine = Machine()
+    walk(random.Random(seed), Machine())
+
+
+def walk(rng: random.Random, machine: Machine) -> None:
     try:
         machine.first_workers()
         for _ in range(STEPS):

@@ -59,6 +59,8 @@ class Turn:
 class SteppedStore:
     """The store as one server sees it. It outlives the server; what is committed stays."""
 
+    exclusive = True  # where there are workers that a server owns, it is the only one
+
     def __init__(self, world: World, server: Server) -> None:
         self._world = world
         self._server = server

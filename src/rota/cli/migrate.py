@@ -14,6 +14,7 @@ from rota import settings as settings_module
 Examples:
   rota migrate                                     ./rota.db, or ROTA_STORE
   rota migrate --store sqlite:////var/lib/rota/jobs.db
+  rota migrate --store postgresql://rota@db.example/rota
 """
 )
 @click.option("--store", metavar="URL", help="Where state lives.  [default: sqlite:///rota.db]")
@@ -22,15 +23,14 @@ def migrate(store: str | None) -> None:
 
     `rota serve` does the same when it starts. A store that a later Rota wrote is refused, and so is one that is in use.
     """
-    from rota.store.sqlite.store import SCHEMA_VERSION
-    from rota.wiring.stores import open_store
+    from rota.wiring.stores import open_store, shown
 
     url = settings_module.load({"store": store}).store
 
-    async def run() -> None:
+    async def run() -> int:
         opened = open_store(url)
         await opened.open()
         await opened.close()
+        return opened.schema_version
 
-    asyncio.run(run())
-    click.echo(f"{url} has schema {SCHEMA_VERSION}")
+    click.echo(f"{shown(url)} has schema {asyncio.run(run())}")

@@ -19,6 +19,7 @@ T = TypeVar("T")
 Examples:
   rota serve --app tasks:app                 one file ./rota.db, three workers, http://127.0.0.1:8000
   rota serve --store sqlite:////var/lib/rota/jobs.db --workers 8 --slots 4
+  rota serve --store postgresql://rota@db.example/rota    one of several; set ROTA_STORE when it has a password
   rota serve --workers 0                     no workers here; start them with: rota worker --app tasks:app
 """
 )
@@ -60,8 +61,8 @@ Examples:
 def serve(**flags: Any) -> None:
     """Start a server: the HTTP API, upkeep, and workers that die with it.
 
-    State is in one SQLite file, owned by this process. Stop with Ctrl-C or SIGTERM: running jobs get time to finish and
-    are given back otherwise; a second Ctrl-C ends them at once.
+    State is in one SQLite file, owned by this process, or in a PostgreSQL database that servers share. Stop with Ctrl-C
+    or SIGTERM: running jobs get time to finish and are given back otherwise; a second Ctrl-C ends them at once.
     """
     import gc
 

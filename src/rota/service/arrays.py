@@ -182,8 +182,8 @@ async def end_lost_shards(
     """End shards that their worker will not report. Returns how many."""
     ended = 0
     for job, attempt in shards:
-        shard = await tx.get_shard(job, attempt)
         locked = (await tx.lock_jobs([job])).get(job)
+        shard = await tx.get_shard(job, attempt)
         if shard is not None and locked is not None:
             await end_shard(tx, locked, shard, report(job, attempt), effects)
             ended += 1

@@ -14,6 +14,7 @@ from rota.store.protocol import Store
 
 _PAGE = 500
 TICK_S = 15.0
+_LOOK_S = 1.0  # where others write too: what they did, or what was not yet safe to read, is found by looking
 
 
 class Feed:
@@ -23,6 +24,7 @@ class Feed:
         self._store = store
         self._signals = signals
         self._jobs = jobs
+        self._look_s = TICK_S if store.exclusive else _LOOK_S
 
     async def events(
         self, after: int | None = None, *, owner: str | None = None, job: str | None = None
@@ -40,7 +42,7 @@ class Feed:
                 if page:
                     seq = page[-1].seq
                     chosen = [event for event in page if owner in (None, event.owner)]
-                elif await waiter.wait(spoke_at + TICK_S - loop.time()):
+                elif await waiter.wait(min(spoke_at + TICK_S - loop.time(), self._look_s)):
                     continue
                 else:
                     chosen = []

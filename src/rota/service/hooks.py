@@ -92,9 +92,12 @@ class Hooks:
         await self._note(row, status, error, took_s)
 
     async def _note(self, row: DeliveryRow, status: int | None, error: str | None, took_s: float) -> None:
+        tries, log = row.tries + 1, row.log[-19:]
+
         async def write(tx):  # type: ignore[no-untyped-def]
-            row.tries += 1
-            row.log = [*row.log[-19:], Try(at=tx.now, status=status, error=error, took_s=round(took_s, 3))]
+            row.tries = tries
+            row.log = [*log, Try(at=tx.now, status=status, error=error, took_s=round(took_s, 3))]
+            row.gave_up = False
             row.next_at, row.done_at = None, tx.now
             if status is not None and 200 <= status < 300:
                 pass

@@ -177,6 +177,7 @@ class Jobs:
         effects = Effects()
 
         async def write(tx: Tx) -> None:
+            effects.begin()
             found = _existing((await tx.lock_jobs([job])).get(job), job)
             if found.state in FINAL:
                 raise Conflict(f"job {job} is over: it is {found.state}", found.state)
@@ -205,6 +206,7 @@ class Jobs:
         """Run a job that is over again, as a new job that points to the old one. Raises Conflict unless it is over."""
 
         async def make(tx: Tx) -> list[Job]:
+            await tx.lock_jobs([job])  # so that it is not pruned meanwhile
             old = _existing(await tx.get_job(job), job)
             check_over(old)
             id_ = self._ids.new(tx.now)
@@ -226,6 +228,7 @@ class Jobs:
         effects = Effects()
 
         async def write(tx: Tx) -> None:
+            effects.begin()
             found = _existing((await tx.lock_jobs([job])).get(job), job)
             if found.state not in WAITING:
                 raise Conflict(f"job {job} has started: it is {found.state}", found.state)
@@ -292,6 +295,7 @@ class Jobs:
             key = f"{caller.owner}\n{key}"  # neither can hold a line's end
 
         async def write(tx: Tx) -> tuple[list[Job], bool]:
+            effects.begin()
             if key is not None and (kept := await tx.get_answer(key)) is not None:
                 if kept[0] != fingerprint:
                     raise KeyReused(

@@ -125,7 +125,7 @@ class PullWorkers:
         """Renew a worker's leases, and return which of its tasks it must stop. Raises NotFound."""
 
         async def write(tx: Tx) -> list[str]:
-            row = await tx.get_worker(_id(worker))
+            row = await tx.lock_worker(_id(worker))
             if row is None or row.gone_at is not None:
                 raise NotFound(
                     f"there is no worker {worker!r}{f' any more ({row.gone_why})' if row else ''}: register it"
@@ -196,7 +196,7 @@ class PullWorkers:
 
         async def write(tx: Tx) -> None:
             if await tx.holds(_id(worker), task.id, task.attempt):
-                await tx.unname_leases([(task.id, None)])
+                await tx.unname_leases([(task.id, task.attempt, None)])
 
         await self._store.write(write)
 
@@ -226,6 +226,7 @@ class PullWorkers:
         effects = Effects()
 
         async def write(tx: Tx) -> Job:
+            effects.begin()
             job = _task((await tx.lock_jobs([task])).get(task), task)
             _check_holder(job, worker, attempt)
             if outcome is Outcome.ABORTED and job.abort_requested_at is None:
@@ -291,14 +292,14 @@ class PullWorkers:
         """
 
         async def write(tx: Tx) -> tuple[_Seen, Claimed | None]:
-            row = await tx.get_worker(_id(worker))
+            row = await tx.lock_worker(_id(worker))
             _check_free(row, caller)
             if row is None or row.gone_at is not None:
                 if not anew:
                     return _LEFT, None
                 hello = _owned(row.hello if row is not None else self._hello(worker, [], None), caller)
                 await tx.insert_worker(_id(worker), hello, tx.now + self._lease)
-                row = await tx.get_worker(_id(worker))
+                row = await tx.lock_worker(_id(worker))
                 assert row is not None, "it was just written"
             running = await tx.running_of(row.id)
             canceled = await self._renew(tx, row, running)
@@ -310,7 +311,7 @@ class PullWorkers:
             if claimed is not None:
                 task = await tx.get_job(claimed.lease.job)
                 assert task is not None, "it was just claimed"
-                await tx.unname_leases([(task.id, tx.now + self._lease)])
+                await tx.unname_leases([(task.id, task.attempt, tx.now + self._lease)])
             # Every answer since the last one has named those that were canceled before it.
             news = any(r.abort_requested_at is not None and r.abort_requested_at >= row.beat_at for r in canceled)
             return _Seen(frozenset(offer.specs), Taken(task, [r.job for r in canceled]), news, room), claimed
@@ -326,7 +327,8 @@ class PullWorkers:
     async def _renew(self, tx: Tx, row: WorkerRow, running: list[RunningRow]) -> list[RunningRow]:
         """Renew a worker's leases, but not those of canceled tasks, which it returns."""
         canceled = [(r, r.abort_requested_at) for r in running if r.abort_requested_at is not None]
-        await tx.unname_leases([(r.job, asked_at + self._lease) for r, asked_at in canceled if r.lease_until is None])
+        ends = [(r.job, r.attempt, asked_at + self._lease) for r, asked_at in canceled if r.lease_until is None]
+        await tx.unname_leases(ends)
         await tx.renew_worker(row.id, tx.now + self._lease)
         return [r for r, _ in canceled]
 
@@ -339,14 +341,17 @@ class PullWorkers:
 
 async def _claim(tx: Tx, worker: str, offer: Offer) -> Claimed | None:
     """Lease the first task that is offered to this worker: the highest priority first, then the oldest."""
-    heads = []
-    for queue, lane in await tx.ready_lanes():
-        if offer.serves(queue, lane):
-            heads += await tx.ready_heads(queue, lane, 1)
+    served = [(queue, lane, 1) for queue, lane in await tx.ready_lanes() if offer.serves(queue, lane)]
+    heads = [(*head, lane) for lane, found in zip(served, await tx.ready_heads(served), strict=True) for head in found]
     if not heads:
         return None
-    _, _, job = min(heads)
-    (claimed,) = await tx.claim_jobs(worker, [(job, None)])
+    _, _, first, (queue, lane, _) = min(heads)
+    (taken,) = await tx.take_heads([(queue, lane, [first])])
+    all_claimed = await tx.claim_jobs(worker, [(job, None) for job in taken])
+    if not all_claimed:  # others were faster; the next look comes soon
+        return None
+    (claimed,) = all_claimed
+    job = claimed.lease.job
     lease = claimed.lease
     await tx.append_events([NewEvent(job, lease.owner, "started", State.RUNNING, lease.attempt, worker)])
     return claimed

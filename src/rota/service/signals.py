@@ -34,9 +34,14 @@ class Effects:
     """What a transaction changed that somebody may be waiting for; published after its commit."""
 
     def __init__(self, orders: Iterable[str] = ()) -> None:
+        self.begin()
+        self.orders.update(orders)
+
+    def begin(self) -> None:
+        """Forget everything: the transaction begins, perhaps not for the first time."""
         self.over: list[Over] = []
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
-        self.orders = set(orders)  # workers that have new orders
+        self.orders: set[str] = set()  # workers that have new orders
         self.told: set[str] = set()  # jobs with new output or results
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from msgspec import Struct
+
 from rota.core.jobs import Event, Failure, Job, Report
 from rota.core.settling import release, settle
 from rota.core.states import FINAL, Outcome, State
@@ -32,6 +34,17 @@ _ANSWERS_KEPT = 24 * 3600 * SECOND
 _UPLOADS_KEPT = 3600 * SECOND  # of arrays whose server died before all inputs were written
 _GONE_WORKERS_KEPT = 3600 * SECOND
 _ORDERS = frozenset({"abort_requested", "halted"})  # events that a worker must hear of
+
+
+class _Seen(Struct):
+    """What a look at the store has shown; `offset` is by how much its clock is ahead of the monotonic one."""
+
+    now: int
+    offset: int
+    wakeups: Wakeups
+    lanes: list[tuple[str, str]]
+    tokens: int
+    events: list[Event] | None
 
 
 class Upkeep:
@@ -70,7 +83,7 @@ class Upkeep:
         self._jump = round(min(_JUMP_S, lease_s / 10) * SECOND)
         self._prune_at = 0.0
         self._follow_at = 0.0
-        self._seen: int | None = None  # the last event of a shared store that was looked at
+        self._last: int | None = None  # the last event of a shared store that was looked at
 
     async def begin(self) -> None:
         """Take stock after a start: workers that died with the former owner of the store run nothing, for certain.
@@ -78,7 +91,7 @@ class Upkeep:
         All others get one lease to be heard of, however old their last heartbeat is: nobody could hear it.
         """
         for row in await self._store.read(lambda tx: tx.list_workers()):
-            if row.hello.owned and row.gone_at is None:
+            if self._store.exclusive and row.hello.owned and row.gone_at is None:
                 await self._work.release(row.id, Outcome.LOST, "its server died", at_once=True)
         self._clock_offset = None  # the first round holds the rescue back
 
@@ -92,18 +105,19 @@ class Upkeep:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
         self._signals.upkeep_at = None
         try:
-            now, jumped, next_, lanes, events, tokens = await self._store.read(self._look)
-            await self._tokens.seen(now, tokens)
-            if jumped:
+            seen = await self._store.read(self._look)
+            now, next_ = seen.now, seen.wakeups
+            await self._tokens.seen(now, seen.tokens)
+            if self._jumped(seen.offset):
                 await self._hold_rescue(now)
         except Exception as error:  # the store is away: its leases could not be renewed either
             self._failed("look", error)
             self._clock_offset = None
             return _LOOK_S
-        for lane in lanes:  # a job may have come by another road than this server, and woken nobody
+        for lane in seen.lanes:  # a job may have come by another road than this server, and woken nobody
             self._signals.ready(*lane, 1)
-        if events is not None:
-            self._follow(events)
+        if seen.events is not None:
+            self._follow(seen.events)
         rescuable = now >= self._held_at + self._lease
         steps: tuple[tuple[str, int | None, Callable[[], Awaitable[object]]], ...] = (
             ("promote", next_.due, self.promote),
@@ -134,6 +148,7 @@ class Upkeep:
         effects = Effects()
 
         async def write(tx: Tx) -> int:
+            effects.begin()
             jobs = list((await tx.lock_jobs(await tx.due_jobs(_BATCH))).values())
             due = [(job, release(job, tx.now)) for job in jobs if job.state is State.SCHEDULED and job.run_at <= tx.now]
             if due:
@@ -158,14 +173,15 @@ class Upkeep:
         effects = Effects()
 
         async def write(tx: Tx) -> int:
+            effects.begin()
             overdue = await tx.overdue_jobs(tx.now, _BATCH)
             effects.orders.update(o.worker for o in overdue if o.deadline_at + TIMEOUT_SLACK <= tx.now)
-            late = [o for o in overdue if tx.now > self._fence_at(o) and self._is_steady(tx.now)]
-            effects.orders.update(o.worker for o in late)
+            late = {o.job: o for o in overdue if tx.now > self._fence_at(o) and self._is_steady(tx.now)}
+            effects.orders.update(o.worker for o in late.values())
             ended = []
-            for job in (await tx.lock_jobs(o.job for o in late)).values():
+            for job in (await tx.lock_jobs(late)).values():
                 canceled = job.kind == "pull" and job.abort_requested_at is not None  # it ends with its lease
-                if job.state is State.RUNNING and job.deadline_at is not None and not canceled:
+                if job.state is State.RUNNING and job.attempt == late[job.id].attempt and not canceled:
                     # An abort that nobody has seen come to its end must not count as confirmed.
                     outcome = Outcome.TIMED_OUT if job.abort_requested_at is None else Outcome.LOST
                     report = Report(job=job.id, attempt=job.attempt, outcome=outcome, error=_overdue(job))
@@ -189,14 +205,17 @@ class Upkeep:
         effects = Effects()
 
         async def write(tx: Tx) -> int:
+            effects.begin()
             jobs = await tx.lock_jobs(await tx.unnamed_leases(_BATCH) if self._is_steady(tx.now) else [])
             ended = 0
             for charged in (True, False):
-                mine = [job.id for job in jobs.values() if await _is_gone(tx, job.worker) is charged]
+                mine = {job.id: job.attempt for job in jobs.values() if await _is_gone(tx, job.worker) is charged}
                 ended += await end_lost(tx, mine, Outcome.LOST, self._jitter, effects, charged=charged)
             for name in await tx.unnamed_shards(_BATCH) if self._is_steady(tx.now) else []:
+                await tx.lock_jobs(name[:1])
                 shard = await tx.get_shard(*name)
-                assert shard is not None, "it was listed"
+                if shard is None or shard.lease_until is None or shard.lease_until > tx.now:
+                    continue  # somebody was faster, or its worker has named it
                 report = partial(lost_report, charged=await _is_gone(tx, shard.worker))
                 ended += await arrays.end_lost_shards(tx, [name], report, effects)
             return ended
@@ -225,16 +244,23 @@ class Upkeep:
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)
         return pruned
 
-    async def _look(self, tx: Tx) -> tuple[int, bool, Wakeups, list[tuple[str, str]], list[Event] | None, int]:
+    async def _look(self, tx: Tx) -> _Seen:
         events = None
         if not self._store.exclusive and self._monotonic() >= self._follow_at:
             self._follow_at = self._monotonic() + _LOOK_S
-            events = [] if self._seen is None else await tx.events_after(self._seen, _BATCH)
-            if self._seen is None or len(events) == _BATCH:
-                self._seen = await tx.last_event()
+            events = [] if self._last is None else await tx.events_after(self._last, _BATCH)
+            if self._last is None or len(events) == _BATCH:
+                self._last = await tx.last_event()
             elif events:
-                self._seen = events[-1].seq
-        return tx.now, self._jumped(tx.now), await tx.wakeups(), await tx.ready_lanes(), events, await tx.tokens_version()
+                self._last = events[-1].seq
+        return _Seen(
+            now=tx.now,
+            offset=self._offset(tx.now),
+            wakeups=await tx.wakeups(),
+            lanes=await tx.ready_lanes(),
+            tokens=await tx.tokens_version(),
+            events=events,
+        )
 
     def _follow(self, events: list[Event]) -> None:
         """Wake whom the transactions of other servers concern, should no signal have come. Output leaves no event."""
@@ -247,17 +273,19 @@ class Upkeep:
             if any(event.kind in _ORDERS for event in events):
                 self._signals.wake_each("orders")
 
-    def _jumped(self, now: int) -> bool:
+    def _jumped(self, offset: int) -> bool:
         """Say whether the store's clock was set, or was out of reach, since rescue was last held back: small steps add up."""
-        if self._clock_offset is not None and self._is_steady(now):
+        if self._clock_offset is not None and abs(offset - self._clock_offset) <= self._jump:
             return False
-        self._clock_offset = now - round(self._monotonic() * SECOND)
+        self._clock_offset = offset
         return True
 
     def _is_steady(self, now: int) -> bool:
         """Say whether the clock goes as it did; else what it says of leases and deadlines is void."""
-        offset = now - round(self._monotonic() * SECOND)
-        return self._clock_offset is None or abs(offset - self._clock_offset) <= self._jump
+        return self._clock_offset is None or abs(self._offset(now) - self._clock_offset) <= self._jump
+
+    def _offset(self, now: int) -> int:
+        return now - round(self._monotonic() * SECOND)
 
     def _has_expired(self, row: WorkerRow, now: int) -> bool:
         """Say whether a worker's lease has run out: it may have been heard of since we looked."""

@@ -11,8 +11,9 @@ import asyncio
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 
 from rota.core.errors import Invalid, NotFound
 from rota.core.jobs import (
@@ -116,7 +117,7 @@ class Work:
         named = {(h.job, h.attempt) for h in held}
 
         async def write(tx: Tx) -> Orders:
-            row = _present(await tx.get_worker(worker), worker)
+            row = _present(await tx.lock_worker(worker), worker)
             running = await tx.running_of(worker)
             ends: list[tuple[RunningRow, int | None]] = []
             for lease in running:
@@ -125,7 +126,7 @@ class Work:
                         ends.append((lease, None))
                 elif lease.lease_until is None:
                     ends.append((lease, row.lease_until))
-            await tx.unname_leases([(r.job, until) for r, until in ends if not r.shard])
+            await tx.unname_leases([(r.job, r.attempt, until) for r, until in ends if not r.shard])
             await tx.unname_shards([(r.job, r.attempt, until) for r, until in ends if r.shard])
             await tx.renew_worker(worker, tx.now + self._lease_of(row))
             lost = named - {(lease.job, lease.attempt) for lease in running}
@@ -169,6 +170,7 @@ class Work:
                 raise Invalid("result", f"is at most {MAX_DATA} bytes of JSON")
 
         async def write(tx: Tx) -> list[Settled]:
+            effects.begin()
             locked = await tx.lock_jobs({report.job for report in reports})
             ended: list[Ended] = []
             answers = []
@@ -212,13 +214,14 @@ class Work:
         effects = Effects()
 
         async def write(tx: Tx) -> set[str]:
+            effects.begin()
             names = {(chunk.job, chunk.attempt) for chunk in logs} | {(call.job, call.attempt) for call in hooks}
             mine = {name for name in names if await tx.holds(worker, *name)}
             await tx.append_logs([chunk for chunk in logs if (chunk.job, chunk.attempt) in mine])
             told = await tx.set_progress(worker, [(note.job, note.attempt, note.progress) for note in progress])
             calls = [call for call in hooks if (call.job, call.attempt) in mine]
             jobs = await tx.lock_jobs({call.job for call in calls})
-            rows = [call_of(jobs[call.job], call, rfc3339(tx.now)) for call in calls if jobs[call.job].hook]
+            rows = [call_of(jobs[c.job], c, rfc3339(tx.now)) for c in calls if c.job in jobs and jobs[c.job].hook]
             if rows:
                 await tx.insert_deliveries(rows)
                 effects.wake(tx.now)
@@ -259,7 +262,7 @@ class Work:
         """Ask a worker to take no more jobs, finish what runs, and leave. Raises NotFound."""
 
         async def write(tx: Tx) -> None:
-            _present(await tx.get_worker(worker), worker)
+            _present(await tx.lock_worker(worker), worker)
             await tx.drain_worker(worker)
 
         await self._store.write(write)
@@ -281,12 +284,14 @@ class Work:
         effects = Effects()
 
         async def write(tx: Tx) -> int:
-            row = await tx.get_worker(worker)
+            effects.begin()
+            row = await tx.lock_worker(worker)
             if row is None or row.gone_at is not None or not only_if(row, tx.now):
                 return 0
             running = await tx.running_of(worker)
             mine = [r for r in running if at_once or r.lease_until is None or r.lease_until <= tx.now]
-            ended = await end_lost(tx, [r.job for r in mine if not r.shard], outcome, self._jitter, effects)
+            jobs = {r.job: r.attempt for r in mine if not r.shard}
+            ended = await end_lost(tx, jobs, outcome, self._jitter, effects)
             shards = [(r.job, r.attempt) for r in mine if r.shard]
             ended += await arrays.end_lost_shards(tx, shards, partial(lost_report, outcome=outcome), effects)
             await tx.bury_worker(worker, why)
@@ -308,7 +313,8 @@ class Work:
         effects = Effects()
 
         async def write(tx: Tx) -> tuple[list[Claimed], int]:
-            row = _present(await tx.get_worker(worker), worker)
+            effects.begin()
+            row = _present(await tx.lock_worker(worker), worker)
             if row.draining or room <= 0 or row.lease_until <= tx.now:  # who is that late sends a heartbeat first
                 return [], tx.now
             chosen, shards = await self._choose(tx, worker, offer, free, room, effects=effects)
@@ -336,28 +342,53 @@ class Work:
         Returns jobs to claim, and shards of arrays, which are cut already: an array gives as many as there is room for.
         """
         left = {False: free.process, True: free.asynchronous}
-        walks = []
-        for queue, lane in await tx.ready_lanes():
-            if offer.serves(queue, lane) and left[offer.is_async(lane)] > 0:
-                heads = await tx.ready_heads(queue, lane, min(room, left[offer.is_async(lane)]))
-                walks.append([(*head, queue, lane) for head in heads])
-        chosen: list[tuple[str, HandlerSpec | None]] = []
+        served = [
+            (queue, lane, min(room, left[offer.is_async(lane)]))
+            for queue, lane in await tx.ready_lanes()
+            if offer.serves(queue, lane) and left[offer.is_async(lane)] > 0
+        ]
+        found = await tx.ready_heads(served)
+        walks = [
+            [(*head, queue, lane) for head in heads] for (queue, lane, _), heads in zip(served, found, strict=True)
+        ]
+        order: list[tuple[str, str]] = []  # the lanes, as they are to be taken from
+        chosen: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         shards: list[Claimed] = []
         for _, _, job, queue, lane in heapq.merge(*walks):
-            kind, array = offer.is_async(lane), lane.startswith(ARRAY_LANE)
-            if not array and left[kind] > 0 and len(chosen) + len(shards) < room:
-                left[kind] -= 1
-                chosen.append((job, offer.spec(lane)))
-            while array and left[kind] > 0 and len(chosen) + len(shards) < room:
-                locked = (await tx.lock_jobs([job]))[job]
+            kind = offer.is_async(lane)
+            if room <= 0 or left[kind] <= 0:
+                continue
+            if lane.startswith(ARRAY_LANE):
                 slots = await self._live_slots(tx, queue, lane)
-                spec = offer.spec(lane)
-                shard = await arrays.cut(tx, self._inputs, locked, worker, spec=spec, slots=slots, effects=effects)
-                if shard is None:
-                    break
-                left[kind] -= 1
-                shards.append(shard)
-        return chosen, shards
+                most = min(room, left[kind])
+                cut = await self._cut(tx, worker, job, offer.spec(lane), most=most, slots=slots, effects=effects)
+                shards += cut
+                n = len(cut)
+            else:
+                order.append((queue, lane))
+                chosen[queue, lane].append(job)
+                n = 1
+            left[kind] -= n
+            room -= n
+        heads = await tx.take_heads([(*name, jobs) for name, jobs in chosen.items()])
+        of_lane = {name: iter(jobs) for name, jobs in zip(chosen, heads, strict=True)}
+        taken = [(job, name) for name in order for job in islice(of_lane[name], 1)]
+        return [(job, offer.spec(lane)) for job, (_, lane) in taken], shards
+
+    async def _cut(
+        self, tx: Tx, worker: str, job: str, spec: HandlerSpec | None, *, most: int, slots: int, effects: Effects
+    ) -> list[Claimed]:
+        """Cut up to `most` shards of an array."""
+        shards: list[Claimed] = []
+        while len(shards) < most:
+            locked = (await tx.lock_jobs([job])).get(job)
+            if locked is None or not (locked.state is State.QUEUED or locked.open):  # somebody was faster
+                break
+            shard = await arrays.cut(tx, self._inputs, locked, worker, spec=spec, slots=slots, effects=effects)
+            if shard is None:
+                break
+            shards.append(shard)
+        return shards
 
     async def _live_slots(self, tx: Tx, queue: str, lane: str) -> int:
         """Return how many slots there are in all for a lane; counted once a second."""
@@ -375,12 +406,18 @@ class Work:
 
 
 async def end_lost(
-    tx: Tx, jobs: list[str], outcome: Outcome, jitter: Callable[[], float], effects: Effects, *, charged: bool = True
+    tx: Tx,
+    jobs: Mapping[str, int],
+    outcome: Outcome,
+    jitter: Callable[[], float],
+    effects: Effects,
+    *,
+    charged: bool = True,
 ) -> int:
-    """End running attempts that their worker will not report: it is lost, or has left. Returns how many."""
+    """End attempts (by their jobs) that their worker will not report: it is lost, or has left. Returns how many."""
     ended = []
     for job in (await tx.lock_jobs(jobs)).values():
-        if job.state is State.RUNNING:
+        if job.state is State.RUNNING and job.attempt == jobs[job.id]:
             report = lost_report(job.id, job.attempt, outcome, charged=charged)
             ended.append(Ended(job, report, settle(job, report, tx.now, jitter())))
     await end_attempts(tx, ended, effects)

@@ -2,8 +2,10 @@
 
 A *transaction function* is an `async def` that takes a `Tx` and does all that must happen together. The store runs it,
 commits (perhaps together with others: group commit), and only then returns its value; when it raises, nothing of it is
-kept. It may run again after a lost connection, so it has no effects but those on its `Tx`. On SQLite none of the
-awaits below ever suspends: the store's one writer thread drives the function to its end, with no event loop.
+kept. It may run again, after a lost connection or when it lost against another transaction, so it has no effects but
+those on its `Tx`, and on `Effects` that it begins anew. On SQLite none of the awaits below ever suspends: the store's one
+writer thread drives the function to its end, with no event loop. Elsewhere others write at the same time: what decides
+must be locked before it is read (a worker first, then jobs), or compared in the update.
 
 Methods that change a job's state keep the counters; the caller appends the events, in the same function.
 """
@@ -64,8 +66,15 @@ class Tx(Protocol):
         """Return the (queue, lane) pairs with queued jobs."""
         ...
 
-    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
-        """Return (-priority, run_at, id) of the first jobs of a lane, in the order in which they are to be claimed."""
+    async def ready_heads(self, lanes: Sequence[tuple[str, str, int]]) -> list[list[tuple[int, int, str]]]:
+        """Return for each (queue, lane, limit) the (-priority, run_at, id) of its first jobs, as they are to be claimed."""
+        ...
+
+    async def take_heads(self, lanes: Sequence[tuple[str, str, list[str]]]) -> list[list[str]]:
+        """Return for each (queue, lane, jobs), which were its first ones, as many of its first that nobody else holds.
+
+        They are held until the end of the transaction. Where others claim too these may be other jobs, or fewer.
+        """
         ...
 
     async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
@@ -92,7 +101,10 @@ class Tx(Protocol):
         ...
 
     async def due_jobs(self, limit: int) -> list[str]:
-        """Return scheduled jobs whose time has come, the longest due first."""
+        """Return scheduled jobs whose time has come, the longest due first.
+
+        In a transaction that writes they are held, and those that somebody else holds are left out.
+        """
         ...
 
     async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
@@ -116,7 +128,7 @@ class Tx(Protocol):
         ...
 
     async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
-        """Return (id, queue, lane, state as it is counted) of jobs that ended before `at`, the oldest first."""
+        """Return (id, queue, lane, state as it is counted) of jobs over before `at`, the oldest first; held as due ones are."""
         ...
 
     async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> bool:
@@ -140,8 +152,8 @@ class Tx(Protocol):
         """Return what a worker holds."""
         ...
 
-    async def unname_leases(self, leases: Sequence[tuple[str, int | None]]) -> None:
-        """Give the lease of a job an end of its own (its worker did not name it), or None: it follows its worker's."""
+    async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
+        """Give the lease of a (job, attempt) an end of its own (its worker did not name it), or None: its worker's."""
         ...
 
     async def clamp_leases(self, until: int) -> None:
@@ -149,7 +161,7 @@ class Tx(Protocol):
         ...
 
     async def unnamed_leases(self, limit: int) -> list[str]:
-        """Return jobs whose own end of lease has passed."""
+        """Return jobs whose own end of lease has passed; held like due ones."""
         ...
 
     async def set_progress(self, worker: str, notes: Sequence[tuple[str, int, Progress]]) -> list[str]:
@@ -218,7 +230,7 @@ class Tx(Protocol):
         ...
 
     async def unname_shards(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
-        """Do to (job, attempt, end) of shards what `unname_leases` does to jobs."""
+        """Do to shards what `unname_leases` does to jobs."""
         ...
 
     async def unnamed_shards(self, limit: int) -> list[tuple[str, int]]:
@@ -238,7 +250,7 @@ class Tx(Protocol):
         ...
 
     async def promote_ranges(self, limit: int) -> set[str]:
-        """Make ranges ready whose time has come, and return their arrays."""
+        """Make ranges ready whose time has come, and return their arrays, which are held."""
         ...
 
     async def insert_results(self, job: str, results: Sequence[InputResult]) -> None:
@@ -301,6 +313,10 @@ class Tx(Protocol):
 
     async def get_worker(self, worker: str) -> WorkerRow | None:
         """Return a worker, present or gone."""
+        ...
+
+    async def lock_worker(self, worker: str) -> WorkerRow | None:
+        """Return a worker, locked until the end of the transaction: who changes what it holds comes one after another."""
         ...
 
     async def list_workers(self) -> list[WorkerRow]:

@@ -1,8 +1,8 @@
 """The server's own workers: started with it, started again when they die, and dead when it dies, whatever kills it.
 
-Each inherits two descriptors. The *lifeline* is a pipe that only the server holds the other end of: when it reads
-end-of-file the server is gone, and the worker ends everything at once. The *lock* keeps the store's file owned until
-the last of them has ended, so the next server knows that nothing of this one runs any more.
+Each inherits a descriptor or two. The *lifeline* is a pipe that only the server holds the other end of: when it reads
+end-of-file the server is gone, and the worker ends everything at once. The *lock* keeps the embedded store's file owned
+until the last of them has ended, so the next server knows that nothing of this one runs any more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Fleet:
         count: int,
         server: str,
         arguments: Sequence[str],
-        lock_fd: int,
+        lock_fd: int | None,
         *,
         died: Callable[[str, int], None] = lambda _name, _status: None,
     ) -> None:
@@ -98,11 +98,12 @@ class Fleet:
             await asyncio.sleep(_PAUSES_S[min(deaths, len(_PAUSES_S) - 1)])
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
-        fds = (self._lifeline, self._lock_fd)
+        lock = [] if self._lock_fd is None else [self._lock_fd]
         command = [
             sys.executable, "-m", "rota", "worker", "--server", self._server, "--name", name,
-            "--lifeline-fd", str(fds[0]), "--lock-fd", str(fds[1]), *self._arguments,
+            "--lifeline-fd", str(self._lifeline), *(f"--lock-fd={fd}" for fd in lock), *self._arguments,
         ]  # fmt: skip
+        fds = (self._lifeline, *lock)
         # A session of its own: Ctrl-C goes to the server alone, which then asks its workers to drain. Until a process has
         # hidden itself its user's other processes can read its environment, jobs among them: so no secrets are in there.
         return subprocess.Popen(  # noqa: S603  # our own interpreter and module

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from datetime import UTC, datetime
-from typing import Any, Unpack
+from collections.abc import Awaitable
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import msgspec
 
@@ -23,28 +24,68 @@ from rota.store.sqlite.runner import drive
 from rota.store.sqlite.store import host_clock
 from rota.store.sqlite.tx import SqliteTx
 
+if TYPE_CHECKING:
+    import asyncpg
+
 _IDS = Ids(random.SystemRandom().getrandbits)
 
 
-def submit_in(connection: sqlite3.Connection, handler: str, data: Any = None, **options: Unpack[Options]) -> str:
-    """Submit a job through the caller's connection to the file that is Rota's store, and return its id.
+@overload
+def submit_in(connection: sqlite3.Connection, handler: str, data: Any = None, **options: Unpack[Options]) -> str: ...
 
-    The job is there when the caller commits, and never was when it rolls back; the server notices it within a second.
-    The caller's transaction holds SQLite's one write lock from here on, so commit soon. Raises Invalid for what the
-    server would refuse, and for a file that is no store.
+
+@overload
+def submit_in(
+    connection: asyncpg.Connection[Any], handler: str, data: Any = None, **options: Unpack[Options]
+) -> Awaitable[str]: ...
+
+
+def submit_in(connection: Any, handler: str, data: Any = None, **options: Unpack[Options]) -> str | Awaitable[str]:
+    """Submit a job through the caller's connection to Rota's store, and return its id; awaited on PostgreSQL (asyncpg).
+
+    The job is there when the caller commits, and never was when it rolls back; a server notices it within a second.
+    On SQLite the caller's transaction holds the one write lock from here on, on PostgreSQL the jobs named in `after`, and
+    streams of events wait for it: so commit soon. Raises Invalid for what the server would refuse, for a database that is
+    no store, and on PostgreSQL for a connection that is in no transaction.
     """
     body = encode(body_of(options, handler=handler, data=data))
     try:
         submission = msgspec.json.decode(body, type=Submission)
     except msgspec.ValidationError as wrong:
         raise Invalid("", str(wrong)) from None
-    zone = datetime.fromtimestamp(time.time(), UTC).astimezone().tzinfo or UTC
+    if isinstance(connection, sqlite3.Connection):
+        return _submit_to_file(connection, submission)
+    return _submit_to_postgres(connection, submission)
+
+
+async def _submit_to_postgres(connection: asyncpg.Connection[Any], submission: Submission) -> str:
+    from asyncpg import UndefinedTableError
+
+    from rota.store.postgres.store import transaction_of
+
+    if not connection.is_in_transaction():
+        raise Invalid("connection", "is in no transaction: begin one, and commit it with what belongs to the job")
+    try:
+        async with transaction_of(connection) as tx:
+            uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
+            (job,) = await admission.admit(tx, [submission], _IDS, _zone(), bulk=False, uploads=uploads)
+            await insert_jobs(tx, [job], Effects())
+        return job.id
+    except UndefinedTableError as error:
+        raise Invalid("connection", "is to a database that is no store of Rota; rota migrate makes it one") from error
+
+
+def _zone() -> tzinfo:
+    return datetime.fromtimestamp(time.time(), UTC).astimezone().tzinfo or UTC
+
+
+def _submit_to_file(connection: sqlite3.Connection, submission: Submission) -> str:
     cursor = connection.cursor()
     cursor.row_factory = None  # the caller's own rows may be anything
 
     async def write(tx: SqliteTx) -> str:
         uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
-        (job,) = await admission.admit(tx, [submission], _IDS, zone, bulk=False, uploads=uploads)
+        (job,) = await admission.admit(tx, [submission], _IDS, _zone(), bulk=False, uploads=uploads)
         await insert_jobs(tx, [job], Effects())
         tx.flush_counts()
         return job.id

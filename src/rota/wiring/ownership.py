@@ -26,7 +26,7 @@ from rota.service.service import Service
 from rota.settings import Settings
 from rota.store.protocol import Query
 from rota.store.sqlite.store import SqliteStore, is_alive
-from rota.wiring.stores import open_store, socket_path
+from rota.wiring.stores import open_file, socket_path
 from rota.worker.queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class Link:
             loop = asyncio.get_running_loop()
             deadline = loop.time() + _OWNER_S
             while True:
-                store = open_store(self._settings.store)
+                store = open_file(self._settings.store)
                 try:
                     await store.open()
                 except StoreInUse:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rota import log
 from rota.client.hook_targets import Targets
@@ -16,9 +18,10 @@ from rota.http.metrics import Metrics
 from rota.http.server import HttpServer, Tls
 from rota.service.service import Service
 from rota.settings import Settings
+from rota.store.sqlite.store import SqliteStore
 from rota.wiring.fleet import Fleet
 from rota.wiring.gatekeeping import gate_of, hook_targets
-from rota.wiring.stores import open_store, socket_path
+from rota.wiring.stores import open_store, shown, socket_path
 from rota.worker import proctree
 
 LOG = log.get("server")
@@ -32,8 +35,8 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
     """
     proctree.set_readable(False)  # our environment, with its secrets, is none of a job's business
     store = open_store(settings.store)
-    socket = socket_path(store)
     async with AsyncExitStack() as stack:
+        socket = socket_path(store) if isinstance(store, SqliteStore) else _private_socket(stack)
         await store.open()
         stack.push_async_callback(store.close)
         sender = HookSender(Targets(hook_targets(settings)))
@@ -77,11 +80,11 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             settings.workers,
             f"unix:{socket}",
             worker_arguments,
-            store.lock_fd,
+            store.lock_fd if isinstance(store, SqliteStore) else None,
             died=lambda name, status: LOG.warning("worker_died", name=name, status=status),
         )
         stack.callback(fleet.kill)
-        LOG.info("server_listening", url=http.url, store=settings.store, workers=settings.workers)
+        LOG.info("server_listening", url=http.url, store=shown(settings.store), workers=settings.workers)
         await _until_stopped(fleet, settings.drain_s)
     LOG.info("server_stopped")
 
@@ -90,6 +93,11 @@ def _names(settings: Settings) -> tuple[str, ...]:
     """Return the names that the server answers to: those that were given, and the address that it listens on."""
     wild = settings.host in ("0.0.0.0", "::")  # noqa: S104  # read, not bound
     return settings.allowed_hosts if wild else (*settings.allowed_hosts, settings.host)
+
+
+def _private_socket(stack: AsyncExitStack) -> Path:
+    """Return where this server listens for its own workers, in a folder that only its user can enter."""
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rota-"))) / "rota.sock"
 
 
 async def _until_stopped(fleet: Fleet, drain_s: float) -> None:

@@ -8,11 +8,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import asyncpg
+
 from rota.core.jobs import HandlerSpec, Job, Lease, Report, WorkerHello
 from rota.core.settling import settle
 from rota.core.states import Outcome, State
+from rota.store.postgres.store import PostgresStore
 from rota.store.protocol import Store, Tx
 from rota.store.sqlite.store import SqliteStore
+from tests import postgres
 
 T = TypeVar("T")
 START = 1_750_000_000_000_000
@@ -79,7 +83,42 @@ class SqliteInline(SqliteThreads):
         store.inline_runner.boundary = boundary
 
 
-KINDS: dict[str, Callable[[Path], Kind]] = {"sqlite": SqliteThreads, "sqlite-inline": SqliteInline}
+class Postgres:
+    """A database of its own on a real server."""
+
+    refusal = asyncpg.IntegrityConstraintViolationError
+
+    def __init__(self, _folder: Path) -> None:
+        self._url = postgres.cluster().new_database()
+
+    def make(self, clock: Callable[[], int]) -> Store:
+        return PostgresStore(self._url, clock=clock)
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        async def run() -> list[tuple[Any, ...]]:
+            con = await asyncpg.connect(self._url)
+            try:
+                return [tuple(row) for row in await con.fetch(statement)]
+            finally:
+                await con.close()
+
+        return asyncio.run(run())
+
+    def crash_at(self, store: Store, side: str) -> None:
+        assert isinstance(store, PostgresStore)
+
+        def boundary(now: str) -> None:
+            if now == side:
+                raise Crash
+
+        store.boundary = boundary
+
+
+KINDS: dict[str, Callable[[Path], Kind]] = {
+    "postgres": Postgres,
+    "sqlite": SqliteThreads,
+    "sqlite-inline": SqliteInline,
+}
 
 
 class Bench:

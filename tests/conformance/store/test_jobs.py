@@ -107,11 +107,11 @@ def test_heads_of_a_lane_come_by_priority_then_age_then_id(bench: Bench):
         a_job("e", priority=-1, run_at=0), a_job("f", queue="other"), a_job("g", handler="i"),
         a_job("h", state=State.SCHEDULED),
     )  # fmt: skip
-    heads = bench.read(lambda tx: tx.ready_heads("default", "h", 10))
+    heads = bench.read(lambda tx: tx.ready_heads([("default", "h", 10)]))[0]
     order = [(-5, START + 9, "d"), (0, START + 1, "b"), (0, START + 1, "c"), (0, START + 2, "a"), (1, 0, "e")]
     assert heads == order
     assert heads == sorted(heads)
-    assert [job for _, _, job in bench.read(lambda tx: tx.ready_heads("default", "h", 2))] == ["d", "b"]
+    assert [job for _, _, job in bench.read(lambda tx: tx.ready_heads([("default", "h", 2)]))[0]] == ["d", "b"]
     assert sorted(bench.read(lambda tx: tx.ready_lanes())) == [("default", "h"), ("default", "i"), ("other", "h")]
     bench.claim("g")
     assert sorted(bench.read(lambda tx: tx.ready_lanes())) == [("default", "h"), ("other", "h")]
@@ -141,7 +141,7 @@ def test_settling_writes_every_field(bench: Bench, settlement: Settlement):
     bench.insert(a_job("a", timeout_s=5.0))
     bench.register()
     bench.claim("a")
-    bench.write(lambda tx: tx.unname_leases([("a", START + 1)]))
+    bench.write(lambda tx: tx.unname_leases([("a", 1, START + 1)]))
     job = bench.lock("a")
     bench.write(lambda tx: tx.settle_jobs([(job, settlement)]))
     found = bench.get("a")
@@ -340,7 +340,7 @@ def test_when_there_is_something_to_do_next(bench: Bench):
     then = bench.read(lambda tx: tx.wakeups())
     assert (then.due, then.deadline) == (START + 7, START + 3 * SECOND)
     assert (then.lease, then.delivery) == (START + 15 * SECOND, START)
-    bench.write(lambda tx: tx.unname_leases([("b", START + 4)]))
+    bench.write(lambda tx: tx.unname_leases([("b", 1, START + 4)]))
     assert bench.read(lambda tx: tx.wakeups()).lease == START + 4
 
 

@@ -109,16 +109,16 @@ def test_a_lease_gets_an_end_of_its_own_and_loses_it_again(bench: Bench):
     bench.register()
     bench.insert(a_job("a"), a_job("b"))
     bench.claim("a", "b")
-    bench.write(lambda tx: tx.unname_leases([("a", START + 5), ("b", START + 3)]))
+    bench.write(lambda tx: tx.unname_leases([("a", 1, START + 5), ("b", 1, START + 3)]))
     assert bench.read(lambda tx: tx.unnamed_leases(9)) == []
     bench.now = START + 5
     assert bench.read(lambda tx: tx.unnamed_leases(9)) == ["b", "a"]
     assert bench.read(lambda tx: tx.unnamed_leases(1)) == ["b"]
-    bench.write(lambda tx: tx.unname_leases([("b", None)]))
+    bench.write(lambda tx: tx.unname_leases([("b", 1, None)]))
     assert bench.read(lambda tx: tx.unnamed_leases(9)) == ["a"]
     bench.settle("a")
     assert bench.read(lambda tx: tx.unnamed_leases(9)) == []
-    bench.write(lambda tx: tx.unname_leases([("a", START)]))
+    bench.write(lambda tx: tx.unname_leases([("a", 1, START)]))
     assert bench.get("a").state is State.SUCCEEDED, "only what runs has a lease"
 
 
@@ -127,7 +127,7 @@ def test_a_clock_that_was_set_back_shortens_every_lease(bench: Bench):
     bench.register("v", lease_s=1)
     bench.insert(a_job("a"), a_job("b"))
     bench.claim("a", "b")
-    bench.write(lambda tx: tx.unname_leases([("a", START + 900 * SECOND), ("b", START + 1)]))
+    bench.write(lambda tx: tx.unname_leases([("a", 1, START + 900 * SECOND), ("b", 1, START + 1)]))
     bench.write(lambda tx: tx.clamp_leases(START + LEASE))
     assert worker(bench, "w").lease_until == START + LEASE
     assert worker(bench, "v").lease_until == START + SECOND

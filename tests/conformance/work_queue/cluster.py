@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from rota.core.states import Outcome
 from rota.http.app import create_app
 from rota.http.server import HttpServer
 from rota.service.service import Service
+from rota.store.postgres.store import PostgresStore
+from rota.store.protocol import Store
 from rota.store.sqlite.store import SqliteStore
 from rota.worker.queue import WorkQueue
+from tests import postgres
 
 SECOND = 1_000_000
 START = 1_750_000_000 * SECOND
@@ -28,15 +32,16 @@ class NoHooks:
 
 
 class Cluster:
-    """`way` is `direct` or `http`. Upkeep goes round only when the test says so."""
+    """`way` is `direct`, `http`, or `postgres`: direct, on that store. Upkeep goes round only when the test says so."""
 
     def __init__(self, folder: Path, way: str) -> None:
         self._folder = folder
         self._way = way
         self.now = 0.0  # seconds since the start: the store's clock and the monotonic one
+        self.ahead = 0.0  # how far the store's clock was set forward
 
     async def __aenter__(self) -> Cluster:
-        self.store = SqliteStore(self._folder / "rota.db", clock=lambda: START + round(self.now * SECOND), inline=True)
+        self.store = self._new_store(lambda: START + round((self.now + self.ahead) * SECOND))
         await self.store.open()
         self.service = Service(
             self.store, sender=NoHooks(), lease_s=LEASE_S, rng=random.Random(1), monotonic=lambda: self.now
@@ -58,6 +63,11 @@ class Cluster:
             await self._http[0].stop()
         await self.service.stop()
         await self.store.close()
+
+    def _new_store(self, clock: Callable[[], int]) -> Store:
+        if self._way == "postgres":
+            return PostgresStore(postgres.cluster().new_database(), clock=clock)
+        return SqliteStore(self._folder / "rota.db", clock=clock, inline=True)
 
     async def submit(self, handler: str | None = "h", **fields: Any) -> str:
         return (await self.service.jobs.submit(Submission(handler=handler, **fields))).id

@@ -36,6 +36,7 @@ class SqliteStore:
     """
 
     exclusive = True
+    schema_version = SCHEMA_VERSION
 
     def __init__(self, path: str | Path, *, clock: Callable[[], int] = host_clock, inline: bool = False) -> None:
         self.path = Path(path).absolute()

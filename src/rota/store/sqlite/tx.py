@@ -141,8 +141,13 @@ class SqliteTx(ArrayTx, TokenTx):
         self.flush_counts()
         return [(queue, lane) for queue, lane in self._all("ready_lanes")]
 
-    async def ready_heads(self, queue: str, lane: str, limit: int) -> list[tuple[int, int, str]]:
-        return [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", queue, lane, limit)]
+    async def ready_heads(self, lanes: Sequence[tuple[str, str, int]]) -> list[list[tuple[int, int, str]]]:
+        return [
+            [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", *lane)] for lane in lanes
+        ]
+
+    async def take_heads(self, lanes: Sequence[tuple[str, str, list[str]]]) -> list[list[str]]:
+        return [jobs for _, _, jobs in lanes]  # nobody else is there
 
     async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
         claimed, rows = [], []
@@ -257,8 +262,8 @@ class SqliteTx(ArrayTx, TokenTx):
         rows = self._all("running_of", worker) + self._all("shards_of_worker", worker)
         return [RunningRow(*row) for row in rows]
 
-    async def unname_leases(self, leases: Sequence[tuple[str, int | None]]) -> None:
-        self._many("unname_lease", [(until, job) for job, until in leases])
+    async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
+        self._many("unname_lease", [(until, job, attempt) for job, attempt, until in leases])
 
     async def clamp_leases(self, until: int) -> None:
         self._run("clamp_workers", until, until)
@@ -351,6 +356,9 @@ class SqliteTx(ArrayTx, TokenTx):
     async def get_worker(self, worker: str) -> WorkerRow | None:
         row = self._one("get_worker", worker)
         return None if row is None else worker_of(row)
+
+    async def lock_worker(self, worker: str) -> WorkerRow | None:
+        return await self.get_worker(worker)
 
     async def list_workers(self) -> list[WorkerRow]:
         return [worker_of(row) for row in self._all("list_workers")]

@@ -82,7 +82,7 @@ SELECT deadline_at FROM rota_jobs INDEXED BY rota_jobs_deadline WHERE state = 'r
 SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs INDEXED BY rota_jobs_running WHERE state = 'running' AND worker = ?;
 
 -- name: unname_lease
-UPDATE rota_jobs SET lease_until = ? WHERE id = ? AND state = 'running';
+UPDATE rota_jobs SET lease_until = ? WHERE id = ? AND attempt = ? AND state = 'running';
 
 -- name: unnamed_leases
 SELECT id FROM rota_jobs WHERE lease_until IS NOT NULL AND lease_until <= ? ORDER BY lease_until LIMIT ?;

@@ -1,0 +1,1 @@
+"""The steps that bring a schema up to date, in order."""

@@ -1,0 +1,270 @@
+-- Statements take whole batches, as arrays. Rows are looked up one by one in a LATERAL with OFFSET 0, which the planner does
+-- not take apart: joined to a table that was never analyzed, it would guess, and scan. Updates then go by `ctid` and by nothing
+-- else, for the same reason: their rows are held, and were compared just before. (To compare what is equal, as `j.id = u.job`,
+-- makes the planner expect few rows, and go to each instead of through all.) A test holds all plans.
+
+-- name: insert_jobs
+INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
+  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+  $10::text[], $11::text[], $12::bigint[], $13::text[], $14::int[], $15::bigint[], $16::bigint[], $17::bigint[], $18::float8[],
+  $19::float8[], $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::text[], $26::text[], $27::text[],
+  $28::text[], $29::int[]);
+
+-- name: insert_listed
+INSERT INTO rota_listed (id, owner, queue, handler) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]);
+
+-- name: insert_labels
+INSERT INTO rota_labels (name, value, job) SELECT * FROM unnest($1::text[], $2::text[], $3::text[]);
+
+-- What a new job waits for may have succeeded already.
+-- name: insert_dependencies
+INSERT INTO rota_dependencies (after, job, position, met)
+SELECT u.after, u.job, u.position, coalesce(j.state = 'succeeded', false)
+FROM unnest($1::text[], $2::text[], $3::int[]) AS u(after, job, position)
+LEFT JOIN LATERAL (SELECT state FROM rota_jobs WHERE id = u.after OFFSET 0) j ON true;
+
+-- name: get_job
+SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
+  started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
+  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open
+FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (SELECT * FROM rota_jobs WHERE id = u.job OFFSET 0) j;
+
+-- What decides: no payload. This one only looks.
+-- name: look_at_job
+SELECT j.* FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (
+  SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
+  FROM rota_jobs WHERE id = u.job OFFSET 0) j;
+
+-- What decides: no payload. The ids come sorted, and rows are locked in that order.
+-- name: lock_job
+SELECT j.* FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (
+  SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
+  FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE) j;
+
+-- The same, for a transaction that holds jobs already: it must not wait.
+-- name: lock_job_now
+SELECT j.* FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (
+  SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
+  FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE NOWAIT) j;
+
+-- name: after_of
+SELECT job, after FROM rota_dependencies WHERE job = ANY($1::text[]) ORDER BY job, position;
+
+-- name: ready_heads
+SELECT l.n, h.priority, h.run_at, h.id FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS l(queue, lane, room, n)
+CROSS JOIN LATERAL (SELECT priority, run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
+  ORDER BY priority DESC, run_at, id LIMIT l.room) h;
+
+-- The first jobs of lanes that nobody else holds. Nobody waits here, so claims never wait for each other.
+-- name: take_heads
+SELECT l.n, h.id FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS l(queue, lane, room, n)
+CROSS JOIN LATERAL (SELECT id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
+  ORDER BY priority DESC, run_at, id LIMIT l.room FOR NO KEY UPDATE SKIP LOCKED) h;
+
+-- What a worker needs of an array that it is about to get a shard of.
+-- name: offer_job
+SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options
+FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
+
+-- queued -> running, and what a worker needs of the job
+-- name: claim_job
+WITH u AS MATERIALIZED (
+  SELECT u.n, u.timeout_s, u.max_failures, j.tid
+  FROM unnest($1::text[], $2::float8[], $3::bigint[]) WITH ORDINALITY AS u(job, timeout_s, max_failures, n)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, id, state FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) j
+  WHERE j.id = u.job AND j.state = 'queued')
+UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $4, started_at = $5, progress = NULL, error = NULL,
+  timeout_s = coalesce(j.timeout_s, u.timeout_s), max_failures = coalesce(j.max_failures, u.max_failures),
+  deadline_at = $5::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
+FROM u WHERE j.ctid = u.tid
+RETURNING u.n, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s, j.grace_s, j.hook,
+  j.queue, j.lane, j.run_at, j.image, j.options;
+
+-- running -> whatever was settled; a row that moved on meanwhile is left alone
+-- name: settle_job
+WITH u AS MATERIALIZED (
+  SELECT u.*, j.tid
+  FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::text[],
+    $10::text[], $11::bool[], $12::bool[]) AS u(job, attempt, state, run_at, failures, crashes, finished_at, result, error, reason,
+    confirmed, over)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, state, attempt FROM rota_jobs WHERE id = u.job OFFSET 0) j
+  WHERE j.state = 'running' AND j.attempt = u.attempt)
+UPDATE rota_jobs AS j SET state = u.state, run_at = u.run_at, failures = u.failures, crashes = u.crashes, finished_at = u.finished_at,
+  result = u.result, error = u.error, reason = u.reason, confirmed = u.confirmed, worker = CASE WHEN u.over THEN j.worker END,
+  deadline_at = NULL, lease_until = NULL
+FROM u WHERE j.ctid = u.tid
+RETURNING j.id;
+
+-- blocked | scheduled | queued -> whatever was settled
+-- name: move_job
+WITH u AS MATERIALIZED (
+  SELECT u.*, j.tid
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::bigint[], $7::text[], $8::text[])
+    AS u(job, old, state, run_at, waiting_for, finished_at, error, reason)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, state FROM rota_jobs WHERE id = u.job OFFSET 0) j WHERE j.state = u.old)
+UPDATE rota_jobs AS j SET state = u.state, run_at = u.run_at, waiting_for = u.waiting_for, finished_at = u.finished_at,
+  error = u.error, reason = u.reason
+FROM u WHERE j.ctid = u.tid
+RETURNING j.id;
+
+-- name: request_abort
+WITH u AS MATERIALIZED (
+  SELECT j.tid FROM unnest($2::text[]) AS u(job)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, id, state FROM rota_jobs WHERE id = u.job OFFSET 0) j
+  WHERE j.id = u.job AND j.state = 'running')
+UPDATE rota_jobs AS j SET abort_requested_at = $1 FROM u WHERE j.ctid = u.tid AND j.abort_requested_at IS NULL;
+
+-- name: edit_job
+UPDATE rota_jobs SET priority = $1, run_at = $2, queue = $3, state = $4 WHERE id = $5 AND state = $6;
+
+-- name: edit_listed
+UPDATE rota_listed SET queue = $1 WHERE id = $2 AND queue <> $1;
+
+-- name: set_waiting_for
+UPDATE rota_jobs SET waiting_for = $1 WHERE id = $2 AND state = 'blocked';
+
+-- name: due_jobs
+SELECT id FROM rota_jobs WHERE state = 'scheduled' AND run_at <= $1 ORDER BY run_at, id LIMIT $2;
+
+-- name: take_due_jobs
+SELECT id FROM rota_jobs WHERE state = 'scheduled' AND run_at <= $1 ORDER BY run_at, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: overdue_jobs
+SELECT id, attempt, worker, deadline_at, grace_s, kind FROM rota_jobs WHERE deadline_at IS NOT NULL AND deadline_at <= $1
+ORDER BY deadline_at LIMIT $2;
+
+-- name: running_of
+SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs WHERE state = 'running' AND worker = $1;
+
+-- name: unname_lease
+WITH u AS MATERIALIZED (
+  SELECT u.*, j.tid FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(job, attempt, until)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, state, attempt FROM rota_jobs WHERE id = u.job OFFSET 0) j
+  WHERE j.state = 'running' AND j.attempt = u.attempt)
+UPDATE rota_jobs AS j SET lease_until = u.until FROM u WHERE j.ctid = u.tid;
+
+-- name: unnamed_leases
+SELECT id FROM rota_jobs WHERE lease_until IS NOT NULL AND lease_until <= $1 ORDER BY lease_until LIMIT $2;
+
+-- name: take_unnamed_leases
+SELECT id FROM rota_jobs WHERE lease_until IS NOT NULL AND lease_until <= $1 ORDER BY lease_until LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;
+
+-- Leases that are to end sooner, for `clamp_unnamed`.
+-- name: late_leases
+SELECT id FROM rota_jobs WHERE lease_until IS NOT NULL AND lease_until > $1;
+
+-- name: clamp_unnamed
+UPDATE rota_jobs SET lease_until = $1 WHERE id = ANY($2::text[]) AND lease_until IS NOT NULL AND lease_until > $1;
+
+-- name: set_progress
+WITH u AS MATERIALIZED (
+  SELECT u.*, j.tid FROM unnest($1::text[], $2::bigint[], $3::text[]) AS u(job, attempt, progress)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, state, attempt, worker FROM rota_jobs WHERE id = u.job OFFSET 0) j
+  WHERE j.state = 'running' AND j.attempt = u.attempt AND j.worker = $4)
+UPDATE rota_jobs AS j SET progress = u.progress FROM u WHERE j.ctid = u.tid RETURNING j.id;
+
+-- name: holds
+SELECT 1 FROM rota_jobs WHERE id = $1 AND attempt = $2 AND state = 'running' AND worker = $3;
+
+-- Which of these jobs have others waiting for them.
+-- name: waited_for
+SELECT u.after FROM unnest($1::text[]) AS u(after)
+CROSS JOIN LATERAL (SELECT 1 FROM rota_dependencies WHERE after = u.after AND NOT met LIMIT 1) d;
+
+-- name: dependents_of
+SELECT job FROM rota_dependencies WHERE after = $1 AND NOT met;
+
+-- name: meet_dependency
+UPDATE rota_dependencies SET met = true WHERE after = $1 AND job = $2;
+
+-- name: unmet_of
+SELECT after FROM rota_dependencies WHERE job = $1 AND NOT met LIMIT $2;
+
+-- An array whose results another one shows stays as long as that one.
+-- name: over_before
+SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN reason ELSE state END FROM rota_jobs
+WHERE finished_at IS NOT NULL AND finished_at < $1
+  AND (inputs IS NULL OR (SELECT count(*) FROM (SELECT 1 FROM rota_arrays WHERE base = id LIMIT 1) b) = 0)
+ORDER BY finished_at LIMIT $2;
+
+-- name: take_over_before
+SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN reason ELSE state END FROM rota_jobs
+WHERE finished_at IS NOT NULL AND finished_at < $1
+  AND (inputs IS NULL OR (SELECT count(*) FROM (SELECT 1 FROM rota_arrays WHERE base = id LIMIT 1) b) = 0)
+ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED;
+
+-- name: delete_job
+DELETE FROM rota_jobs WHERE id = ANY($1::text[]) RETURNING id;
+-- name: delete_listed
+DELETE FROM rota_listed WHERE id = ANY($1::text[]);
+-- name: delete_labels
+DELETE FROM rota_labels WHERE job = ANY($1::text[]);
+-- name: delete_dependencies
+DELETE FROM rota_dependencies WHERE job = ANY($1::text[]);
+-- name: delete_dependents
+DELETE FROM rota_dependencies WHERE after = ANY($1::text[]);
+-- name: delete_attempts
+DELETE FROM rota_attempts WHERE job = ANY($1::text[]);
+-- name: delete_events
+DELETE FROM rota_events WHERE job = ANY($1::text[]);
+-- name: delete_logs
+DELETE FROM rota_logs WHERE job = ANY($1::text[]);
+-- name: delete_deliveries
+DELETE FROM rota_deliveries WHERE job = ANY($1::text[]);
+
+-- The oldest queued job of a lane, of the priorities below one: asked again from the priority that it returns.
+-- name: oldest_ready
+SELECT priority, run_at FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = $1 AND lane = $2 AND priority < $3
+ORDER BY priority DESC, run_at LIMIT 1;
+
+-- How many are claimed before this one, in its lane; counted up to a limit.
+-- name: ahead_of
+SELECT count(*) FROM (
+  SELECT priority, run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = $1 AND lane = $2 AND priority >= $3
+  ORDER BY priority DESC, run_at, id LIMIT $6) h
+WHERE priority > $3 OR run_at < $4 OR (run_at = $4 AND id < $5);
+
+-- name: find_by_api
+SELECT j.* FROM unnest($2::text[]) AS s(state) CROSS JOIN LATERAL (
+  SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE api = $1 AND state = s.state AND id >= $3 AND id < $4
+  ORDER BY id DESC LIMIT $5) j ORDER BY id DESC LIMIT $5;
+-- name: find_by_api_owner
+SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE api = $1 AND owner = $2 AND id >= $3 AND id < $4 ORDER BY id DESC LIMIT $5;
+
+-- A listing walks one of these, newest first, and checks the other filters on the way.
+-- name: find_all
+SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id >= $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+-- name: find_by_owner
+SELECT j.* FROM (SELECT id FROM rota_listed WHERE owner = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4) l
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.id OFFSET 0) j;
+-- name: find_by_state
+SELECT j.* FROM unnest($1::text[]) AS s(state) CROSS JOIN LATERAL (
+  SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE state = s.state AND id >= $2 AND id < $3
+  ORDER BY id DESC LIMIT $4) j ORDER BY id DESC LIMIT $4;
+-- name: find_by_handler
+SELECT j.* FROM (SELECT id FROM rota_listed WHERE handler = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4) l
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.id OFFSET 0) j;
+-- name: find_by_queue
+SELECT j.* FROM (SELECT id FROM rota_listed WHERE queue = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4) l
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.id OFFSET 0) j;
+-- name: find_by_label
+SELECT j.* FROM (SELECT job FROM rota_labels WHERE name = $1 AND value = $2 AND job >= $3 AND job < $4 ORDER BY job DESC LIMIT $5) l
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.job OFFSET 0) j;
+-- name: has_label
+SELECT u.job FROM unnest($3::text[]) AS u(job)
+CROSS JOIN LATERAL (SELECT 1 FROM rota_labels WHERE name = $1 AND value = $2 AND job = u.job OFFSET 0) l;
+
+-- When the next job is due, attempt overdue, lease over, hook to be called: asked once a second, and so in one statement.
+-- name: wakeups
+SELECT
+  least((SELECT run_at FROM rota_jobs WHERE state = 'scheduled' ORDER BY run_at LIMIT 1),
+        (SELECT run_at FROM rota_ranges WHERE NOT due ORDER BY run_at LIMIT 1)),
+  (SELECT deadline_at FROM rota_jobs WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1),
+  least((SELECT lease_until FROM rota_jobs WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1),
+        (SELECT lease_until FROM rota_shards WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1),
+        (SELECT min(lease_until) FROM rota_workers WHERE gone_at IS NULL)),
+  (SELECT next_at FROM rota_deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1);

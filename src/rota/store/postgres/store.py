@@ -1,0 +1,242 @@
+"""The PostgreSQL store: many servers, one database. What SQLite's one writer decides by coming first, locks decide here.
+
+Transactions are READ COMMITTED; statement.py says in which order they lock rows. The database's clock is the store's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from asyncpg import Connection, exceptions
+
+from rota.core.errors import Invalid, Unavailable
+from rota.store import statements
+from rota.store.postgres.connections import BAD_VALUE, LOST, Connections
+from rota.store.postgres.migrate import SCHEMA_VERSION, migrate
+from rota.store.postgres.statement import StartOver
+from rota.store.postgres.tx import PostgresTx
+
+T = TypeVar("T")
+Function = Callable[[PostgresTx], Awaitable[T]]
+
+CONNECTIONS = 10
+_STATEMENT_S = 20
+# A server that stops in the middle of a transaction keeps others waiting for what it holds so long, and no longer.
+_LIMITS = f"SET LOCAL statement_timeout = '{_STATEMENT_S}s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
+_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {_LIMITS}"
+_READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LIMITS}"
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_PAUSES_S = (0.0, 0.1, 0.3, 0.6)  # before a transaction runs again that lost its connection
+_MOST_STARTS = 50  # of one that begins again for its locks, or lost against another one
+_DOUBT_S = 15.0  # how long we try to learn what became of a commit whose answer was lost
+_TOO_MUCH = (exceptions.InsufficientResourcesError, exceptions.QueryCanceledError, exceptions.LockNotAvailableError)
+
+
+class _InDoubt(Exception):
+    """The connection was lost while the transaction was committed: it is there, or it is not."""
+
+    def __init__(self, tx: PostgresTx, value: Any, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.tx = tx
+        self.value = value
+
+
+class PostgresStore:
+    """See store/protocol.py. `clock`, which tests set, takes the place of the database's own."""
+
+    exclusive = False
+    schema_version = SCHEMA_VERSION
+
+    def __init__(self, url: str, *, clock: Callable[[], int] | None = None, connections: int = CONNECTIONS) -> None:
+        self._clock = clock
+        self._sql = statements.load("rota.store.postgres.sql")
+        self._url = url
+        self._most = connections
+        self._connections: Connections | None = None
+        self._begin = _WRITE
+        self.boundary: Callable[[str], None] = lambda _: None  # tests: "before" and "after" each commit
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date."""
+        self._connections = Connections(self._url, most=self._most, answer_s=_STATEMENT_S + 5)
+        try:
+            await self._retried(self._prepare)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def write(self, function: Function[T]) -> T:
+        """Run a transaction function, again when it lost its connection or its locks; return when it is durable."""
+        return await _to_its_end(self._retried(lambda: self._write(function)))
+
+    async def read(self, function: Function[T]) -> T:
+        """Run a function that only reads, on one snapshot."""
+        return await _to_its_end(self._retried(lambda: self._read(function)))
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        if self._connections is not None:
+            await self._connections.close()
+            self._connections = None
+
+    async def _prepare(self) -> None:
+        con = await self._take()
+        good = False
+        try:
+            await migrate(con)
+            if await con.fetchval("SHOW synchronous_commit") == "off":  # what was answered must be durable
+                self._begin = f"{_WRITE}; SET LOCAL synchronous_commit = on"
+            good = True
+        finally:
+            self._give(con, good=good)
+
+    async def _write(self, function: Function[T]) -> T:
+        again: StartOver | None = None
+        answered = False
+        for _ in range(_MOST_STARTS):
+            try:
+                return await self._write_once(function, again)
+            except StartOver as order:
+                again = order
+            except (exceptions.SerializationError, exceptions.DeadlockDetectedError):
+                await asyncio.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # spreads, and is no secret
+            except exceptions.UniqueViolationError as error:
+                if error.constraint_name != "rota_answers_pkey" or answered:
+                    raise
+                answered = True  # another server has answered this Idempotency-Key meanwhile: look again
+        raise Unavailable("the store is too busy: others hold what this needs; nothing was kept, try again")
+
+    async def _write_once(self, function: Function[T], again: StartOver | None) -> T:
+        con = await self._take()
+        good = False
+        try:
+            await con.execute(self._begin)
+            tx = PostgresTx(con, await self._now(con), self._sql, writes=True)
+            try:
+                if again is not None:
+                    await tx.hold(again.workers, again.jobs)
+                value = await function(tx)
+                await tx.flush()
+            except LOST:
+                raise
+            except BaseException:
+                await con.execute("ROLLBACK")
+                good = True
+                raise
+            self.boundary("before")
+            await self._commit(con, tx, value)
+            good = True
+            self.boundary("after")
+            return value
+        finally:
+            self._give(con, good=good)
+
+    async def _commit(self, con: Connection[Any], tx: PostgresTx, value: Any) -> None:
+        try:
+            done = await con.execute("COMMIT")
+        except LOST as error:
+            raise _InDoubt(tx, value, error) from error
+        if done != "COMMIT":  # an error in it was caught by its function, and PostgreSQL has not forgotten
+            raise RuntimeError(f"a transaction with an error in it was to be committed: {done}")
+
+    async def _read(self, function: Function[T]) -> T:
+        con = await self._take()
+        good = False
+        try:
+            await con.execute(_READ)
+            try:
+                return await function(PostgresTx(con, await self._now(con), self._sql, writes=False))
+            finally:
+                if not con.is_closed():
+                    await con.execute("ROLLBACK")
+                    good = True
+        finally:
+            self._give(con, good=good)
+
+    async def _now(self, con: Connection[Any]) -> int:
+        if self._clock is not None:
+            return self._clock()
+        now: int = await con.fetchval(_NOW)
+        return now
+
+    async def _retried(self, run: Callable[[], Awaitable[T]]) -> T:
+        """Run it, and again when the connection is lost; a commit in doubt is looked for first."""
+        for last, pause_s in ((pause_s is _PAUSES_S[-1], pause_s) for pause_s in _PAUSES_S):
+            await asyncio.sleep(pause_s)
+            try:
+                return await run()
+            except _InDoubt as doubt:
+                if await self._is_committed(doubt.tx):
+                    value: T = doubt.value
+                    return value
+            except BAD_VALUE as error:
+                raise Invalid("", f"a value cannot be stored: {error}") from None
+            except LOST as error:
+                if last:
+                    raise Unavailable(f"PostgreSQL cannot be reached: {_said(error)}; try again") from error
+            except _TOO_MUCH as error:
+                raise Unavailable(f"PostgreSQL cannot do it now: {error}; nothing was kept, try again") from error
+        raise Unavailable("PostgreSQL was lost again and again; nothing was kept, try again")
+
+    async def _is_committed(self, tx: PostgresTx) -> bool:
+        """Learn what became of a transaction. Its event is there, or it is over and the event is not.
+
+        One that wrote no event (a heartbeat, output) may be done twice, and counts as not committed.
+        """
+        if tx.xid is None or tx.last_event_written is None:
+            return False
+        until = time.monotonic() + _DOUBT_S
+        while True:
+            try:
+                con = await self._take()
+                good = False
+                try:
+                    over = await con.fetchval(self._sql["transaction_status"], tx.xid) != "in progress"
+                    there = await con.fetchval(self._sql["has_event"], *tx.last_event_written, tx.now) is not None
+                    good = True
+                finally:
+                    self._give(con, good=good)
+                if there or over:
+                    return there
+            except LOST:
+                pass
+            except exceptions.InvalidParameterValueError:  # a standby took over that never heard of it
+                return False
+            if time.monotonic() > until:
+                raise Unavailable("PostgreSQL was lost during a commit; whether it was kept is not known")
+            await asyncio.sleep(0.1)
+
+    async def _take(self) -> Connection[Any]:
+        assert self._connections is not None, "the store is not open"
+        return await self._connections.take()
+
+    def _give(self, con: Connection[Any], *, good: bool) -> None:
+        if self._connections is None:  # closed meanwhile
+            con.terminate()
+        else:
+            self._connections.give(con, good=good)
+
+
+@asynccontextmanager
+async def transaction_of(con: Connection[Any]) -> AsyncIterator[PostgresTx]:
+    """Take part in the transaction that a caller has begun on a connection of its own; it commits, or does not."""
+    tx = PostgresTx(con, await con.fetchval(_NOW), statements.load("rota.store.postgres.sql"), writes=True)
+    yield tx
+    await tx.flush()
+    await con.execute("RELEASE SAVEPOINT rota_numbered")  # none of a caller's own
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do all of it even if the caller goes away: a transaction that was begun is not cut in the middle."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # its caller may not be there to hear
+    return await asyncio.shield(task)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__

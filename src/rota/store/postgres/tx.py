@@ -1,0 +1,338 @@
+"""One transaction on PostgreSQL: the named statements of sql/*.sql, with rows turned into structs and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from rota.core.jobs import HandlerSpec, Job, Progress
+from rota.core.settling import Settlement
+from rota.core.states import FINAL, Reason, State
+from rota.store.postgres.arrays import MOST_DELETED
+from rota.store.postgres.history import HistoryTx
+from rota.store.postgres.statement import Row, columns
+from rota.store.rows import (
+    STATES,
+    Claimed,
+    Overdue,
+    Query,
+    RunningRow,
+    Wakeups,
+    job_of,
+    locked_job_of,
+    offer_of,
+    raw,
+    text,
+)
+
+_MOST_SCANNED = 20_000  # rows that one page of a listing may read
+_MOST_AT_ONCE = 2_000  # of them in one statement
+_MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
+
+
+class PostgresTx(HistoryTx):
+    """See store/protocol.py."""
+
+    # -- jobs
+
+    async def insert_jobs(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        rows, labels, dependencies = [], [], []
+        for job in jobs:
+            rows.append((
+                job.id, job.state.value, job.kind, job.lane, job.handler, job.script, raw(job.data), raw(job.args),
+                text(job.variables), job.owner, job.queue, job.priority, text(job.labels), job.waiting_for, job.run_at,
+                job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
+                job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
+                None if job.array is None else job.array.inputs,
+            ))  # fmt: skip
+            self._moved(job.queue, job.lane, None, job.state.value)
+            if job.labels:
+                labels += [(name, value, job.id) for name, value in job.labels.items()]
+            if job.after:
+                dependencies += [(after, job.id, at) for at, after in enumerate(job.after)]
+        await self._run("insert_jobs", *columns(rows, 29))
+        await self._run("insert_listed", *columns([(job.id, job.owner, job.queue, job.handler) for job in jobs], 4))
+        self._held.update(job.id for job in jobs)  # nobody else sees them yet
+        await self.insert_arrays([job for job in jobs if job.array is not None])
+        if labels:
+            await self._run("insert_labels", *columns(labels, 3))
+        if dependencies:
+            await self._run("insert_dependencies", *columns(dependencies, 3))
+
+    async def get_job(self, job: str) -> Job | None:
+        return (await self._whole([job])).get(job)
+
+    async def _whole(self, jobs: Sequence[str]) -> dict[str, Job]:
+        rows = await self._all("get_job", jobs)
+        if not rows:
+            return {}
+        after: dict[str, list[str]] = {}
+        for job, waits_for in await self._all("after_of", jobs):
+            after.setdefault(job, []).append(waits_for)
+        found = {row[0]: job_of(tuple(row), after.get(row[0], [])) for row in rows}
+        if arrays := [job.id for job in found.values() if job.array is not None]:
+            for id_, array in (await self.arrays_of(arrays)).items():
+                found[id_].array = array
+        return found
+
+    async def lock_jobs(self, jobs: Iterable[str]) -> dict[str, Job]:
+        wanted = list(jobs)
+        found = {row[0]: locked_job_of(tuple(row)) for row in await self._hold_jobs(wanted)}
+        return {job: found[job] for job in wanted if job in found}
+
+    async def find_jobs(self, query: Query) -> tuple[list[Job], str | None]:
+        found: list[str] = []
+        last, scanned = None, 0
+        async with aclosing(self._candidates(query)) as candidates:
+            async for job, state, owner, queue, handler, api in candidates:
+                if len(found) == query.limit or scanned == _MOST_SCANNED:
+                    break
+                scanned += 1
+                last = job
+                if (
+                    (not query.states or STATES[state] in query.states)
+                    and query.owner in (None, owner)
+                    and query.queue in (None, queue)
+                    and query.handler in (None, handler)
+                    and query.api in (None, api)
+                ):
+                    found.append(job)
+            else:
+                last = None
+        jobs = await self._whole(found)
+        return [jobs[id_] for id_ in found if id_ in jobs], last
+
+    async def _candidates(self, query: Query) -> AsyncGenerator[Row, None]:
+        """Walk the most selective index there is for the query, newest first, a piece at a time; labels all hold."""
+        below = min(filter(None, (query.cursor, query.below_id)), default="~")  # "~" is above every id
+        name, values = _walk(query)
+        size = query.limit + 1
+        while True:
+            rows = await self._all(name, *values, query.from_id or "", below, size)
+            rows = chosen = sorted(rows, key=lambda row: row[0], reverse=True)  # as they come, but for a join's whim
+            for label, value in query.labels[1:]:
+                have = {job for (job,) in await self._all("has_label", label, value, [row[0] for row in chosen])}
+                chosen = [row for row in chosen if row[0] in have]
+            for row in chosen:
+                yield row
+            if len(rows) < size:
+                return
+            below = rows[-1][0]
+            size = min(2 * size, _MOST_AT_ONCE)
+
+    async def ready_lanes(self) -> list[tuple[str, str]]:
+        if self._deltas:
+            await self.flush()
+        return [(queue, lane) for queue, lane in await self._all("ready_lanes")]
+
+    async def ready_heads(self, lanes: Sequence[tuple[str, str, int]]) -> list[list[tuple[int, int, str]]]:
+        heads: list[list[tuple[int, int, str]]] = [[] for _ in lanes]
+        if lanes:
+            for n, priority, run_at, job in await self._all("ready_heads", *columns(lanes, 3)):
+                heads[n - 1].append((-priority, run_at, job))
+        return [sorted(lane) for lane in heads]
+
+    async def take_heads(self, lanes: Sequence[tuple[str, str, list[str]]]) -> list[list[str]]:
+        taken: list[list[str]] = [[] for _ in lanes]
+        if not lanes:
+            return taken
+        rows = await self._all("take_heads", *columns([(queue, lane, len(jobs)) for queue, lane, jobs in lanes], 3))
+        for n, job in rows:
+            taken[n - 1].append(job)
+        self._held.update(job for _, job in rows)
+        return taken
+
+    async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
+        if not jobs:
+            return []
+        rows = [(job, spec and spec.timeout, 1 if spec is None else spec.retries + 1) for job, spec in jobs]
+        claimed = []
+        taken = await self._all("claim_job", *columns(rows, 3), worker, self.now)
+        for n, job, *offer in sorted(taken, key=lambda row: row[0]):
+            made = offer_of(tuple(offer), job, jobs[n - 1][1])
+            self._moved(made.queue, made.lane, "queued", "running")
+            claimed.append(made)
+        return claimed
+
+    async def settle_jobs(self, settled: Sequence[tuple[Job, Settlement]]) -> None:
+        if not settled:
+            return
+        rows = [
+            (
+                job.id, job.attempt, s.state.value, s.run_at, s.failures, s.crashes, s.finished_at,
+                None if s.result is None else raw(s.result), text(s.error), s.reason, s.confirmed, s.state in FINAL,
+            )
+            for job, s in settled
+        ]  # fmt: skip
+        written = {job for (job,) in await self._all("settle_job", *columns(rows, 12))}
+        for job, s in settled:
+            if job.id in written:
+                timed_out = job.kind == "pull" and s.reason is Reason.TIMED_OUT  # counted apart, for API C
+                self._moved(job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value)
+
+    async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
+        if not moved:
+            return
+        rows = []
+        for job, s in moved:
+            waiting_for = 0 if s.state in (State.QUEUED, State.SCHEDULED) else job.waiting_for
+            rows.append(
+                (job.id, job.state.value, s.state.value, s.run_at, waiting_for, s.finished_at, text(s.error), s.reason)
+            )
+        written = {job for (job,) in await self._all("move_job", *columns(rows, 8))}
+        for job, s in moved:
+            if job.id in written:
+                self._moved(job.queue, job.lane, job.state, s.state.value)
+
+    async def request_aborts(self, jobs: Sequence[Job]) -> None:
+        await self._run("request_abort", self.now, [job.id for job in jobs])
+
+    async def edit_job(self, job: Job, *, priority: int, run_at: int, queue: str, state: str) -> None:
+        await self._run("edit_job", priority, run_at, queue, state, job.id, job.state.value)
+        await self._run("edit_listed", queue, job.id)
+        self._moved(job.queue, job.lane, job.state, None)
+        self._moved(queue, job.lane, None, state)
+
+    async def due_jobs(self, limit: int) -> list[str]:
+        return await self._taken("due_jobs", "take_due_jobs", self.now, limit)
+
+    async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
+        return [Overdue(*row) for row in await self._all("overdue_jobs", deadline, limit)]
+
+    async def waited_for(self, jobs: Sequence[str]) -> set[str]:
+        return {after for (after,) in await self._all("waited_for", jobs)}
+
+    async def dependents_of(self, job: str) -> list[str]:
+        return [dependent for (dependent,) in await self._all("dependents_of", job)]
+
+    async def meet_dependency(self, after: str, job: str, waiting_for: int) -> None:
+        await self._run("meet_dependency", after, job)
+        if waiting_for:  # the last one met: `move_jobs` releases the job and writes 0
+            await self._run("set_waiting_for", waiting_for, job)
+
+    async def unmet_of(self, job: str, limit: int) -> list[str]:
+        return [after for (after,) in await self._all("unmet_of", job, limit)]
+
+    async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
+        rows = await self._all("take_over_before" if self._writes else "over_before", at, limit)
+        return [(job, queue, lane, state) for job, queue, lane, state in rows]
+
+    async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> bool:
+        await self.flush()
+        # An array may have become the base of another one after it was listed, and before it was held.
+        bases = {base for (base,) in await self._all("is_base", [job for job, *_ in jobs])}
+        whole, room = [], MOST_DELETED
+        arrays = await self.arrays_of([job for job, *_ in jobs])
+        for job in jobs:
+            if job[0] in arrays:
+                room -= await self.delete_results(job[0], room)
+            if room <= 0:
+                break
+            if job[0] not in bases:
+                whole.append(job)
+        ids = [id_ for id_, *_ in whole]
+        await self.delete_arrays(ids)
+        for name in _DELETIONS:
+            await self._run(name, ids)
+        gone = {id_ for (id_,) in await self._all("delete_job", ids)}
+        for id_, queue, lane, state in whole:
+            if id_ in gone:
+                self._moved(queue, lane, state, None)
+        return room > 0
+
+    async def ahead_of(self, job: Job, limit: int) -> int:
+        row = await self._one("ahead_of", job.queue, job.lane, job.priority, job.run_at, job.id, limit)
+        return row[0] if row else 0
+
+    async def oldest_ready(self, queue: str, lane: str) -> int | None:
+        oldest, below = None, 1 << 62
+        for _ in range(_MOST_PRIORITIES):
+            row = await self._one("oldest_ready", queue, lane, below)
+            if row is None:
+                break
+            below, run_at = row
+            oldest = run_at if oldest is None else min(oldest, run_at)
+        return oldest
+
+    async def wakeups(self) -> Wakeups:
+        row = await self._one("wakeups")
+        assert row is not None, "it always answers"
+        return Wakeups(*row)
+
+    # -- leases
+
+    async def running_of(self, worker: str) -> list[RunningRow]:
+        rows = await self._all("running_of", worker) + await self._all("shards_of_worker", worker)
+        return [RunningRow(*row) for row in rows]
+
+    async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
+        if leases:
+            await self._hold_jobs(job for job, _, _ in leases)
+            await self._run("unname_lease", *columns(leases, 3))
+
+    async def clamp_leases(self, until: int) -> None:
+        await self._run("clamp_workers", until)
+        if late := [job for (job,) in await self._all("late_leases", until)]:
+            await self._hold_jobs(late)
+            await self._run("clamp_unnamed", until, late)
+        await self._run("clamp_shards", until)
+
+    async def unnamed_leases(self, limit: int) -> list[str]:
+        return await self._taken("unnamed_leases", "take_unnamed_leases", self.now, limit)
+
+    async def set_progress(self, worker: str, notes: Sequence[tuple[str, int, Progress]]) -> list[str]:
+        if not notes:
+            return []
+        last = {(job, attempt): text(progress) for job, attempt, progress in notes}
+        await self._hold_jobs(job for job, _ in last)
+        rows = [(*name, progress) for name, progress in last.items()]
+        return [job for (job,) in await self._all("set_progress", *columns(rows, 3), worker)]
+
+    async def holds(self, worker: str, job: str, attempt: int) -> bool:
+        if await self._one("holds", job, attempt, worker) is not None:
+            return True
+        shard = await self.get_shard(job, attempt)
+        return shard is not None and shard.worker == worker
+
+    async def _taken(self, look: str, take: str, *values: Any) -> list[str]:
+        """Return jobs; in a transaction that writes they are held, and what others hold is left out."""
+        if not self._writes:
+            return [job for (job,) in await self._all(look, *values)]
+        jobs = [job for (job,) in await self._all(take, *values)]
+        self._held.update(jobs)
+        return jobs
+
+
+_DELETIONS = (
+    "delete_listed",
+    "delete_labels",
+    "delete_dependencies",
+    "delete_dependents",
+    "delete_attempts",
+    "delete_events",
+    "delete_logs",
+    "delete_deliveries",
+)
+
+
+def _walk(query: Query) -> tuple[str, list[Any]]:
+    """Return the statement that walks the most selective index for a query, and its first values."""
+    states = sorted({state.value for state in query.states or list(State)})
+    if query.api is not None and query.owner is not None:
+        return "find_by_api_owner", [query.api, query.owner]
+    if query.api is not None:
+        return "find_by_api", [query.api, states]
+    if query.labels:
+        return "find_by_label", [*query.labels[0]]
+    if query.owner is not None:
+        return "find_by_owner", [query.owner]
+    if query.states:
+        return "find_by_state", [states]
+    if query.handler is not None:
+        return "find_by_handler", [query.handler]
+    if query.queue is not None:
+        return "find_by_queue", [query.queue]
+    return "find_all", []

@@ -1,0 +1,225 @@
+"""Invariant 10 on PostgreSQL: no statement scans or sorts a table that grows with the number of jobs.
+
+Every statement is explained with values that a real service gave it, on a store with many rows and fresh statistics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from rota.core.arrays import Range, Shard
+from rota.core.jobs import Attempt, LogChunk, Progress, Submission
+from rota.core.states import Outcome, State
+from rota.service.service import Service
+from rota.store import statements
+from rota.store.postgres.statement import BaseTx
+from rota.store.postgres.store import PostgresStore
+from rota.store.protocol import Query, Tx
+from tests import postgres
+
+from .postgres_filled import fill
+from .postgres_race import NoHooks, Race
+
+SQL = statements.load("rota.store.postgres.sql")
+ROWS = 20_000
+SMALL = {
+    "rota_workers",
+    "rota_counts",
+    "rota_handlers",
+    "rota_uploads",
+    "rota_schema",
+}  # as many rows as there are such things
+# A page of several walks is merged: at most a page of each. Others sort what one job, or one statement's arguments, have.
+SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label"}
+SORTS_ITS_OWN = {"after_of", "deliveries_of", "shards_of", "attempts_of", "shares_root", "clamp_shards", "is_base"}
+NOT_HOT = {"shares_root": "old arrays, once each"}
+
+
+class Recorder:
+    """Keeps the values of each statement that was run; those of the largest call."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[Any, ...]] = {}
+
+    def note(self, name: str, values: tuple[Any, ...]) -> None:
+        if name not in self.values or len(str(values)) > len(str(self.values[name])):
+            self.values[name] = values
+
+
+async def ask_everything(tx: Tx) -> None:
+    """Ask what a service that does well seldom asks."""
+    job = "fw000000007"
+    for query in (
+        Query(), Query(owner="owner3"), Query(states=[State.QUEUED, State.FAILED]), Query(queue="default"), Query(handler="a"),
+        Query(labels=[("k", "v7"), ("k", "v7")]), Query(api="c"), Query(api="c", owner="ana"),
+    ):  # fmt: skip
+        await tx.find_jobs(query)
+    found = (await tx.lock_jobs([job]))[job]
+    await tx.ahead_of(found, 100)
+    await tx.oldest_ready("default", "a")
+    await tx.unmet_of(job, 9)
+    await tx.over_before(1_700_000_001_000_900, 500)
+    await tx.wakeups()
+    for question in (tx.attempts_of, tx.shards_of, tx.deliveries_of):
+        await question(job)
+    for which in ("all", "good", "bad"):
+        await tx.results_of("fo000000001", 5, 100, which=which)  # type: ignore[arg-type]
+    await tx.successes_of("fo000000001", 5, 100)
+    await tx.logs_of(job, None, (0, 0), 9)
+    await tx.logs_of(job, 1, (1, 0), 9)
+    await tx.events_of(job, 0, 9)
+    await tx.events_after(5000, 500)
+    await tx.last_event()
+    await tx.timed_out_tasks()
+    await tx.list_workers()
+    await tx.handlers()
+    await tx.old_uploads(1, 9)
+    await tx.due_jobs(500)
+    await tx.unnamed_leases(500)
+    await tx.overdue_jobs(1, 500)
+    await tx.inputs_at("fo000000009", 3)
+
+
+async def do_everything(tx: Tx) -> None:
+    job = "fo000000009"
+    await tx.unname_leases([(job, 1, 5)])
+    await tx.unname_shards([(job, 1, 5)])
+    await tx.clamp_leases(2)
+    await tx.set_progress("w", [(job, 1, Progress(0.5, ""))])
+    await tx.insert_deliveries([("m", job, "http://h", "{}")])
+    for row in await tx.take_deliveries(9, 5):
+        await tx.note_delivery(row)
+    await tx.append_logs([LogChunk(job=job, attempt=9, n=0, stream="stdout", text="x")])
+    await tx.insert_attempts([(job, Attempt(attempt=9, worker="w", started_at=1, finished_at=2, outcome=Outcome.LOST))])
+    await tx.forget_answers(5, 500)
+    await tx.forget_workers(5)
+    await tx.begin_upload("u")
+    await tx.delete_upload("u")
+    await tx.put_ranges(job, [Range(first=7, n=1, run_at=5)])
+    await tx.ready_ranges(job, 9)
+    await tx.delete_ranges(job, [Range(first=7, n=1, run_at=5)])
+    await tx.put_ranges(job, [Range(first=7, n=1, run_at=tx.now + 1)])
+    tx.now += 2
+    await tx.promote_ranges(9)
+    await tx.insert_shard(Shard(job, 9, "w", 0, 1, 0))
+    await tx.put_answer("k", "f", b"")
+    await tx.drain_worker("w")
+    await tx.bury_worker("w", "gone")
+    await tx.delete_jobs([(job, "default", "a", "succeeded")])
+
+
+@pytest.fixture(scope="module")
+def recorded() -> tuple[str, dict[str, tuple[Any, ...]]]:
+    recorder = Recorder()
+    url = postgres.cluster().new_database()
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("_one", "_all", "_run"):
+            patch.setattr(BaseTx, method, _recording(recorder, getattr(BaseTx, method)))
+        asyncio.run(_record(url))
+    return url, recorder.values
+
+
+def _recording(recorder: Recorder, plain: Callable[..., Any]) -> Callable[..., Any]:
+    async def run(self: BaseTx, name: str, *values: Any) -> Any:
+        recorder.note(name, values)
+        return await plain(self, name, *values)
+
+    return run
+
+
+async def _record(url: str) -> None:
+    await fill(url, ROWS)
+    await Race(url, jobs=40, workers=2).run(check=False)
+    store = PostgresStore(url)
+    await store.open()
+    await store.read(ask_everything)
+    await store.write(ask_everything)
+    await store.write(do_everything)
+    await store.close()
+
+
+# What is run only when others are in the way, or now and then: values for those.
+LIKE: dict[str, tuple[Any, ...]] = {
+    "clamp_unnamed": (5, ["fw000000007"]),
+    "delete_inputs": (["u"],),
+    "has_event": (5, "j", 5),
+    "holds": ("fo000000001", 1, "w"),
+    "insert_labels": (["k"], ["v"], ["j"]),
+    "late_leases": (5,),
+    "lock_job_now": (["fw000000007"],),
+    "lock_worker_now": ("w",),
+    "range_is_due": (["fo000000009"], [7], 5),
+    "set_waiting_for": (1, "fw000000007"),
+    "transaction_status": ("5",),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SQL))
+def test_no_statement_scans_or_sorts(recorded: tuple[str, dict[str, tuple[Any, ...]]], name: str) -> None:
+    url, values = recorded
+    assert name in values or name in LIKE, "nobody ran it"
+
+    steps = explained(url, name, values)
+    told = json.dumps([{k: v for k, v in step.items() if k != "Plans"} for step in steps], indent=1)
+    scanned = {step["Relation Name"] for step in steps if step["Node Type"] == "Seq Scan"}
+    assert scanned <= SMALL or name in NOT_HOT, told
+    if name not in SORTS_A_PAGE | SORTS_ITS_OWN and not scanned & SMALL:
+        assert not any("Sort" in step["Node Type"] for step in steps), told
+
+
+HOT = [
+    "claim_job", "get_job", "lock_job", "lock_job_now", "look_at_job", "meet_dependency", "move_job", "ready_heads",
+    "request_abort", "set_progress", "settle_job", "take_due_jobs", "take_heads", "unname_lease", "waited_for",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def never_analyzed() -> str:
+    async def make() -> str:
+        url = postgres.cluster().new_database()
+        store = PostgresStore(url)
+        await store.open()
+        service = Service(store, sender=NoHooks())
+        await service.jobs.submit_many([Submission(handler="a") for _ in range(5000)])
+        await store.close()
+        return url
+
+    return asyncio.run(make())
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_store_that_was_never_analyzed_is_not_scanned_either(
+    recorded: tuple[str, dict[str, tuple[Any, ...]]], never_analyzed: str, name: str
+) -> None:
+    """Jobs pour into a new store before anybody has counted them: the planner guesses, and must not get it wrong."""
+    steps = explained(never_analyzed, name, recorded[1])
+    told = [(step["Node Type"], step.get("Index Name"), step.get("Index Cond")) for step in steps]
+    bad = ("Seq Scan", "Bitmap Heap Scan", "Hash", "Hash Join", "Sort", "Merge Join")
+    assert not any(step["Node Type"] in bad for step in steps), told
+    assert all("Index Cond" in step for step in steps if step["Node Type"].startswith("Index")), told
+
+
+def explained(url: str, name: str, values: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
+    async def explain() -> Any:
+        con = await asyncpg.connect(url)
+        try:
+            plan = await con.fetchval(
+                "EXPLAIN (FORMAT JSON) " + SQL[name], *(values[name] if name in values else LIKE[name])
+            )
+        finally:
+            await con.close()
+        return json.loads(plan)[0]["Plan"]
+
+    return list(_steps(asyncio.run(explain())))
+
+
+def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _steps(below)
