@@ -87,6 +87,9 @@ async def ask_everything(tx: Tx) -> None:
 
 
 async def do_everything(tx: Tx) -> None:
+    waiting = (await tx.lock_jobs(["fw000000008"]))["fw000000008"]
+    await tx.edit_job(waiting, priority=3, run_at=5, queue="q", state="queued")
+    await tx.request_aborts([waiting])
     job = "fo000000009"
     await tx.unname_leases([(job, 1, 5)])
     await tx.unname_shards([(job, 1, 5)])
@@ -175,7 +178,7 @@ def test_no_statement_scans_or_sorts(recorded: tuple[str, dict[str, tuple[Any, .
 
 HOT = [
     "claim_job", "get_job", "lock_job", "lock_job_now", "look_at_job", "meet_dependency", "move_job", "ready_heads",
-    "request_abort", "set_progress", "settle_job", "take_due_jobs", "take_heads", "unname_lease", "waited_for",
+    "request_abort", "set_progress", "settle_job", "take_heads", "unname_lease", "waited_for",
 ]  # fmt: skip
 
 
@@ -200,9 +203,9 @@ def test_a_store_that_was_never_analyzed_is_not_scanned_either(
     """Jobs pour into a new store before anybody has counted them: the planner guesses, and must not get it wrong."""
     steps = explained(never_analyzed, name, recorded[1])
     told = [(step["Node Type"], step.get("Index Name"), step.get("Index Cond")) for step in steps]
-    bad = ("Seq Scan", "Bitmap Heap Scan", "Hash", "Hash Join", "Sort", "Merge Join")
-    assert not any(step["Node Type"] in bad for step in steps), told
-    assert all("Index Cond" in step for step in steps if step["Node Type"].startswith("Index")), told
+    assert not any(step["Node Type"] in ("Seq Scan", "Hash", "Hash Join", "Sort", "Merge Join") for step in steps), told
+    assert all("Index Cond" in step for step in steps if "Index" in step["Node Type"]), told
+    assert not any(step.get("Index Name") in ("rota_jobs_state", "rota_jobs_running") for step in steps), told
 
 
 def explained(url: str, name: str, values: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:

@@ -66,17 +66,20 @@ class WithSecrets:
         self._secrets = secrets
         self.start = inner.start
         self.stop = inner.stop
+        self.holds = inner.holds
+        self.recall = inner.recall
         self.leased_until = inner.leased_until
         self.kill_all = inner.kill_all
         self.close = inner.close
 
-    async def run(self, lease: Lease) -> Report:
+    async def run(self, lease: Lease, following: Lease | None = None) -> Report:
         """Run one attempt. One whose secrets are not here is refused: trying again would change nothing."""
         options = lease.options
         if options is None or not options.secrets:
-            return await self._inner.run(lease)
+            return await self._inner.run(lease, following)
         try:
             values = self._secrets.of(options.secrets)
         except SecretMissing as missing:
             return replace(refusal(lease, "SecretMissing", str(missing)), refused=True)
-        return await self._inner.run(replace(lease, options=replace(options, env=options.env | values)))
+        given = replace(lease, options=replace(options, env=options.env | values))
+        return await self._inner.run(given)  # the next input is not begun before its own secrets are known

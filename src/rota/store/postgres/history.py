@@ -9,6 +9,7 @@ import msgspec
 from rota.core.jobs import Attempt, Event, HandlerSpec, LogChunk, WorkerHello
 from rota.store.postgres.arrays import ArrayTx
 from rota.store.postgres.statement import Row, columns
+from rota.store.postgres.tokens import TokenTx
 from rota.store.rows import (
     STATES,
     CountRow,
@@ -26,7 +27,7 @@ _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class HistoryTx(ArrayTx):
+class HistoryTx(ArrayTx, TokenTx):
     """See store/protocol.py."""
 
     # -- history
