@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from rota.core.access import Role
 from rota.core.arrays import Range, Shard
 from rota.core.jobs import Attempt, LogChunk, Progress, Submission
 from rota.core.states import Outcome, State
@@ -21,6 +22,7 @@ from rota.store import statements
 from rota.store.postgres.statement import BaseTx
 from rota.store.postgres.store import PostgresStore
 from rota.store.protocol import Query, Tx
+from rota.store.rows import NewAudit, TokenRow
 from tests import postgres
 
 from .postgres_filled import fill
@@ -34,6 +36,7 @@ SMALL = {
     "rota_handlers",
     "rota_uploads",
     "rota_schema",
+    "rota_tokens",
 }  # as many rows as there are such things
 # A page of several walks is merged: at most a page of each. Others sort what one job, or one statement's arguments, have.
 SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label"}
@@ -115,6 +118,14 @@ async def do_everything(tx: Tx) -> None:
     await tx.drain_worker("w")
     await tx.bury_worker("w", "gone")
     await tx.delete_jobs([(job, "default", "a", "succeeded")])
+    await tx.insert_token(TokenRow("t", "h", Role.ADMIN, "", None, (), (), 1, None, None))
+    await tx.revoke_token("t")
+    await tx.tokens()
+    await tx.tokens_version()
+    await tx.append_audit([NewAudit("t", Role.ADMIN, None, "", "a", str(n), 200) for n in range(500)])
+    await tx.audit_before(None, 9, None)
+    await tx.audit_before(None, 9, "t")
+    await tx.prune_audit(5, 100, 9)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ class Kind(Protocol):
     """What a new store brings along to be tested by this suite."""
 
     refusal: type[Exception]  # what it raises for a row that a constraint forbids
+    later: str  # a statement that makes it look as if a later Rota had written it
 
     def make(self, clock: Callable[[], int]) -> Store:
         """Return the store, not open yet; called again it is the same one, with what was committed."""
@@ -49,6 +50,7 @@ class SqliteThreads:
     """The embedded store as servers use it."""
 
     refusal = sqlite3.IntegrityError
+    later = "UPDATE rota_schema SET version = version + 1"
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "rota.db"
@@ -87,6 +89,7 @@ class Postgres:
     """A database of its own on a real server."""
 
     refusal = asyncpg.IntegrityConstraintViolationError
+    later = "INSERT INTO rota_schema (version) SELECT max(version) + 1 FROM rota_schema"
 
     def __init__(self, _folder: Path) -> None:
         self._url = postgres.cluster().new_database()
