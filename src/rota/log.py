@@ -25,6 +25,7 @@ WORDS: Mapping[str, str] = {
     "no_tls": "tokens and jobs travel in the open to {host}: give the server a certificate (--tls-cert), or a proxy with one",
     "server_draining": "stopping: running jobs get {drain_s:g} s to finish; a second signal ends them at once",
     "server_stopped": "stopped",
+    "signals_lost": "hints from other servers do not come; until they do the store is looked at once a second: {error}",
     "upkeep_failed": "the upkeep step {step!r} failed, and is done again: {error}",
     "request_failed": "{method} {path} failed",
     "worker_died": "{name} has ended with status {status}, and is started again",

@@ -37,6 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8000
     store: str = "sqlite:///rota.db"
+    signals: str = "auto"
     workers: int = 3
     slots: int | None = None
     engine: str | None = None
@@ -140,6 +141,12 @@ def _engine(text: str) -> str:
     return text
 
 
+def _signals(text: str) -> str:
+    if text not in ("auto", "none") and "://" not in text:
+        raise ValueError(f"{text!r} is no way to signal; write auto, none, or the URL of a Redis or Valkey")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in (part.strip() for part in text.split(",")) if name)
 
@@ -177,6 +184,12 @@ TABLE: tuple[Setting, ...] = (
         str,
         "sqlite:///rota.db",
         "where state lives; `sqlite:////abs/path` is absolute, `postgresql://…` shared",
+    ),
+    _row(
+        "signals",
+        _signals,
+        "auto",
+        "how servers on one PostgreSQL wake each other: `auto` (its NOTIFY), `redis://…`, `none`",
     ),
     _row("workers", _count(0, 64), "3", "how many workers `rota serve` starts"),
     _row("slots", _count(1, 1024), "the cores", "how many jobs a worker runs at once, each in a process"),

@@ -26,6 +26,9 @@ Examples:
 @click.option("--host", help="Address to listen on; beyond loopback it asks for tokens.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 8000]")
 @click.option("--store", metavar="URL", help="Where state lives.  [default: sqlite:///rota.db]")
+@click.option(
+    "--signals", metavar="WAY", help="How servers on one PostgreSQL wake each other: redis://…, none.  [default: auto]"
+)
 @click.option("--workers", type=click.IntRange(0, 64), help="How many workers to start.  [default: 3]")
 @click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers for the workers; may be repeated.")
 @click.option("--slots", type=click.IntRange(1, 1024), help="Jobs that a worker runs at once.  [default: one a core]")

@@ -63,7 +63,8 @@ def status(server: str | None, as_json: bool) -> None:
         click.echo(answer)
         return
     stats = msgspec.json.decode(answer)
-    click.echo(f"workers {stats['workers']}, slots {stats['slots']}, running {stats['running']}")
+    signals = "" if stats["signals"] == "local" else f", signals {stats['signals']}"
+    click.echo(f"workers {stats['workers']}, slots {stats['slots']}, running {stats['running']}{signals}")
     states = [state.value for state in State]
     counts = {"(all)": stats["jobs"], **stats["queues"]}
     rows = [[name, *(str(by_state.get(state, 0)) for state in states)] for name, by_state in counts.items()]

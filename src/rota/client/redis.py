@@ -23,6 +23,8 @@ class RedisBell:
     Stores that share a Redis share its one channel: they wake each other for nothing, and do nothing else.
     """
 
+    mode = "redis"
+
     def __init__(self, url: str) -> None:
         """Raise Invalid when the URL is not one of Redis, or when the client library is not there."""
         scheme, _, rest = url.partition("://")

@@ -57,7 +57,11 @@ class DeliveryView(Struct, kw_only=True):
 
 
 class StatsView(Struct, kw_only=True):
-    """Counts of jobs by state, in all and by queue; the age in seconds of the oldest job of a queue that could run."""
+    """Counts of jobs by state, in all and by queue; the age in seconds of the oldest job of a queue that could run.
+
+    `signals`: how servers on one store wake each other: `notify`, `redis`, `none` (they look once a second), `local` (one
+    server).
+    """
 
     now: str
     jobs: dict[str, int]
@@ -66,6 +70,7 @@ class StatsView(Struct, kw_only=True):
     workers: int
     slots: int
     running: int
+    signals: str
 
 
 def worker_view(info: WorkerInfo) -> WorkerView:
@@ -125,6 +130,7 @@ def stats_view(stats: Stats) -> StatsView:
         workers=stats.workers,
         slots=stats.slots,
         running=stats.running,
+        signals=stats.signals,
     )
 
 

@@ -20,7 +20,9 @@ _BACK_OFF_S = (0.1, 5.0)  # before another try to listen: the first, and the lon
 
 
 class Bell(Protocol):
-    """Carries short texts to all servers that listen, this one among them."""
+    """Carries short texts to all servers that listen, this one among them. `mode` names its way, for people."""
+
+    mode: str
 
     async def ring(self, message: str) -> None:
         """Send a text. Raises any exception when it cannot."""
@@ -51,7 +53,8 @@ _decode = msgspec.json.Decoder(News).decode
 class Relay:
     """Gathers what is published here, rings it, and hands what the others ring to `hear`.
 
-    `server` is a name that no other server has. `failed` is told of each time that the bell is lost, or cannot ring.
+    `server` is a name that no other server has. `failed` is told when the bell is lost or cannot ring: once, until it is
+    heard again.
     """
 
     def __init__(
@@ -68,7 +71,13 @@ class Relay:
         self._failed = failed
         self._some = asyncio.Event()
         self.listening = False
+        self._said = False  # that it fails
         self._clear()
+
+    @property
+    def mode(self) -> str:
+        """Return by which way hints come now; `none` while they do not."""
+        return self._bell.mode if self.listening else "none"
 
     def _clear(self) -> None:
         self._news = News(server=self._server)
@@ -115,7 +124,7 @@ class Relay:
             try:
                 await self._bell.ring(message.decode())
             except Exception as error:  # a hint that is lost costs time; whatever is wrong with the bell, work goes on
-                self._failed(error)
+                self._fails(error)
             await asyncio.sleep(PAUSE_S)
 
     async def _listen(self) -> None:
@@ -124,13 +133,19 @@ class Relay:
             try:
                 await self._bell.listen(self.heard, self._joined)
             except Exception as error:
-                self._failed(error)
+                self._fails(error)
             pause = _BACK_OFF_S[0] if self.listening else min(pause * 2, _BACK_OFF_S[1])
             self.listening = False
             await asyncio.sleep(pause)
 
+    def _fails(self, error: Exception) -> None:
+        if not self._said:
+            self._said = True
+            self._failed(error)
+
     def _joined(self) -> None:
         self.listening = True
+        self._said = False
         self._hear(News(everybody=True))  # what was rung before was not heard
 
     def heard(self, message: str) -> None:

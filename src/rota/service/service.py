@@ -43,7 +43,10 @@ class WorkerInfo(Struct, frozen=True):
 
 
 class Stats(Struct, frozen=True, kw_only=True):
-    """Counts of jobs by state, in all and by queue; and since when the oldest ready job of each queue could run."""
+    """Counts of jobs by state, in all and by queue; and since when the oldest ready job of each queue could run.
+
+    `signals` is by which way servers wake each other: `local` where there is only this one.
+    """
 
     now: int
     jobs: dict[str, int]
@@ -52,6 +55,7 @@ class Stats(Struct, frozen=True, kw_only=True):
     workers: int
     slots: int
     running: int
+    signals: str
 
 
 class Service:
@@ -162,6 +166,7 @@ class Service:
             return Stats(
                 now=tx.now, jobs=jobs, queues=dict(queues), oldest_ready=oldest, workers=len(workers),
                 slots=sum(row.hello.slots for row in workers), running=jobs[State.RUNNING.value],
+                signals="local" if self.store.exclusive else self.signals.mode,
             )  # fmt: skip
 
         return await self.store.read(look)

@@ -101,6 +101,11 @@ class Signals:
         self.upkeep_at: int | None = None
         self.closed = False
 
+    @property
+    def mode(self) -> str:
+        """Return by which way hints of other servers come: `none` when they do not, and the store is looked at instead."""
+        return "none" if self.relay is None else self.relay.mode
+
     @contextmanager
     def claimant(self, rooms: Rooms, queues: frozenset[str]) -> Iterator[Waiter]:
         """Wait for jobs of these lanes, each group with room for so many, and queues (empty: all queues)."""

@@ -32,6 +32,7 @@ _LOOK_S = 1.0  # how long upkeep sleeps at most: one look a second when nothing 
 _JUMP_S = 1.0
 _ANSWERS_KEPT = 24 * 3600 * SECOND
 _UPLOADS_KEPT = 3600 * SECOND  # of arrays whose server died before all inputs were written
+_MANY = 1_000_000  # jobs: all who wait for them shall look
 _GONE_WORKERS_KEPT = 3600 * SECOND
 _ORDERS = frozenset({"abort_requested", "halted"})  # events that a worker must hear of
 
@@ -115,7 +116,7 @@ class Upkeep:
             self._clock_offset = None
             return _LOOK_S
         for lane in seen.lanes:  # a job may have come by another road than this server, and woken nobody
-            self._signals.ready(*lane, 1)
+            self._signals.ready(*lane, 1 if self._store.exclusive else _MANY)
         if seen.events is not None:
             self._follow(seen.events)
         rescuable = now >= self._held_at + self._lease

@@ -19,6 +19,7 @@ from rota.http.server import HttpServer, Tls
 from rota.service.service import Service
 from rota.settings import Settings
 from rota.store.sqlite.store import SqliteStore
+from rota.wiring.bells import bell_of
 from rota.wiring.fleet import Fleet
 from rota.wiring.gatekeeping import gate_of, hook_targets
 from rota.wiring.stores import open_store, shown, socket_path
@@ -42,6 +43,7 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
         sender = HookSender(Targets(hook_targets(settings)))
         stack.push_async_callback(sender.close)
         metrics = Metrics()
+        bell = bell_of(settings, store)
         service = Service(
             store,
             sender=sender,
@@ -51,7 +53,8 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             hook_secret=settings.hook_secret,
             zone=settings.timezone or datetime.now(UTC).astimezone().tzinfo or UTC,
             observer=metrics,
-            failed=lambda step, error: LOG.warning("upkeep_failed", step=step, error=error),
+            failed=_say,
+            bell=bell,
         )
         gate = await gate_of(settings, service.tokens)
         app = create_app(
@@ -87,6 +90,13 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
         LOG.info("server_listening", url=http.url, store=shown(settings.store), workers=settings.workers)
         await _until_stopped(fleet, settings.drain_s)
     LOG.info("server_stopped")
+
+
+def _say(step: str, error: Exception) -> None:
+    if step == "signals":
+        LOG.warning("signals_lost", error=error)
+    else:
+        LOG.warning("upkeep_failed", step=step, error=error)
 
 
 def _names(settings: Settings) -> tuple[str, ...]:
