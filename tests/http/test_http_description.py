@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rota.http.app import APIS, operations
 from tests.http.live import Live
 
 BUDGET_S = 25
+PATIENCE_S = 250  # where the machine is too busy for all within the budget
 OPERATIONS = operations(APIS)
 
 
@@ -53,15 +56,25 @@ def test_the_page_and_its_files_are_served_under_a_strict_policy(live: Live) -> 
     assert live.client.get("/").headers["location"] == "/jobs"
 
 
+@pytest.mark.timeout(600)
 def test_the_server_does_what_the_document_says(fresh: Live, tmp_path: Path) -> None:
     """No 5xx, no status, type or body that is not described, and nothing wrong is taken for right."""
     fresh.service.signals.close()  # nothing waits: long polls and streams end at once
+    every = f"Tested: {len(OPERATIONS) - 1}"  # all but the document itself
+    for budget_s in (BUDGET_S, PATIENCE_S):
+        if every in (told := fuzzed(fresh.url, tmp_path, budget_s)):
+            return
+    raise AssertionError(told[-3000:])
+
+
+def fuzzed(url: str, folder: Path, budget_s: int) -> str:
+    """Let schemathesis do its worst for so many seconds, and return what it says."""
     command = [
-        sys.executable, "-m", "schemathesis.cli", "run", f"{fresh.url}/openapi.json", "--max-time", str(BUDGET_S),
-        "--seed", "1", "--continue-on-failure", "--request-timeout", "10", "--no-color", "--exclude-checks",
+        sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--max-time", str(budget_s),
+        "--seed", "1", "--continue-on-failure", "--request-timeout", "60", "--no-color", "--exclude-checks",
         # what a schema cannot say (a duration's form, ids that exist) is refused; a worker that has left is still shown
         "positive_data_acceptance,use_after_free",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BUDGET_S * 4, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=budget_s + 200, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert f"Tested: {len(OPERATIONS) - 1}" in done.stdout, done.stdout[-3000:]  # all but the document itself
+    return done.stdout

@@ -207,8 +207,8 @@ def _hand_in(
 
 def _see_through(client: Client, job: JobFields, *, as_json: bool) -> int:
     """Wait for a job's end, tell it, and return the exit code."""
-    click.echo(job.id, err=True)
     try:
+        click.echo(job.id, err=True)
         answer = wait_for(client, job)
     except KeyboardInterrupt:
         click.echo(f"\njob {job.id} goes on; stop it with: rota abort {job.id}", err=True)

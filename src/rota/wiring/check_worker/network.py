@@ -68,9 +68,10 @@ async def lost_report(scene: Scene) -> None:
 async def lost_heartbeat_reply(scene: Scene) -> None:
     """One heartbeat's reply is lost: nothing has to end."""
     await scene.start()
-    job, _ = await scene.sleeper(scene.ground.lease_s)
+    lasts_s = scene.ground.lease_s
+    job, _ = await scene.sleeper(lasts_s)
     fault = scene.faults.put("the reply is lost", cut_reply, HEARTBEAT)
-    await scene.ground.over(job, State.SUCCEEDED, attempts=1)
+    await scene.ground.over(job, State.SUCCEEDED, within_s=lasts_s + scene.ground.patience_s, attempts=1)
     scene.same_registration()
     _happened(fault)
 
@@ -93,8 +94,9 @@ async def slow_answers(scene: Scene) -> None:
     """Every answer takes half a second longer."""
     scene.faults.put("slow", slow(0.5), times=None)
     await scene.start()
-    job, _ = await scene.sleeper(scene.ground.lease_s + 1)
-    await scene.ground.over(job, State.SUCCEEDED, attempts=1)
+    lasts_s = scene.ground.lease_s + 1
+    job, _ = await scene.sleeper(lasts_s)
+    await scene.ground.over(job, State.SUCCEEDED, within_s=lasts_s + scene.ground.patience_s, attempts=1)
     scene.same_registration()
 
 
@@ -185,7 +187,7 @@ CHECKS = [
     Check("lost-claim-reply", "does not name what it has not heard of, so that it comes back", lost_claim_reply),
     Check("lost-report-reply", "repeats or forgets a report whose reply is lost, and goes on", lost_report_reply),
     Check("lost-report", "repeats a report that was not answered, and keeps the lease meanwhile", lost_report),
-    Check("lost-heartbeat-reply", "goes on when one heartbeat's reply is lost", lost_heartbeat_reply),
+    Check("lost-heartbeat-reply", "goes on when one heartbeat's reply is lost", lost_heartbeat_reply, leases=2.0),
     Check("errors", "tries again after errors of the server, whatever the call", errors),
     Check("slow-answers", "keeps its leases when every answer takes half a second", slow_answers, leases=1.5),
     Check("repeated-requests", "is content with the answer to a repetition", repeated_requests),
