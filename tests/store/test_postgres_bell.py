@@ -49,7 +49,7 @@ def test_what_one_rings_the_others_hear_also_after_a_connection_was_cut() -> Non
         there.tell(over=["a"], orders=["w"], events=True)
         await until(lambda: len(heard) == 2)
         assert heard[1] == News(server="there", over={"a"}, orders={"w"}, events=True)
-        who = "query LIKE 'SELECT pg_notify%' AND datname = current_database()"
+        who = "query LIKE 'LISTEN%' AND datname = current_database()"
         cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {who}"
         postgres.cluster().sql(cut, url.rpartition("/")[2])
         await until(lambda: len(errors) == 2)
