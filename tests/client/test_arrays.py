@@ -149,7 +149,7 @@ class Broken:
 def test_a_stream_that_breaks_goes_on_after_the_last_whole_line(size: int, pieces: int) -> None:
     broken = Broken(100, size, pieces)
     client = Client("http://127.0.0.1:9", sleep=lambda _: None)
-    client._transport.stream = broken.stream  # type: ignore[method-assign, assignment]
+    client._servers.stream = broken.stream  # type: ignore[method-assign, assignment]
     assert [line.index for line in client.results("j", follow=False)] == list(range(100))
     assert len(broken.asked) > 1 or size > 4000
 
@@ -162,7 +162,7 @@ def test_an_async_stream_too() -> None:
 
     async def use() -> None:
         client = AsyncClient("http://127.0.0.1:9", sleep=at_once)
-        client._transport.stream = broken.astream  # type: ignore[method-assign, assignment]
+        client._servers.stream = broken.astream  # type: ignore[method-assign, assignment]
         assert [line.index async for line in client.results("j", follow=False)] == list(range(50))
 
     asyncio.run(use())

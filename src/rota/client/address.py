@@ -67,6 +67,14 @@ def parse_address(text: str) -> Address:
             raise Invalid("server", f"{text!r} is no address; write http://host:port, unix:/path or sqlite:///path")
 
 
+def parse_addresses(text: str) -> list[Address]:
+    """Read one address, or several with commas between: `http://…` and `https://…` of servers that share a store."""
+    parts = [part for part in text.split(",") if part.strip()]
+    if len(parts) < 2 or not all(part.strip().lower().startswith(("http://", "https://")) for part in parts):
+        return [parse_address(text)]
+    return [parse_address(part) for part in parts]
+
+
 def _web(text: str) -> Address:
     try:
         parts = urlsplit(text)

@@ -6,10 +6,11 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar, Unpack
 
 from rota.client import calls
-from rota.client.address import parse_address
+from rota.client.async_servers import AsyncServers
 from rota.client.async_transport import AsyncTransport
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
 from rota.client.problems import ServerUnreachable, error_of
@@ -97,8 +98,9 @@ class AsyncClient:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         settings = load({"server": url, "token": token, "timeout_s": timeout, "ca_file": ca_file})
-        self._transport = AsyncTransport(
-            parse_address(settings.server_url), settings.token, settings.timeout_s, settings.ca_file
+        self._servers = AsyncServers(
+            settings.server_url,
+            partial(AsyncTransport, token=settings.token, timeout_s=settings.timeout_s, ca_file=settings.ca_file),
         )
         self._retrying = Retrying(tries)
         self._sleep = sleep
@@ -222,7 +224,7 @@ class AsyncClient:
         while True:
             tried += 1
             try:
-                outcome: Reply | ServerUnreachable = await self._transport.send(request)
+                outcome: Reply | ServerUnreachable = await self._servers.send(request)
             except ServerUnreachable as lost:
                 outcome = lost
             pause = self._retrying.pause_s(outcome, tried, self._jitter())
@@ -247,7 +249,7 @@ class AsyncClient:
         """Read a stream until its end, opening it again where it breaks."""
         while True:
             try:
-                async with self._transport.stream(stream.request()) as (status, pieces):
+                async with self._servers.stream(stream.request()) as (status, pieces):
                     if status >= 400:
                         raise error_of(status, b"".join([piece async for piece in pieces]))
                     async for piece in pieces:
@@ -262,7 +264,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._transport.aclose()
+        await self._servers.aclose()
 
     async def __aenter__(self) -> Self:
         return self

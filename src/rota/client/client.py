@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar, Unpack
 
 from rota.client import calls
-from rota.client.address import parse_address
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
+from rota.client.servers import Servers
 from rota.client.streams import Stream
 from rota.client.submission import (
     Changes,
@@ -101,8 +102,9 @@ class Client:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         settings = load({"server": url, "token": token, "timeout_s": timeout, "ca_file": ca_file})
-        self._transport = Transport(
-            parse_address(settings.server_url), settings.token, settings.timeout_s, settings.ca_file
+        self._servers = Servers(
+            settings.server_url,
+            partial(Transport, token=settings.token, timeout_s=settings.timeout_s, ca_file=settings.ca_file),
         )
         self._retrying = Retrying(tries)
         self._sleep = sleep
@@ -236,7 +238,7 @@ class Client:
         while True:
             tried += 1
             try:
-                outcome: Reply | ServerUnreachable = self._transport.send(request)
+                outcome: Reply | ServerUnreachable = self._servers.send(request)
             except ServerUnreachable as lost:
                 outcome = lost
             pause = self._retrying.pause_s(outcome, tried, self._jitter())
@@ -260,7 +262,7 @@ class Client:
         """Read a stream until its end, opening it again where it breaks."""
         while True:
             try:
-                with self._transport.stream(stream.request()) as (status, pieces):
+                with self._servers.stream(stream.request()) as (status, pieces):
                     if status >= 400:
                         raise error_of(status, b"".join(pieces))
                     for piece in pieces:
@@ -274,7 +276,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        self._servers.close()
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,10 @@ class ServerUnreachable(RotaError, ConnectionError):
     code = "unreachable"
 
 
+class NobodyThere(ServerUnreachable):
+    """No connection could be made, so nothing was sent."""
+
+
 class JobFailed(RotaError):
     """A result was asked of a job that has none, because it failed, was aborted or was canceled.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from rota.client.address import Address
-from rota.client.problems import ServerUnreachable
+from rota.client.problems import NobodyThere, ServerUnreachable
 from rota.core.errors import Invalid
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ class Line:
         """Return how long the answer may take."""
         return self.timeout_s + request.wait_s
 
-    def nobody(self, why: Exception) -> ServerUnreachable:
+    def nobody(self, why: Exception) -> NobodyThere:
         """Return the error of a connection that was never made."""
         text = f"cannot reach a Rota server at {self.address} ({_reason(why)}); {self.address.way_out}"
-        return ServerUnreachable(text)
+        return NobodyThere(text)
 
     def broken(self, why: Exception) -> ServerUnreachable:
         """Return the error of a reply that was lost."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from msgspec import DecodeError, Struct, json
 
-from rota.client.address import parse_address
+from rota.client.async_servers import AsyncServers
 from rota.client.async_transport import AsyncTransport
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.transport import Request
@@ -45,16 +46,17 @@ _SETTLEMENTS = json.Decoder(_Settlements)
 
 
 class HttpWorkQueue:
-    """A WorkQueue (see rota.worker.queue) over `http://host:port` or `unix:/path`. Belongs to one event loop.
+    """A WorkQueue (see rota.worker.queue) over `http://host:port`, several of them with commas, or `unix:/path`.
 
-    Nothing is tried twice here: a lost reply is a ConnectionError, and the supervisor decides. `claim` and `watch` each
-    hold a connection while they wait; the others share the rest.
+    Belongs to one event loop. Nothing is tried twice here: a lost reply is a ConnectionError, and the supervisor decides.
+    `claim` and `watch` each hold a connection while they wait; the others share the rest.
     """
 
     def __init__(
         self, server: str, *, token: str | None = None, timeout_s: float = 30.0, ca_file: str | None = None
     ) -> None:
-        self._transport = AsyncTransport(parse_address(server), token, timeout_s, ca_file)
+        make = partial(AsyncTransport, token=token, timeout_s=timeout_s, ca_file=ca_file)
+        self._servers = AsyncServers(server, make)
 
     async def register(self, hello: WorkerHello) -> Welcome:
         """Make the worker known; the answer holds its id and the terms of its leases."""
@@ -95,18 +97,20 @@ class HttpWorkQueue:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._transport.aclose()
+        await self._servers.aclose()
 
     async def _post(self, path: str, body: Any, decoder: json.Decoder[T], wait_s: float = 0.0) -> T:
         reply = await self._send("POST", path, body, wait_s)
         try:
             return decoder.decode(reply)
         except DecodeError as wrong:
-            raise ServerUnreachable(f"what answers at {self._transport.address} is no Rota server ({wrong})") from None
+            raise ServerUnreachable(
+                f"what answers at {self._servers.line.address} is no Rota server ({wrong})"
+            ) from None
 
     async def _send(self, method: str, path: str, body: Any = None, wait_s: float = 0.0) -> bytes:
         content = None if body is None else _ENCODER.encode(body)
-        reply = await self._transport.send(Request(method=method, path=path, body=content, wait_s=wait_s))
+        reply = await self._servers.send(Request(method=method, path=path, body=content, wait_s=wait_s))
         if reply.status >= 400:
             raise error_of(reply.status, reply.body)
         return reply.body

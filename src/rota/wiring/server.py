@@ -43,7 +43,6 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
         sender = HookSender(Targets(hook_targets(settings)))
         stack.push_async_callback(sender.close)
         metrics = Metrics()
-        bell = bell_of(settings, store)
         service = Service(
             store,
             sender=sender,
@@ -54,7 +53,7 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             zone=settings.timezone or datetime.now(UTC).astimezone().tzinfo or UTC,
             observer=metrics,
             failed=_say,
-            bell=bell,
+            bell=bell_of(settings, store),
         )
         gate = await gate_of(settings, service.tokens)
         app = create_app(
