@@ -121,7 +121,11 @@ class Simulation:
         return Submission(
             inputs=_inputs(rng.choice((1, 2, 5, 12, 25)), rng.random() < 0.2) if array else NO_INPUTS,
             parallel=rng.choice((None, None, 1, 2)) if array else None,
-            halt=rng.choice((None, None, None, "now,fail=1", "soon,fail=20%", "soon,success=3")) if array else None,
+            halt=rng.choice(
+                (None, None, "now,fail=1", "soon,fail=1", "soon,fail=20%", "soon,success=2", "soon,success=3")
+            )
+            if array
+            else None,
             handler=None if script else rng.choice(("plain", "plain", "busy")),
             script="echo {{x}}" if script else None,
             variables={"x": "1"} if script else None,
