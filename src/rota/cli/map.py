@@ -169,9 +169,13 @@ def _run(options: Options, inputs: Iterator[str], settings: Settings, *, dry: bo
         if not given:
             return DONE
     import asyncio
+    import gc
 
     from rota.cli.map_run import dry_run, run
 
+    gc.collect()
+    gc.freeze()  # what was imported stays, and thousands of inputs on their way are no garbage
+    gc.set_threshold(20_000, 20, 50)
     return asyncio.run((dry_run if dry else run)(options, given, settings))
 
 
