@@ -241,6 +241,7 @@ def test_stats_health_and_figures(live: Live) -> None:
     (lease,) = live.claim(worker)
     live.client.post(f"/v1/jobs/{lease['job']}/abort")
     live.report(worker, lease, "aborted")
+    live.submit(handler="nobody-offers-this", queue="figures")  # without a job that waits there is no age of the oldest
     answer = live.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     lines = answer.text.splitlines()
@@ -251,5 +252,6 @@ def test_stats_health_and_figures(live: Live) -> None:
         "rota_workers", "rota_slots",
     }  # fmt: skip
     assert 'rota_queue_depth{queue="figures",state="aborted"} 1.0' in lines
-    assert "rota_abort_seconds_count 1.0" in lines
+    aborts = next(line for line in lines if line.startswith("rota_abort_seconds_count"))
+    assert float(aborts.split()[1]) >= 1  # others that share the server may have aborted something too
     assert not any("job=" in line or "owner=" in line for line in lines)
