@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ _CHECK_S = 5.0  # a connection that is silent for so long is asked whether it is
 
 
 class RedisBell:
-    """Satisfies `rota.service.relay.Bell`. The client library is loaded with the first call.
+    """Satisfies `rota.service.relay.Bell`. The client library is loaded with the first bell.
 
     Stores that share a Redis share its one channel: they wake each other for nothing, and do nothing else.
     """
@@ -66,8 +65,3 @@ class RedisBell:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-
-def shown(url: str) -> str:
-    """Return a URL without its password."""
-    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])

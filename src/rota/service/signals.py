@@ -147,15 +147,10 @@ class Signals:
     def hint(self, effects: Effects, *, events: bool = False) -> None:
         """Wake those whom a committed transaction concerns; without events, those who follow them are left alone."""
         over = [end.job for end in effects.over]
-        self.wake_many("over", over)
-        self.wake_many("logs", over)
-        self.wake_many("orders", effects.orders)
-        self.wake_many("logs", effects.told)
+        self._wake_named(over, effects.told, effects.orders, events=events)
         left = Counter({lane: n for lane, jobs in effects.ready.items() if (n := self.ready(*lane, jobs)) > 0})
         if effects.wake_at is not None:
             self.wake_upkeep(effects.wake_at)
-        if events:
-            self.wake("events")
         if self.relay is not None:  # of ready jobs what nobody waits for here; each server looks after its own upkeep
             self.relay.tell(over=over, told=effects.told, orders=effects.orders, ready=left, events=events)
 
@@ -164,13 +159,17 @@ class Signals:
         if news.everybody:
             self.wake_all()
             return
-        self.wake_many("over", news.over)
-        self.wake_many("logs", news.over)
-        self.wake_many("orders", news.orders)
-        self.wake_many("logs", news.told)
+        self._wake_named(news.over, news.told, news.orders, events=news.events)
         for queue, lane, jobs in news.ready:
             self.ready(queue, lane, jobs)
-        if news.events:
+
+    def _wake_named(self, over: Iterable[str], told: Iterable[str], orders: Iterable[str], *, events: bool) -> None:
+        for job in over:
+            self.wake("over", job)
+            self.wake("logs", job)
+        self.wake_many("logs", told)
+        self.wake_many("orders", orders)
+        if events:
             self.wake("events")
 
     def wake_upkeep(self, at: int) -> None:

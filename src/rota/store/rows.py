@@ -32,6 +32,7 @@ _progress = msgspec.json.Decoder(Progress).decode
 _backoff = msgspec.json.Decoder(Backoff).decode
 _options = msgspec.json.Decoder(RunOptions).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
+_names = msgspec.json.Decoder(tuple[str, ...]).decode
 _hello = msgspec.json.Decoder(WorkerHello).decode
 STATES = {state.value: state for state in State}
 
@@ -208,6 +209,17 @@ def raw(value: Raw) -> str:
     return bytes(value).decode()
 
 
+def row_of(job: Job) -> tuple[Any, ...]:
+    """Return the columns that `insert_jobs` writes."""
+    return (
+        job.id, job.state.value, job.kind, job.lane, job.handler, job.script, raw(job.data), raw(job.args),
+        text(job.variables), job.owner, job.queue, job.priority, text(job.labels), job.waiting_for, job.run_at,
+        job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
+        job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
+        None if job.array is None else job.array.inputs,
+    )  # fmt: skip
+
+
 def job_of(row: tuple[Any, ...], after: list[str]) -> Job:
     """Build a whole job from `get_job`'s columns."""
     return Job(
@@ -280,3 +292,15 @@ def attempt_of(row: tuple[Any, ...]) -> Attempt:
 def worker_of(row: tuple[Any, ...]) -> WorkerRow:
     """Build a worker from `get_worker`'s columns."""
     return WorkerRow(row[0], _hello(row[1]), row[2], row[3], row[4], bool(row[5]), row[6], row[7])
+
+
+def token_of(row: tuple[Any, ...]) -> TokenRow:
+    """Build a token from `tokens`' columns."""
+    id_, hash_, role, name, owner, queues, allow, *times = row
+    return TokenRow(id_, hash_, Role(role), name, owner, _names(queues), _names(allow), *times)
+
+
+def audit_of(row: tuple[Any, ...]) -> AuditRow:
+    """Build a line of the trail from `audit_before`'s columns."""
+    seq, at, n, token, role, *rest = row
+    return AuditRow(seq, at, n, token, Role(role), *rest)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
-from rota.core.access import Role
-from rota.store.rows import AuditRow, NewAudit, TokenRow, encode
+from rota.store.rows import AuditRow, NewAudit, TokenRow, audit_of, encode, token_of
 from rota.store.sqlite.statement import BaseTx
 
-_texts = msgspec.json.Decoder(tuple[str, ...]).decode
 _NEWEST = 1 << 62
 
 
@@ -25,10 +21,7 @@ class TokenTx(BaseTx):
         )  # fmt: skip
 
     async def tokens(self) -> list[TokenRow]:
-        return [
-            TokenRow(id_, hash_, Role(role), name, owner, _texts(queues), _texts(allow), *times)
-            for id_, hash_, role, name, owner, queues, allow, *times in self._all("tokens")
-        ]
+        return [token_of(row) for row in self._all("tokens")]
 
     async def revoke_token(self, token: str) -> None:
         self._run("revoke_token", self.now, token)
@@ -46,8 +39,7 @@ class TokenTx(BaseTx):
     async def audit_before(self, seq: int | None, limit: int, token: str | None) -> list[AuditRow]:
         before = _NEWEST if seq is None else seq
         which = ("audit_before",) if token is None else ("audit_of_token", token)
-        rows = self._all(*which, before, limit)
-        return [AuditRow(seq, at, n, token, Role(role), *rest) for seq, at, n, token, role, *rest in rows]
+        return [audit_of(row) for row in self._all(*which, before, limit)]
 
     async def prune_audit(self, before: int, keep: int, limit: int) -> None:
         row = self._one("last_audit")

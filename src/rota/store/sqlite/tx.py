@@ -30,6 +30,7 @@ from rota.store.rows import (
     locked_job_of,
     offer_of,
     raw,
+    row_of,
     text,
     worker_of,
 )
@@ -50,13 +51,7 @@ class SqliteTx(ArrayTx, TokenTx):
     async def insert_jobs(self, jobs: Sequence[Job]) -> None:
         rows, labels, dependencies = [], [], []
         for job in jobs:
-            rows.append((
-                job.id, job.state.value, job.kind, job.lane, job.handler, job.script, raw(job.data), raw(job.args),
-                text(job.variables), job.owner, job.queue, job.priority, text(job.labels), job.waiting_for, job.run_at,
-                job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
-                job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
-                None if job.array is None else job.array.inputs,
-            ))  # fmt: skip
+            rows.append(row_of(job))
             self._moved(job.queue, job.lane, None, job.state.value)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
