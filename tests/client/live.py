@@ -146,7 +146,7 @@ class Hands:
             try:
                 return await queue.register(self._hello)
             except (ConnectionError, Unavailable):
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # before another try: the server is being started again
 
     async def _repeat(self, step: Callable[[HttpWorkQueue], Awaitable[None]], queue: HttpWorkQueue) -> None:
         with suppress(NotFound):
@@ -154,7 +154,7 @@ class Hands:
                 try:
                     await step(queue)
                 except (ConnectionError, Unavailable):
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # the same
 
     async def _claim(self, queue: HttpWorkQueue) -> None:
         for lease in await queue.claim(self.worker, Free(process=4, asynchronous=0, total=4), 5.0):

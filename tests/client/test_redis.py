@@ -26,7 +26,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110  # what is waited for happens in a server
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # between two looks
 
 
 def test_what_one_rings_the_others_hear_also_after_the_server_was_away(valkey: Valkey) -> None:

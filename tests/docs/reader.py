@@ -126,7 +126,7 @@ class Reader:
                 with suppress(ServerUnreachable, RotaError), Client(place, tries=1, timeout=2) as client:
                     if any(worker.state == "present" for worker in client.workers()):
                         return
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks at a server that is starting
 
     def _here(self, text: str) -> str:
         return text.replace(_WRITTEN, self._address)

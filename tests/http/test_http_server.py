@@ -158,7 +158,7 @@ def test_a_slow_head_is_let_go_and_a_slow_body_is_not(live: Live, monkeypatch: p
     with socket.create_connection(("127.0.0.1", live.port), timeout=30) as connection:
         connection.sendall(head)
         for byte in body:
-            time.sleep(0.05)
+            time.sleep(0.05)  # what is tested: a client that is slow
             connection.sendall(bytes([byte]))
         assert connection.recv(65536).startswith(b"HTTP/1.1 201")
     with socket.create_connection(("127.0.0.1", live.port), timeout=30) as connection, pytest.raises(OSError):  # noqa: PT011

@@ -61,7 +61,7 @@ class ReportsAbortsTooEarly(Worker):
     def end(self, one: Attempt, why: str, grace_s: float) -> None:
         if not one.why and why == "aborted":
             self.report(one, {"outcome": "aborted", **self.proof()})
-            time.sleep(5.0)
+            time.sleep(5.0)  # what is broken about it: the process goes on after the report
         super().end(one, why, grace_s)
 
 
