@@ -16,6 +16,7 @@ from msgspec import Raw
 from rota.core.jobs import HookCall, Lease, LogChunk, ProgressNote, Report
 from rota.core.states import Outcome
 from rota.worker.pool import Pool
+from rota.worker.shell import ARGUMENTS
 
 APP = "tests.worker.executor_app:app"
 PATIENCE_S = 60.0  # the machine may be busy
@@ -87,9 +88,9 @@ class Rig:
         return alive(self.keeper.children(recursive=True))
 
     def busy(self) -> list[psutil.Process]:
-        """Return what belongs to jobs: neither zygote nor child, nor a child being born, nor what removes folders."""
+        """Return what belongs to jobs: no zygote, child, or shell of one, no child being born, nor what removes folders."""
         known = {c.pid for c in self.pool._nursery._children.values()}
-        return [p for p in self.below() if p.pid not in known and not _is_own(p)]
+        return [p for p in self.below() if p.pid not in known and not _is_own(p) and not _is_shell(p, known)]
 
     @property
     def zygote(self) -> psutil.Process:
@@ -106,6 +107,14 @@ def _is_own(process: psutil.Process) -> bool:
         return True
     own = ("rota.worker.keeper", "rota.worker.zygote", "rm -rf -- ")  # of the first two: a child that is being born
     return not command or any(words in command for words in own)
+
+
+def _is_shell(process: psutil.Process, children: set[int]) -> bool:
+    """Say whether it is the shell that a script child keeps for inputs to come, with nothing running in it."""
+    try:
+        return process.cmdline() == [*ARGUMENTS] and process.ppid() in children and not alive(process.children())
+    except psutil.Error:
+        return True
 
 
 @contextlib.asynccontextmanager

@@ -4,8 +4,8 @@ Forked from the keeper: no user code, standard library only.
 
 Each has a clean environment and a working folder of its own, which is gone afterwards; when this process is killed, the
 keeper removes it. The inputs of an array come by the thousand: what an input has left as it was is used for the next one,
-whose order is here already when one is over. An order that waits is begun only after all that has come was read: it may
-have been recalled.
+whose order is here already when one is over, and commands share a shell (see `shell`). An order that waits is begun only
+after all that has come was read: it may have been recalled.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import time
@@ -22,14 +23,17 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-from rota.worker import identity
+from rota.worker import identity, proctree, shell
 from rota.worker.framing import Splitter, frame
+from rota.worker.shell import Shell, ShellEnded
 
+_OWN = ("ROTA_JOB_ID", "ROTA_ATTEMPT", "ROTA_OWNER", "ROTA_INDEX", "ROTA_DEADLINE")
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PIPE = 1 << 12  # bytes that any pipe holds, also of a user who has many
 _SWEPT, _SCRIPT, _EXITED, _RECALL, _DROPPED = 3, 4, 9, 10, 11  # tags in rota.worker.frames
 _READ = 1 << 16
+_IDLE_S = 1.0  # so long does a shell wait for the next input
 _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}  # all: asking for each costs more
 
 
@@ -49,14 +53,18 @@ class ScriptChild:
         self._folder = folder
         self._work = None if inherit else os.path.join(folder, "work")
         self._bash = find_bash()
-        self._base = {name: value for name, value in os.environ.items() if inherit or name in _PASSED}
+        passed = [name for name in os.environ if (inherit or name in _PASSED) and name not in _OWN]
+        self._base = {name: os.environ[name] for name in passed}
         self._base.setdefault("PATH", _PATH)
         self._second = [(os.POSIX_SPAWN_DUP2, second[0], 1), (os.POSIX_SPAWN_DUP2, second[1], 2)]
+        self._lanes = ((1, 2), second)
+        self._shell: Shell | None = None
         self._splitter = Splitter()
         self._orders: deque[list[Any]] = deque()  # that wait for their turn
         self._is_unswept = False  # something of the last one is left
-        self._environment: dict[bytes, bytes] = {}
-        self._environment_of: tuple[str, int, str, dict[str, str]] | None = None
+        self._environment: dict[bytes, bytes] = {}  # without what is an attempt's own
+        self._env: dict[str, str] | None = None  # the job's part of that
+        self._own: dict[str, str] = {}
         self._text = ""
         self._script_as_made: tuple[int, ...] | None = None
         self._folder_as_made: tuple[int, ...] | None = None
@@ -70,17 +78,18 @@ class ScriptChild:
         try:
             self._serve()
         except _Leave:
+            self._close_shell()
             with suppress(ChildProcessError):
                 while True:  # as long as it lives, it holds its descendants together
                     os.waitpid(-1, 0)
-            self._clean()
+        self._clean()
+        self._close_shell()
         os._exit(0)
 
     def _serve(self) -> None:
         while self._hear():
             if self._orders and not self._is_unswept:
                 self._attempt(self._orders.popleft())
-        self._clean()
 
     def _hear(self) -> bool:
         """Take what has come, and wait for it where there is nothing to do; False when the supervisor has hung up."""
@@ -90,6 +99,8 @@ class ScriptChild:
         if self._told_to_end:
             raise _Leave
         try:
+            if self._shell is not None and not may_go_on and not select.select([self._channel], [], [], _IDLE_S)[0]:
+                self._close_shell()
             data = self._channel.recv(_READ, socket.MSG_DONTWAIT if may_go_on else 0)
         except BlockingIOError:
             return True
@@ -125,25 +136,23 @@ class ScriptChild:
         used_s = _used_s() if cpu else 0.0
         status, wrong = 0, None
         try:
-            self._ready(job, attempt, owner, env)
-            self._set("ROTA_INDEX", None if index is None else str(index))
-            self._set("ROTA_DEADLINE", None if timeout_s is None else _rfc3339(time.time() + timeout_s))
-            if command:
-                arguments = ["sh", "-c", ulimits + text]
+            self._ready(env)
+            self._own_variables(job, attempt, owner, index, timeout_s)
+            plain = not command or index is None or bool(ulimits) or cpu or not proctree.HAS_LISTS
+            if not plain and (line := shell.order(text, self._own, lane)) is not None:
+                status = self._run_in_shell(line)
             else:
-                arguments = ["bash", self._written(text), *([] if argument is None else [argument])]
-                if ulimits:
-                    arguments = ["sh", "-c", f'{ulimits}exec "$0" "$@"', self._bash, *arguments[1:]]
-            status = self._run(arguments, stdin, self._second if lane else [])
+                arguments = ["sh", "-c", ulimits + text] if command else self._bash_arguments(text, argument, ulimits)
+                status = self._run(arguments, stdin, self._second if lane else [])
         except (OSError, ValueError) as error:  # also an argument that is too long, or a variable with a NUL
             wrong = f"it could not be started: {getattr(error, 'strerror', None) or error}"
-        self._is_unswept = _any_children()
+        self._is_unswept = self._any_left()
         if not self._is_unswept:
             self._tidy(keep=index is not None)
         used = round(_used_s() - used_s, 6) if cpu else None
         self._say(_EXITED, run, status, self._told_to_end, self._is_unswept, wrong, used)
 
-    def _ready(self, job: str, attempt: int, owner: str, env: dict[str, str]) -> None:
+    def _ready(self, env: dict[str, str]) -> None:
         """Make folder and environment ready; those of the last attempt still are, where nothing has changed."""
         if self._work is not None and not self._is_ready:
             os.makedirs(self._work, mode=0o700, exist_ok=True)
@@ -151,19 +160,25 @@ class ScriptChild:
             self._folder_as_made = _state(self._work)
             os.chdir(self._work)
             self._is_ready = True
-        what = (job, attempt, owner, env)
-        if what != self._environment_of:
-            self._environment_of = what
-            own = {"ROTA_JOB_ID": job, "ROTA_ATTEMPT": str(attempt), "ROTA_OWNER": owner}
-            if self._work is not None:
-                own["TMPDIR"] = self._work
-            self._environment = {os.fsencode(k): os.fsencode(v) for k, v in {**self._base, **own, **env, **own}.items()}
+        if env != self._env:
+            self._env = env
+            self._close_shell()
+            self._environment = {os.fsencode(k): os.fsencode(v) for k, v in {**self._base, **env}.items()}
 
-    def _set(self, name: str, value: str | None) -> None:
-        if value is None:
-            self._environment.pop(name.encode(), None)
-        else:
-            self._environment[name.encode()] = value.encode()
+    def _own_variables(self, job: str, attempt: int, owner: str, index: int | None, timeout_s: float | None) -> None:
+        self._own = {"ROTA_JOB_ID": job, "ROTA_ATTEMPT": str(attempt), "ROTA_OWNER": owner}
+        if self._work is not None:
+            self._own["TMPDIR"] = self._work
+        if index is not None:
+            self._own["ROTA_INDEX"] = str(index)
+        if timeout_s is not None:
+            self._own["ROTA_DEADLINE"] = _rfc3339(time.time() + timeout_s)
+
+    def _bash_arguments(self, text: str | None, argument: str | None, ulimits: str) -> list[str]:
+        arguments = ["bash", self._written(text), *([] if argument is None else [argument])]
+        if ulimits:
+            return ["sh", "-c", f'{ulimits}exec "$0" "$@"', self._bash, *arguments[1:]]
+        return arguments
 
     def _written(self, text: str | None) -> str:
         """Return the file of the script, written anew unless it is the last one's and nobody has touched it."""
@@ -177,6 +192,40 @@ class ScriptChild:
             _write(path, self._text)
             self._script_as_made = _state(path)
         return path
+
+    def _run_in_shell(self, line: bytes) -> int:
+        if self._must_end():
+            return signal.SIGTERM
+        if self._shell is None:
+            self._shell = Shell("/bin/sh", self._environment, self._lanes)
+        try:
+            return self._shell.run(line)
+        except ShellEnded as ended:
+            self._shell = None
+            if os.WIFSIGNALED(ended.status):
+                return ended.status
+            raise OSError(0, str(ended)) from None
+
+    def _close_shell(self) -> None:
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+
+    def _any_left(self) -> bool:
+        """Reap what is dead and say whether anything but the shell is left below this process; if so, not even that is."""
+        kept = self._shell
+        if kept is None:
+            return _any_children()
+        with suppress(ChildProcessError):
+            while ended := os.waitpid(-1, os.WNOHANG)[0]:
+                if ended == kept.pid:
+                    kept.reaped()
+                    self._shell = None
+                    return _any_children()
+        if proctree.children(os.getpid()) == [kept.pid]:
+            return False
+        self._close_shell()
+        return _any_children()
 
     def _run(self, arguments: list[str], stdin: str | None, outputs: list[tuple[int, int, int]]) -> int:
         if self._must_end():
@@ -200,7 +249,7 @@ class ScriptChild:
         return os.posix_spawn(
             self._bash if arguments[0] == "bash" else "/bin/sh",
             arguments,
-            self._environment,
+            {**self._environment, **{os.fsencode(name): os.fsencode(value) for name, value in self._own.items()}},
             file_actions=actions,
             setpgroup=0,  # `kill 0` in a script means the script
             setsigdef=_DEFAULT_SIGNALS,
@@ -228,6 +277,7 @@ class ScriptChild:
         self._is_ready = False
         self._script_as_made = None
         if self._work is not None:
+            self._close_shell()  # it is there
             os.chdir("/")
         try:
             for name in ("script", "data"):

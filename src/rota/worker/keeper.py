@@ -33,7 +33,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from rota.worker import confine, identity, proctree, reaper
+from rota.worker import confine, identity, proctree, reaper, shell
 from rota.worker.birth import PLAIN_SIGNALS, become_child, close_all_but
 from rota.worker.child_script import ScriptChild, discard
 from rota.worker.confine import Base, Groups
@@ -272,8 +272,13 @@ class Keeper:
             self._answer("gone", id=child, status=self._status.pop(child, None), proof=proof)
             self._discard(os.path.join(self._folder, str(child)))
 
-        def is_stray(pid: int) -> bool:  # adopted: a script child starts nothing but bash
-            return child in self._scripts and proctree.parent(pid) == self._pids.get(child)
+        def is_stray(
+            pid: int,
+        ) -> bool:  # adopted, as a script child starts nothing but shells; or a new subshell of its shell
+            if child not in self._scripts:
+                return False
+            parent, root = proctree.parent(pid), self._pids.get(child)
+            return root in (parent, proctree.parent(parent) if proctree.program(parent) == shell.COMMAND_LINE else None)
 
         self._ladders[child] = Ladder(lambda: self._tree(child), grace_s, now, told, is_stray=is_stray)
 

@@ -40,7 +40,8 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _children_listed(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the children of a process, zombies too: none where the kernel keeps no such lists (see HAS_LISTS)."""
     found: list[int] = []
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -58,7 +59,7 @@ def _children_scanned() -> Callable[[int], list[int]]:
     return lambda pid: below.get(pid, [])
 
 
-_HAS_LISTS = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+HAS_LISTS = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 def _stat(pid: int) -> list[bytes]:
@@ -134,7 +135,7 @@ def _walk(roots: Iterable[int], spared: Callable[[int], bool]) -> tuple[list[int
     Whoever died after the list was read may have left children to its subreaper's list after that was read: a walk that
     meets someone newly dead proves nothing.
     """
-    listed = _children_listed if _HAS_LISTS else _children_scanned()
+    listed = children if HAS_LISTS else _children_scanned()
     found: list[int] = []
     dead: set[int] = set()
     queue = list(roots)
