@@ -31,7 +31,7 @@ async def give_back(service: Service, sleep: Callable[[float], Awaitable[None]])
             continue
         for row in present:
             if row.lease_until <= now:
-                await service.work.release(row.id, Outcome.INTERRUPTED, "its store was copied", at_once=True)
+                await service.work.release(row.id, Outcome.LOST, "its store was copied", at_once=True, charged=False)
         given += await service.upkeep.rescue()  # leases with an end of their own, of workers that are gone
 
 
