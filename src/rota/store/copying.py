@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import msgspec
@@ -40,7 +41,7 @@ class End(Protocol):
         """Return how many rows there are."""
         ...
 
-    def rows(self, table: Table) -> AsyncIterator[Sequence[Row]]:
+    def rows(self, table: Table) -> AsyncGenerator[Sequence[Row], None]:
         """Yield all rows in order, some at a time."""
         ...
 
@@ -131,14 +132,15 @@ async def _copy_table(source: End, target: End, table: Table, progress: _Progres
     sum_ = _Sum(table)
     waiting: list[Row] = []
     size = 0
-    async for rows in source.rows(table):
-        fitted = target.fitted(table, rows)
-        size += sum_.add(fitted)
-        waiting += fitted
-        if size >= PIECE_BYTES or len(waiting) >= PIECE_ROWS:
-            await target.write(table, waiting)
-            await progress.step(len(waiting))
-            waiting, size = [], 0
+    async with aclosing(source.rows(table)) as pieces:
+        async for rows in pieces:
+            fitted = target.fitted(table, rows)
+            size += sum_.add(fitted)
+            waiting += fitted
+            if size >= PIECE_BYTES or len(waiting) >= PIECE_ROWS:
+                await target.write(table, waiting)
+                await progress.step(len(waiting))
+                waiting, size = [], 0
     if waiting:
         await target.write(table, waiting)
         await progress.step(len(waiting))
@@ -149,7 +151,8 @@ async def _copy_table(source: End, target: End, table: Table, progress: _Progres
 
 async def _read_back(target: End, table: Table, progress: _Progress) -> Copied:
     sum_ = _Sum(table)
-    async for rows in target.rows(table):
-        sum_.add(rows)
-        await progress.step(len(rows))
+    async with aclosing(target.rows(table)) as pieces:
+        async for rows in pieces:
+            sum_.add(rows)
+            await progress.step(len(rows))
     return await sum_.of(target)

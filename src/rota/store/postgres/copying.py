@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal
 
@@ -68,7 +68,7 @@ class PostgresEnd:
         n: int = await self._con.fetchval(f"SELECT count(*) FROM {_view(table)}")  # noqa: S608  # our own names
         return n
 
-    async def rows(self, table: Table) -> AsyncIterator[Sequence[Row]]:
+    async def rows(self, table: Table) -> AsyncGenerator[Sequence[Row], None]:
         types = self._types[table.name]
         columns = ", ".join(f"{c}::int" if types[c] == "bool" else c for c in table.columns)
         key = ", ".join(f'{c} COLLATE "C"' if c in table.texts else c for c in table.key)

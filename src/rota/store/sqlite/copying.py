@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class SqliteEnd:
             (n,) = self._con.execute(f"SELECT count(*) FROM {_view(table)}").fetchone()  # noqa: S608  # our own names
         return int(n)
 
-    async def rows(self, table: Table) -> AsyncIterator[Sequence[Row]]:
+    async def rows(self, table: Table) -> AsyncGenerator[Sequence[Row], None]:
         columns, key = ", ".join(table.columns), ", ".join(table.key)
         with _told(self._path):
             cursor = self._con.execute(f"SELECT {columns} FROM {_view(table)} ORDER BY {key}")  # noqa: S608
