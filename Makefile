@@ -7,10 +7,10 @@ SEEDS  ?= 10000
 PYTEST ?= -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench check simulate
+.PHONY: help setup run test test-deploy bench check simulate
 
 help: ## list these
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (Python 3.11 or newer)
 	@echo "Ready: make run, make test."
@@ -22,6 +22,9 @@ run: $(STAMP) ## start a server with three workers and watch the tour (ROTA_HOST
 # (PYTHONDONTWRITEBYTECODE), each would compile all that it imports; a folder of its own is no hindrance to anybody.
 test: $(STAMP) ## run the tests (one of them: make test PYTEST="tests/core -k retry")
 	env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode $(BIN)/python -m pytest $(PYTEST)
+
+test-deploy: $(STAMP) ## build the image and try docker-compose.yml on an engine of its own (some minutes; root)
+	$(BIN)/python -m pytest -m deploy tests/deploy
 
 bench: $(STAMP) ## measure, and write bench/RESULTS.md (some parts: make bench PARTS="drain idle")
 	$(BIN)/uv sync --quiet --frozen --inexact --group bench
