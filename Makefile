@@ -4,13 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEEDS  ?= 10000
+MAJORS ?= 14 16 17 18
 PYTEST ?= -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench check simulate
+.PHONY: help setup run test test-deploy test-postgres bench check simulate
 
 help: ## list these
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (Python 3.11 or newer)
 	@echo "Ready: make run, make test."
@@ -22,6 +23,12 @@ run: $(STAMP) ## start a server with three workers and watch the tour (ROTA_HOST
 # (PYTHONDONTWRITEBYTECODE), each would compile all that it imports; a folder of its own is no hindrance to anybody.
 test: $(STAMP) ## run the tests (one of them: make test PYTEST="tests/core -k retry")
 	env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode $(BIN)/python -m pytest $(PYTEST)
+
+test-deploy: $(STAMP) ## build the image and try docker-compose.yml on an engine of its own (some minutes; root)
+	$(BIN)/python -m pytest -m deploy tests/deploy
+
+test-postgres: $(STAMP) ## run the tests of the PostgreSQL store on other versions of it (make test-postgres MAJORS=18; npm)
+	$(BIN)/python -m tests.postgres_majors $(MAJORS)
 
 bench: $(STAMP) ## measure, and write bench/RESULTS.md (some parts: make bench PARTS="drain idle")
 	$(BIN)/uv sync --quiet --frozen --inexact --group bench

@@ -29,9 +29,10 @@ _PATIENCE_S = 60.0
 
 
 class Engine:
-    """A dockerd; `place` is its socket."""
+    """A dockerd; `place` is its socket. `storage` is its storage driver; None: the best that it finds."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: str | None = "vfs") -> None:
+        self._driver = [] if storage is None else [f"--storage-driver={storage}"]
         self._folder = Path(tempfile.mkdtemp(prefix="rota-engine-"))
         self.place = str(self._folder / "engine.sock")
         self.url = f"unix://{self.place}"
@@ -48,7 +49,7 @@ class Engine:
                 ["setpriv", "--pdeathsig", "TERM", "dockerd", "-H", self.url, "--data-root", folder / "data",
                  "--exec-root", folder / "exec", "--pidfile", folder / "pid",
                  "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-                 "--storage-driver=vfs", "--log-level=warn"],
+                 *self._driver, "--log-level=warn"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         wait_until(self._answers, "dockerd answers")
@@ -132,18 +133,21 @@ class Engine:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def start_engine() -> Engine:
-    """Start an engine with IMAGE. Without what it takes: a skip that says so, and an error where CI is set."""
-    missing = [
-        program for program in ("setpriv", "dockerd", "containerd", "runc", "busybox") if shutil.which(program) is None
-    ]
+def need(*programs: str, packages: str) -> None:
+    """Skip a test that lacks one of these programs, or the rights of root, and say so; it fails where CI is set."""
+    missing = [program for program in programs if shutil.which(program) is None]
     if os.geteuid() != 0:
         missing.append("the rights of root")
     if missing:
-        why = f"a container engine needs {', '.join(missing)} (Debian: apt install docker.io busybox-static)"
+        why = f"a container engine needs {', '.join(missing)} (Debian: apt install {packages})"
         if "CI" in os.environ:
             pytest.fail(why)
         pytest.skip(why)
+
+
+def start_engine() -> Engine:
+    """Start an engine with IMAGE. Without what it takes: a skip that says so, and an error where CI is set."""
+    need("setpriv", "dockerd", "containerd", "runc", "busybox", packages="docker.io busybox-static")
     engine = Engine()
     try:
         engine.load()

@@ -1,7 +1,8 @@
 """A real PostgreSQL for the tests: one cluster a test process, in a folder of its own, with a fresh database for each test.
 
-It is Debian's package `postgresql`, of any version that is there, or the folder that ROTA_POSTGRES_BIN names. `initdb`
-refuses root, so as root it runs as `nobody`. Nothing is flushed to the disk: no test here pulls the plug.
+It is Debian's package `postgresql`, of any version that is there, or that of ROTA_POSTGRES_BIN, the folder of `initdb`,
+`pg_ctl` and `postgres`. `initdb` refuses root, so as root it runs as `nobody`. Nothing is flushed to the disk: no test here
+pulls the plug.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Cluster:
 
     def run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs as the cluster's user."""
-        command = [*self._user, str(self.programs / program), *arguments]
+        found = shutil.which(program, path=f"{self.programs}:{os.environ['PATH']}")  # some builds lack clients
+        assert found is not None, f"there is no {program}"
+        command = [*self._user, found, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
         assert not check or done.returncode == 0, f"{program}: {done.stdout}\n{done.stderr}"
         return done

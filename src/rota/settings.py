@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # read, not bound
         scheme = "http" if self.tls_cert is None else "https"
         return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
+
+    @property
+    def zone(self) -> tzinfo:
+        """Return the zone of dates without one: what was set, or this machine's."""
+        return self.timezone or datetime.now(UTC).astimezone().tzinfo or UTC
 
 
 class Setting(Struct, frozen=True, kw_only=True):

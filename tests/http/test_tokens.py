@@ -8,6 +8,7 @@ import hmac
 import inspect
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 import httpx
@@ -117,6 +118,8 @@ def test_only_hashes_are_kept_and_compared_in_constant_time(
         ({"role": "user", "owner": "a", "queues": ["q"]}, "queues"), ({"role": "worker", "queues": [""]}, "queues[0] queue"),
         ({"role": "worker", "allow": ["scripts"]}, "allow"), ({"role": "user", "owner": "a", "allow": ["root"]}, "allow"),
         ({"role": "admin", "expires": "soon"}, "expires"), ({"role": "admin", "expires": 0}, "expires"),
+        ({"role": "admin", "expires": "2026-01-01T00:00:00Z"}, "expires"),
+        ({"role": "admin", "expires": "2126-13-01"}, "expires"),
         ({"role": "admin", "token": "mine"}, "token"), ({"role": "admin", "name": "a\nb"}, "name"),
     ],
 )  # fmt: skip
@@ -131,6 +134,15 @@ def test_a_token_expires_and_its_streams_with_it(guarded: Guarded) -> None:
     with guarded.run_in_thread(lambda: client.get("/v1/events")) as asked:
         assert asked.result(30).status_code in (200, 401)  # 401: a slow machine
     assert client.get("/v1/jobs").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("expires", "end"),
+    [("2126-01-01T12:00:00+02:00", "2126-01-01T10:00:00.000000Z"), ("2126-01-01 12:00", "2126-01-01T12:00:00.000000Z")],
+)
+def test_a_token_ends_at_a_time(admin: httpx.Client, expires: str, end: str) -> None:
+    made = admin.post("/v1/tokens", json={"role": "admin", "expires": expires})
+    assert made.status_code == 201 and made.json()["expires_at"] == end
 
 
 def test_what_a_token_did_is_in_the_trail(guarded: Guarded, admin: httpx.Client) -> None:
@@ -292,7 +304,7 @@ def test_a_token_that_another_server_made_is_known_at_once(tmp_path: Any) -> Non
     """And one that it revoked is no more, a second later at most; its streams end then."""
     server = Guarded(tmp_path)
     try:
-        elsewhere = Tokens(server.service.store, secret=lambda: "e" * 64)
+        elsewhere = Tokens(server.service.store, secret=lambda: "e" * 64, zone=UTC)
         row, text = server.run(elsewhere.add(tokens_module.NewToken(role=tokens_module.Role.USER, owner="ana")))
         client = server.as_(text)
         assert client.get("/v1/jobs").status_code == 200

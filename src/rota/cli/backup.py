@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from rota import settings as settings_module
+from rota.cli.bar import progress
 
 _STORE = click.option("--store", metavar="URL", help="The embedded store.  [default: ROTA_STORE, or sqlite:///rota.db]")
 
@@ -32,7 +30,7 @@ def backup(file: Path, store: str | None) -> None:
     from rota.wiring.stores import sqlite_path
 
     url = settings_module.load({"store": store}).store
-    with _shown("backing up") as told:
+    with progress("backing up") as told:
         jobs = back_up(sqlite_path(url), file.absolute(), told)
     click.echo(f"{file} holds {url}: {jobs} {'job' if jobs == 1 else 'jobs'}")
 
@@ -56,20 +54,6 @@ def restore(file: Path, store: str | None) -> None:
     from rota.wiring.stores import sqlite_path
 
     url = settings_module.load({"store": store}).store
-    with _shown("restoring") as told:
+    with progress("restoring") as told:
         jobs = put_back(file.absolute(), sqlite_path(url), told)
     click.echo(f"{url} holds {file}: {jobs} {'job' if jobs == 1 else 'jobs'}")
-
-
-@contextmanager
-def _shown(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Return what to tell of the progress: a bar, on a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, pages: bar.update(task, completed=done, total=pages)

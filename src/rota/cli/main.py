@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "migrate": ("rota.cli.migrate:migrate", "Bring a store's schema up to date."),
     "backup": ("rota.cli.backup:backup", "Copy the embedded store while it is in use."),
     "restore": ("rota.cli.backup:restore", "Make an embedded store from a backup."),
+    "copy": ("rota.cli.copy:copy", "Copy a store to a new one, of either kind."),
     "completion": ("rota.cli.completion:completion", "Write the shell's completion of these commands."),
 }
 

@@ -29,14 +29,16 @@ _encode = msgspec.json.Encoder().encode
 Examples:
   rota token add --role admin                                   the first one; on the machine of the store
   rota token add --role user --owner ana --allow scripts --expires 90d
-  rota token add --role worker --queues media,mail --name gpu-1
+  rota token add --role worker --queues media,mail --name gpu-1 --expires 2027-03-29T09:00
 """
 )
 @click.option("--role", required=True, type=click.Choice([role.value for role in Role]), help="What it is for.")
 @click.option("--owner", metavar="U", help="Of a user's: whose jobs it is for.")
 @click.option("--queues", metavar="Q,…", help="Of a worker's: the queues that it may serve.  [default: all]")
 @click.option("--allow", metavar="WHAT,…", help=f"Of a user's: some of {', '.join(PERMISSIONS)}, beside handlers.")
-@click.option("--expires", metavar="TIME", help="For how long it is good, like 90d.  [default: for ever]")
+@click.option(
+    "--expires", metavar="TIME", help="For how long it is good, like 90d, or until when.  [default: for ever]"
+)
 @click.option("--name", metavar="TEXT", help="What the list and the audit trail call it.")
 @json_option
 @server_option

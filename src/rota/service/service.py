@@ -94,7 +94,7 @@ class Service:
         self.nodes = Nodes(store, lease_s=lease_s)
         self.feed = Feed(store, self.signals, self.jobs)
         self.hooks = Hooks(store, sender, secret=hook_secret, jitter=rng.random, wake=self.signals.wake_upkeep)
-        self.tokens = Tokens(store, secret=secrets.token_hex, monotonic=monotonic)
+        self.tokens = Tokens(store, secret=secrets.token_hex, zone=zone, monotonic=monotonic)
         self.audit = Audit(store, monotonic)
         self.upkeep = Upkeep(
             store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit,

@@ -12,12 +12,13 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterable
+from datetime import tzinfo
 
 from msgspec import Struct
 
 from rota.core.access import PERMISSIONS, Caller, Role
 from rota.core.errors import Invalid, NotFound
-from rota.core.times import SECOND, parse_duration
+from rota.core.times import SECOND, parse_duration, parse_time
 from rota.service.admission import MAX_NAME, check_name
 from rota.store.protocol import Store, TokenRow, Tx
 
@@ -30,7 +31,7 @@ _LOOK_S = 0.05  # how often a token that is not known makes us look at the store
 
 class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A token to make. A user's has an `owner` and what it allows beside handlers (`scripts`, `images`, `secrets`); a
-    worker's may name `queues`. `expires` is from now on: seconds, or like `30d`.
+    worker's may name `queues`. `expires` is from now on (seconds, or like `30d`), or a time.
     """
 
     role: Role
@@ -56,12 +57,18 @@ class _Known:
 
 
 class Tokens:
-    """All tokens of a store. `secret` returns 256 random bits in hexadecimal."""
+    """All tokens of a store. `secret` returns 256 random bits in hexadecimal; `zone` is that of dates without one."""
 
     def __init__(
-        self, store: Store, *, secret: Callable[[], str], monotonic: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        *,
+        secret: Callable[[], str],
+        zone: tzinfo,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._zone = zone
         self._secret = secret
         self._monotonic = monotonic
         self._known: dict[str, _Known] = {}
@@ -79,7 +86,7 @@ class Tokens:
 
         `text` is one that was made elsewhere; if it is known, its token is returned as it is.
         """
-        lasts = _check(new)
+        _check(new)
         text = PREFIX + self._secret() if text is None else text
         hash_ = digest(text)
 
@@ -89,7 +96,7 @@ class Tokens:
                     return row
             row = TokenRow(
                 hash_[:_ID], hash_, new.role, new.name, new.owner, tuple(dict.fromkeys(new.queues)),
-                tuple(dict.fromkeys(new.allow)), tx.now, None if lasts is None else tx.now + round(lasts * SECOND),
+                tuple(dict.fromkeys(new.allow)), tx.now, _end_of(new.expires, tx.now, self._zone),
             )  # fmt: skip
             await tx.insert_token(row)
             return row
@@ -197,8 +204,8 @@ def seeded(text: str) -> str:
     return token
 
 
-def _check(new: NewToken) -> float | None:
-    """Return for how many seconds the token lasts; None: for ever. Raises Invalid."""
+def _check(new: NewToken) -> None:
+    """Raise Invalid for a token that makes no sense."""
     if new.name:
         check_name("name", new.name, "")
     if (new.owner is None) is (new.role is Role.USER):
@@ -214,15 +221,22 @@ def _check(new: NewToken) -> float | None:
         raise Invalid("allow", "goes with a user's token: an admin may do everything, a worker can only work")
     if unknown := set(new.allow) - set(PERMISSIONS):
         raise Invalid("allow", f"{min(unknown)[:MAX_NAME]!r} is none of {', '.join(PERMISSIONS)}")
-    if new.expires is None:
+
+
+def _end_of(expires: str | float | None, now: int, zone: tzinfo) -> int | None:
+    """Return when a token ends; None: never. Raises Invalid."""
+    if expires is None:
         return None
     try:
-        lasts = parse_duration(new.expires)
-    except ValueError as error:
-        raise Invalid("expires", str(error)) from None
-    if lasts < 1:
-        raise Invalid("expires", "is at least a second")
-    return lasts
+        end = now + round(parse_duration(expires) * SECOND)
+    except ValueError:
+        try:
+            end = parse_time(str(expires), zone)
+        except ValueError:
+            raise Invalid("expires", f"{expires!r} is neither like 30d, nor a time like 2027-03-29T09:00:00Z") from None
+    if end < now + SECOND:
+        raise Invalid("expires", "is at least a second from now")
+    return end
 
 
 def _check_names(field: str, names: Iterable[str]) -> None:

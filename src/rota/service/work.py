@@ -275,11 +275,13 @@ class Work:
         why: str,
         *,
         at_once: bool,
+        charged: bool = True,
         only_if: Callable[[WorkerRow, int], bool] = lambda _row, _now: True,
     ) -> int:
         """Bury a worker and end its attempts with `outcome`; return how many. Nothing happens unless `only_if` holds.
 
-        Leases that have an end of their own last until then, unless `at_once`: the worker is known to run nothing.
+        Leases that have an end of their own last until then, unless `at_once`: the worker is known to run nothing. An
+        attempt that is LOST counts as a crash of its job unless it is not to be `charged`.
         """
         effects = Effects()
 
@@ -291,9 +293,11 @@ class Work:
             running = await tx.running_of(worker)
             mine = [r for r in running if at_once or r.lease_until is None or r.lease_until <= tx.now]
             jobs = {r.job: r.attempt for r in mine if not r.shard}
-            ended = await end_lost(tx, jobs, outcome, self._jitter, effects)
+            ended = await end_lost(tx, jobs, outcome, self._jitter, effects, charged=charged)
             shards = [(r.job, r.attempt) for r in mine if r.shard]
-            ended += await arrays.end_lost_shards(tx, shards, partial(lost_report, outcome=outcome), effects)
+            ended += await arrays.end_lost_shards(
+                tx, shards, partial(lost_report, outcome=outcome, charged=charged), effects
+            )
             await tx.bury_worker(worker, why)
             return ended
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,7 +70,7 @@ class Owner:
             lease_s=settings.lease_s,
             retention_s=settings.retention_s,
             hook_secret=settings.hook_secret,
-            zone=settings.timezone or datetime.now(UTC).astimezone().tzinfo or UTC,
+            zone=settings.zone,
         )
         self._door = _Door(self._service, socket_path(store), settings.allowed_hosts)
 

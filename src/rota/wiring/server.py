@@ -7,7 +7,6 @@ import signal
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rota import log
@@ -50,7 +49,7 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             pull_lease_s=settings.pull_lease_s,
             retention_s=settings.retention_s,
             hook_secret=settings.hook_secret,
-            zone=settings.timezone or datetime.now(UTC).astimezone().tzinfo or UTC,
+            zone=settings.zone,
             observer=metrics,
             failed=_say,
             bell=bell_of(settings, store),

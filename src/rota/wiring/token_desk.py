@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from rota import settings
 from rota.core.access import Role
 from rota.http.routes.tokens import AuditView, MadeView, TokenView, audit_view, made_view, token_view
 from rota.service.audit import Audit
@@ -61,7 +62,7 @@ async def _at(url: str, act: Callable[[Tokens, Audit], Awaitable[T]]) -> T:
     await store.open()
     try:
         audit = Audit(store)
-        done = await act(Tokens(store, secret=secrets.token_hex), audit)
+        done = await act(Tokens(store, secret=secrets.token_hex, zone=settings.load({}).zone), audit)
         if audit.pending:
             await audit.flush()
         return done

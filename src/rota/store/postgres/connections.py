@@ -15,6 +15,7 @@ from asyncpg import Connection, exceptions
 from rota.core.errors import Invalid, Unavailable
 
 CONNECT_S = 5.0
+SERVERS = "rota"  # the name of the connections of servers, and of workers that use the store themselves
 BAD_VALUE = exceptions.DataError  # what cannot be stored: NUL in a text, a number too large
 # A connection that is good for nothing any more, or that leads to a server which cannot write.
 LOST = (
@@ -31,6 +32,22 @@ LOST = (
     exceptions.ReadOnlySQLTransactionError,
     exceptions.TooManyConnectionsError,
 )
+
+
+async def connect(url: str, *, name: str, answer_s: float | None) -> Connection[Any]:
+    """Make a connection that PostgreSQL knows by a name (`application_name`). An answer may take `answer_s`, or any time.
+
+    Raises what LOST names; Invalid, Unavailable for what no second try mends.
+    """
+    try:
+        return await asyncpg.connect(
+            url, statement_cache_size=0, timeout=CONNECT_S, command_timeout=answer_s,
+            server_settings={"application_name": name},
+        )  # fmt: skip
+    except (exceptions.InvalidAuthorizationSpecificationError, exceptions.InvalidCatalogNameError) as error:
+        raise Unavailable(f"PostgreSQL refuses us: {error}") from None
+    except (exceptions.ClientConfigurationError, ValueError) as error:
+        raise Invalid("store", str(error)) from None
 
 
 class Connections:
@@ -59,14 +76,7 @@ class Connections:
 
     async def connect(self) -> Connection[Any]:
         """Make a connection. Raises what LOST names; Invalid, Unavailable for what no second try mends."""
-        try:
-            con = await asyncpg.connect(
-                self._url, statement_cache_size=0, timeout=CONNECT_S, command_timeout=self._answer_s
-            )
-        except (exceptions.InvalidAuthorizationSpecificationError, exceptions.InvalidCatalogNameError) as error:
-            raise Unavailable(f"PostgreSQL refuses us: {error}") from None
-        except (exceptions.ClientConfigurationError, ValueError) as error:
-            raise Invalid("store", str(error)) from None
+        con = await connect(self._url, name=SERVERS, answer_s=self._answer_s)
         self._all.add(con)
         return con
 

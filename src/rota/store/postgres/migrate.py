@@ -34,11 +34,16 @@ def steps() -> list[tuple[int, bool, str]]:
 SCHEMA_VERSION = steps()[-1][0]
 
 
+async def lock(con: Connection[Any]) -> None:
+    """Let nobody else make or change the schema until the transaction ends."""
+    await con.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
 async def migrate(con: Connection[Any]) -> None:
     """Apply what is missing, in one transaction. Raises StoreTooNew for a store that a later Rota has contracted."""
     async with con.transaction(isolation="read_committed"):
         await con.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-        await con.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        await lock(con)
         if await con.fetchval("SELECT to_regclass('rota_schema')") is None:
             await con.execute(_TABLE)
         applied = {row[0]: row[1] for row in await con.fetch("SELECT version, expands FROM rota_schema")}

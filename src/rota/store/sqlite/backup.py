@@ -50,12 +50,12 @@ def _copy(source: Path, target: Path, told: Told | None) -> int:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             jobs = _copy_pages(source, part, told)
-            _sync(part)
+            sync(part)
             os.link(part, target)  # unlike a rename, never over a file that came meanwhile
         finally:
             for each in (part, *(part.with_name(part.name + suffix) for suffix in ("-journal", "-wal", "-shm"))):
                 each.unlink(missing_ok=True)
-        _sync(target.parent)
+        sync(target.parent)
     except FileExistsError as error:
         raise Conflict(f"{error.filename2 or error.filename} is there already; name a new file") from error
     except OSError as error:
@@ -71,7 +71,7 @@ def _copy_pages(source: Path, part: Path, told: Told | None) -> int:
         ):
             # A transaction that is open for the whole of it: else each commit of the owner would begin the copy anew.
             from_.execute("BEGIN")
-            _check_version(from_, source)
+            check_version(from_, source)
             from_.backup(to, pages=_PAGES, progress=None if told is None else partial(_tell, told))
             found = [row[0] for row in to.execute("PRAGMA quick_check(1)")]
             if found != ["ok"]:
@@ -87,7 +87,8 @@ def _tell(told: Told, _status: int, left: int, pages: int) -> None:
     told(pages - left, pages)
 
 
-def _check_version(con: sqlite3.Connection, path: Path) -> None:
+def check_version(con: sqlite3.Connection, path: Path) -> None:
+    """Raise Invalid when this is no store, StoreTooNew when a later Rota wrote it."""
     try:
         (version,) = con.execute("SELECT max(version) FROM rota_schema").fetchone()
     except sqlite3.DatabaseError as error:
@@ -96,7 +97,8 @@ def _check_version(con: sqlite3.Connection, path: Path) -> None:
         raise StoreTooNew(f"{path} has schema {version}, this Rota knows up to {SCHEMA_VERSION}: use a newer Rota")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
