@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
@@ -75,7 +75,7 @@ class Call(Generic[Q, B]):
         self.service = edge.service
         self.caller = caller
         self.target: str = next(iter(scope["path_params"].values()), "")
-        self.jobs = JobsFor(edge.service.jobs, caller)
+        self.jobs = JobsFor(edge.service.jobs, caller, traceparent(headers))
         self.scope = scope
         self.headers = headers
         self.id: str = next(iter(scope["path_params"].values()), "")
@@ -109,6 +109,12 @@ class Call(Generic[Q, B]):
 
 
 Function = Callable[[Call[Q, B]], Awaitable[Reply | Stream]]
+
+
+def traceparent(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return the header that names the client's span. One that makes no sense is passed over, as its convention asks."""
+    named = headers.get(b"traceparent")
+    return None if named is None else named.decode("latin-1")
 
 
 class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):

@@ -52,18 +52,33 @@ class Jobs:
         self._in_flight: set[str] = set()
 
     async def submit(
-        self, submission: Submission, *, key: str | None = None, api: str | None = None, caller: Caller = LOCAL
+        self,
+        submission: Submission,
+        *,
+        key: str | None = None,
+        api: str | None = None,
+        caller: Caller = LOCAL,
+        traceparent: str | None = None,
     ) -> Job:
-        """Submit a job, through which of the four APIs if any. Raises Invalid, TooLarge; with a key InFlight, KeyReused."""
-        return (await self._submit([submission], key, bulk=False, api=api, caller=caller))[0]
+        """Submit a job, through which of the four APIs if any. Raises Invalid, TooLarge; with a key InFlight, KeyReused.
+
+        `traceparent` names the span that submits it, unless the submission does.
+        """
+        jobs = await self._submit([submission], key, bulk=False, api=api, caller=caller, traceparent=traceparent)
+        return jobs[0]
 
     async def submit_many(
-        self, submissions: Sequence[Submission], *, key: str | None = None, caller: Caller = LOCAL
+        self,
+        submissions: Sequence[Submission],
+        *,
+        key: str | None = None,
+        caller: Caller = LOCAL,
+        traceparent: str | None = None,
     ) -> list[Job]:
         """Submit up to 10,000 jobs, all or none; they may name each other by `ref` in `after`. Answers in their order."""
         if len(submissions) > admission.MAX_BULK:
             raise TooLarge("bulk", admission.MAX_BULK, f"a bulk has at most {admission.MAX_BULK} jobs")
-        return await self._submit(submissions, key, bulk=True, caller=caller)
+        return await self._submit(submissions, key, bulk=True, caller=caller, traceparent=traceparent)
 
     async def get(self, job: str) -> Job:
         """Return a job. Raises NotFound."""
@@ -202,7 +217,9 @@ class Jobs:
             self._signals.publish(effects)
             return await self._at_end(job, waiter, wait_s)
 
-    async def retry(self, job: str, *, key: str | None = None, caller: Caller = LOCAL) -> Job:
+    async def retry(
+        self, job: str, *, key: str | None = None, caller: Caller = LOCAL, traceparent: str | None = None
+    ) -> Job:
         """Run a job that is over again, as a new job that points to the old one. Raises Conflict unless it is over."""
 
         async def make(tx: Tx) -> list[Job]:
@@ -217,6 +234,7 @@ class Jobs:
                     priority=old.priority, labels=old.labels, run_at=tx.now, submitted_at=tx.now,
                     max_failures=old.max_failures, timeout_s=old.timeout_s, grace_s=old.grace_s, backoff=old.backoff,
                     hook=old.hook, retry_of=old.id, image=old.image, options=old.options, api=old.api,
+                    traceparent=traceparent,
                     array=old.array and await retry_array(tx, id_, old),
                 )
             ]  # fmt: skip
@@ -262,14 +280,22 @@ class Jobs:
         return found
 
     async def _submit(
-        self, submissions: Sequence[Submission], key: str | None, *, bulk: bool, api: str | None = None, caller: Caller
+        self,
+        submissions: Sequence[Submission],
+        key: str | None,
+        *,
+        bulk: bool,
+        api: str | None = None,
+        caller: Caller,
+        traceparent: str | None,
     ) -> list[Job]:
         uploads: dict[int, admission.Upload] = {}
 
         async def make(tx: Tx) -> list[Job]:
             return await admission.admit(
-                tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api, caller=caller
-            )
+                tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api, caller=caller,
+                traceparent=traceparent,
+            )  # fmt: skip
 
         fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)
         try:
