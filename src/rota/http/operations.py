@@ -172,6 +172,7 @@ class Resource:
             self._runs["HEAD"] = self._runs["GET"]
         self._allow = ", ".join(sorted(self._runs)).encode()
         self._refusals = operations[0].refusals
+        self._metrics = edge.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens."""
@@ -189,6 +190,7 @@ class Resource:
         except RotaError as error:
             reply = refusals.reply(error)
         except Exception:
+            self._metrics.request_failed()
             _log.exception("request_failed", method=scope["method"], path=scope["path"])
             reply = refusals.reply(internal_fault())
         if isinstance(reply, Reply):

@@ -21,7 +21,7 @@ from rota.service import admission, arrays
 from rota.service.changes import cancel_jobs, insert_jobs
 from rota.service.explain import Explanation, explain
 from rota.service.inputs import InputLine, Inputs, discard, read_results, retry_array, upload, whole_inputs
-from rota.service.observer import Observer
+from rota.service.observer import Observer, Stopwatch
 from rota.service.signals import Effects, Signals, Waiter
 from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
 
@@ -42,8 +42,11 @@ class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Jobs:
     """Every method is one transaction; `key` is an Idempotency-Key, kept for 24 hours."""
 
-    def __init__(self, store: Store, signals: Signals, observer: Observer, ids: Ids, zone: tzinfo) -> None:
+    def __init__(
+        self, store: Store, signals: Signals, observer: Observer, ids: Ids, *, zone: tzinfo, stopwatch: Stopwatch
+    ) -> None:
         self._store = store
+        self._stopwatch = stopwatch
         self._signals = signals
         self._observer = observer
         self._ids = ids
@@ -339,7 +342,7 @@ class Jobs:
                 raise InFlight("a request with this Idempotency-Key is being worked on; ask again in a moment")
             self._in_flight.add(key)
         try:
-            jobs, new = await self._store.write(write)
+            jobs, new = await self._stopwatch.write("submit", write)
         finally:
             if key is not None:
                 self._in_flight.discard(key)
