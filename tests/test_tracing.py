@@ -71,3 +71,18 @@ for name in ({GIVEN!r}, None):
 print(json.dumps(seen))
 """
     assert run(code)[0] == [[GIVEN, True], [None, False]]
+
+
+def test_what_an_attempt_submits_belongs_to_its_trace_also_where_opentelemetry_is_not_installed() -> None:
+    code = f"""import json
+from rota import tracing
+seen = [tracing.current()]
+tracing.enter({GIVEN!r})
+seen.append(tracing.current())
+tracing.enter(None)
+print(json.dumps([*seen, tracing.current()]))
+"""
+    assert run(ABSENT + code)[0] == [None, GIVEN, None]
+    script = GIVEN.replace("a", "c")
+    assert run(ABSENT + code, TRACEPARENT=script)[0] == [script, GIVEN, script]
+    assert run(code, TRACEPARENT="nonsense")[0] == [None, GIVEN, None]

@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -35,7 +36,7 @@ _LAST_S = 2.0
 _MOST_IN_A_STATUS = 300  # characters of an error's message
 _log = log.get("tracing")
 _provider: TracerProvider | None = None
-_has_entered = False
+_inside: ContextVar[str | None] = ContextVar("rota_span", default=None)
 
 
 def is_on() -> bool:
@@ -91,9 +92,12 @@ def _exporter(environ: Mapping[str, str]) -> str | None:
 
 
 def current() -> str | None:
-    """Return the name of the span that is active here, as a program's own OpenTelemetry has it; imports nothing."""
+    """Return the name of the span that is active here: in the program's own OpenTelemetry, if it has that; else the
+    attempt's in which this runs, by `enter` or by the environment. Imports nothing.
+    """
     trace = sys.modules.get("opentelemetry.trace")
-    return None if trace is None else _name_of(trace.get_current_span())
+    active = None if trace is None else _name_of(trace.get_current_span())
+    return active or _inside.get() or read_traceparent(os.environ.get("TRACEPARENT", ""))
 
 
 def prepare(environ: Mapping[str, str] = os.environ) -> None:
@@ -103,11 +107,10 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def enter(traceparent: str | None) -> None:
-    """Make a span the active one of this task, or of this process, where OpenTelemetry is installed. None: it has none."""
-    global _has_entered  # noqa: PLW0603
-    if traceparent is None and not _has_entered:
+    """Make a span the active one of this task, or of this process; in OpenTelemetry too, if it is installed. None: none."""
+    if traceparent is None and _inside.get() is None:
         return
-    _has_entered = True
+    _inside.set(traceparent)
     if _propagator() is not None:
         from opentelemetry.context import attach
 

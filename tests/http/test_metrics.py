@@ -91,12 +91,16 @@ def test_queues_beyond_the_fullest_are_shown_together() -> None:
     assert value(text, f'rota_oldest_ready_age_seconds{{queue="{OTHERS}"}}') == 5
 
 
-def test_a_fault_of_the_server_and_of_upkeep_is_counted(fresh: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_server_and_of_upkeep_is_counted(
+    fresh: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError
 
     monkeypatch.setattr("rota.http.routes.admin.stats_view", broken)
-    assert fresh.client.get("/v1/stats").status_code == 500
+    with caplog.at_level("ERROR"):
+        answer = fresh.client.get("/v1/stats", headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+    assert answer.status_code == 500 and "GET /v1/stats failed" in caplog.text
     assert value(fresh.client.get("/metrics").text, "rota_request_failures_total") == 1
     metrics = Metrics()
     metrics.step_failed("promote")

@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from rota import log
 from rota.core.access import Caller, Who
 from rota.core.errors import RotaError
+from rota.core.traces import read_traceparent, trace_of
 from rota.http.gate import Gate, unauthorized
 from rota.http.metrics import Metrics
 from rota.http.parsing import decode, idempotency_key, list_fields, parse_query, read_body
@@ -117,6 +118,12 @@ def traceparent(headers: Mapping[bytes, bytes]) -> str | None:
     return None if named is None else named.decode("latin-1")
 
 
+def _trace(scope: Scope) -> str | None:
+    """Return the id of the client's trace, for the log."""
+    named = read_traceparent(traceparent(dict(scope["headers"])) or "")
+    return None if named is None else trace_of(named)
+
+
 class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
     """One line of a route table.
 
@@ -191,7 +198,7 @@ class Resource:
             reply = refusals.reply(error)
         except Exception:
             self._metrics.request_failed()
-            _log.exception("request_failed", method=scope["method"], path=scope["path"])
+            _log.exception("request_failed", method=scope["method"], path=scope["path"], trace=_trace(scope))
             reply = refusals.reply(internal_fault())
         if isinstance(reply, Reply):
             await reply.send(send)
@@ -281,7 +288,7 @@ async def _send_stream(stream: Stream, scope: Scope, receive: Receive, send: Sen
                 await receive()  # the end of the connection
                 return
             except Exception:
-                _log.exception("request_failed", method=scope["method"], path=scope["path"])
+                _log.exception("request_failed", method=scope["method"], path=scope["path"], trace=_trace(scope))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
