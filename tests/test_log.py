@@ -60,6 +60,16 @@ def test_every_event_has_its_words_and_every_word_its_event() -> None:
     assert set(log.WORDS) == used
 
 
+def test_a_process_says_in_every_line_which_one_it_is(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_EVERYWHERE", {})
+    log.set_up("json", "info", stream)
+    log.everywhere(worker="w-1")
+    log.get("test").info("server_stopped")
+    log.get("test").info("left", worker="w-1.abc")
+    logging.getLogger("library").warning("heard")
+    assert [json.loads(line)["worker"] for line in stream.getvalue().splitlines()] == ["w-1", "w-1.abc", "w-1"]
+
+
 def test_people_read_sentences(stream: io.StringIO) -> None:
     log.set_up("text", "info", stream)
     log.get("test").warning("worker_died", name="worker-1", status=-9)

@@ -29,6 +29,9 @@ WORDS: Mapping[str, str] = {
     "upkeep_failed": "the upkeep step {step!r} failed, and is done again: {error}",
     "request_failed": "{method} {path} failed",
     "worker_died": "{name} has ended with status {status}, and is started again",
+    # traces
+    "traces_not_installed": "the environment asks for traces, but OpenTelemetry is missing: pip install 'rota[otel]'",
+    "traces_unknown": "the environment asks for traces, but no package brings the exporter {exporter!r}",
     # a worker and its server
     "registered": "registered as {worker}: {slots} slots for processes, {async_slots} for async jobs; {handlers} handlers",
     "server_unreachable": "the server does not answer, trying again: {error}",
@@ -146,6 +149,11 @@ def _bind(standard: logging.Logger) -> Any:
     return structlog.wrap_logger(standard, processors=_PROCESSORS, wrapper_class=structlog.stdlib.BoundLogger)
 
 
+def everywhere(**fields: Any) -> None:
+    """Give every line of this process these fields too, as JSON shows them."""
+    _EVERYWHERE.update(fields)
+
+
 def set_up(form: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send all logs to `stream` (standard error), from `level` on. `form`: `text`, `json`, or `auto`: text on a terminal.
 
@@ -160,6 +168,7 @@ def set_up(form: str = "auto", level: str = "info", stream: TextIO | None = None
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json, key="at"),
         structlog.processors.format_exc_info,
+        _everywhere,
         _word,
         _hide,
     ]
@@ -181,6 +190,10 @@ def set_up(form: str = "auto", level: str = "info", stream: TextIO | None = None
     root.handlers[:] = [handler]
     root.setLevel(threshold if threshold <= logging.DEBUG else max(threshold, logging.WARNING))
     logging.getLogger(_OURS).setLevel(threshold)
+
+
+def _everywhere(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    return {**_EVERYWHERE, **event}
 
 
 def _word(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -218,6 +231,7 @@ def _only_message(_logger: Any, _method: str, event: EventDict) -> str:
 
 # Read by every logger, and written by `set_up`. Without it: sentences, to wherever `logging` sends them (`_bind`).
 _PROCESSORS: list[Processor] = []
+_EVERYWHERE: dict[str, Any] = {}
 
 
 class _Lines:

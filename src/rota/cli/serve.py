@@ -71,7 +71,7 @@ def serve(**flags: Any) -> None:
 
     import uvloop
 
-    from rota import log
+    from rota import log, tracing
     from rota.wiring.fleet import WorkerFailed
     from rota.wiring.server import run_server
 
@@ -89,6 +89,7 @@ def serve(**flags: Any) -> None:
     arguments += ["--slots", str(settings.slots)] if settings.slots is not None else []
     arguments += ["--reload"] if reload else []
     log.set_up(settings.log_format, settings.log_level)
+    tracing.set_up("rota-server")
     gc.collect()
     gc.freeze()  # what was imported stays: the collector need not walk it again and again
     gc.set_threshold(20_000, 20, 50)  # a batch of 10,000 jobs is no garbage
@@ -101,6 +102,8 @@ def serve(**flags: Any) -> None:
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
             "stop what uses the port, or choose another: --port 8001"
         ) from error
+    finally:
+        tracing.shut_down()
 
 
 def _read(flag: str, reader: Callable[[str], T], text: str) -> T:

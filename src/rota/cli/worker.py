@@ -47,13 +47,14 @@ def worker(
     """
     if server and store:
         raise click.UsageError("give --server or --store, not both")
-    from rota import log
+    from rota import log, tracing
     from rota.wiring.worker import run_worker
     from rota.worker.identity import BadUser
     from rota.worker.pool import AppError
 
     settings = settings_module.load({field: value for field, value in flags.items() if value not in (None, ())})
     log.set_up(settings.log_format, settings.log_level)
+    tracing.set_up("rota-worker")
     try:
         asyncio.run(
             run_worker(
@@ -71,3 +72,5 @@ def worker(
 
         click.echo(f"Error: {error}", err=True)
         sys.exit(BAD_APP)
+    finally:
+        tracing.shut_down()

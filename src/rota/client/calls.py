@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 from msgspec import DecodeError, Raw, Struct, json
 
+from rota import tracing
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.streams import Following, Lines
 from rota.client.submission import encode
@@ -67,12 +68,16 @@ def _decoder(kind: Any) -> json.Decoder[Any]:
 
 def submit(body: Mapping[str, Any], key: str, job: type[T]) -> Call[T]:
     """Submit one job."""
-    return Call(Request(method="POST", path="/v1/jobs", body=encode(body), key=_key(key)), job)
+    return Call(_submission("/v1/jobs", key, encode(body)), job)
 
 
 def submit_many(bodies: list[dict[str, Any]], key: str, job: type[T]) -> Call[Page[T]]:
     """Submit many jobs, all or none."""
-    return Call(Request(method="POST", path="/v1/jobs/bulk", body=encode(bodies), key=_key(key)), Page[job])  # type: ignore[valid-type]
+    return Call(_submission("/v1/jobs/bulk", key, encode(bodies)), Page[job])  # type: ignore[valid-type]
+
+
+def _submission(path: str, key: str, body: bytes | None = None) -> Request:
+    return Request(method="POST", path=path, body=body, key=_key(key), traceparent=tracing.current())
 
 
 def get(id: str, job: type[T], wait_s: float = 0.0) -> Call[T]:
@@ -100,7 +105,7 @@ def abort(id: str, wait_s: float, job: type[T]) -> Call[T]:
 
 def retry(id: str, key: str, job: type[T]) -> Call[T]:
     """Run a job that is over again, as a new job."""
-    return Call(Request(method="POST", path=_job(id, "retry"), key=_key(key)), job)
+    return Call(_submission(_job(id, "retry"), key), job)
 
 
 def edit(id: str, changes: Mapping[str, Any], job: type[T]) -> Call[T]:

@@ -32,7 +32,7 @@ class Options(TypedDict, total=False):
     `secrets` names variables whose values the job's worker has (`ROTA_SECRET_NAME`): nobody else is told, and they are hidden
     in what it writes. `env`, `secrets` and `limits` (`memory`, `cpu`, `processes`, `files`, `output`; texts like `512M`) are
     for scripts and images; `pull` (when to get the image), `network` (which one, instead of none) and the limit `cpus` for
-    images alone.
+    images alone. `traceparent` names the span that submits the job, in place of the one that OpenTelemetry has active.
     """
 
     args: Sequence[Any]
@@ -56,6 +56,7 @@ class Options(TypedDict, total=False):
     limits: Mapping[str, int | float | str]
     pull: Pull
     network: str
+    traceparent: str
 
 
 class Changes(TypedDict, total=False):

@@ -31,7 +31,7 @@ _PIECE = 1 << 16
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A request to send. `wait_s` is how long the server was asked to hold its answer back."""
+    """A request to send. `wait_s` is how long the server was asked to hold its answer back; `traceparent` the span it is in."""
 
     method: str
     path: str
@@ -40,6 +40,7 @@ class Request(Struct, frozen=True, kw_only=True):
     accept: str = "application/json"
     wait_s: float = 0.0
     last_event: str | None = None
+    traceparent: str | None = None
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -75,6 +76,8 @@ class Line:
             headers["Idempotency-Key"] = request.key
         if request.last_event is not None:
             headers["Last-Event-ID"] = request.last_event
+        if request.traceparent is not None:
+            headers["traceparent"] = request.traceparent
         return headers
 
     def silence_s(self, request: Request) -> float:

@@ -90,6 +90,7 @@ class JobFields(Struct, kw_only=True, eq=False):
     confirmed: bool | None = None
     hook: str | None = None
     retry_of: str | None = None
+    traceparent: str | None = None
 
     @property
     def over(self) -> bool:

@@ -85,7 +85,8 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     of its `inputs`) and `image`. With `inputs` (a list; or a text: its lines) the job is an array; `parallel` is how many
     of them run at once at most, `halt` when it stops early (`now,fail=1`, `soon,success=10%`). Sizes in `limits` are
     bytes or texts like `512M`. `secrets` are names of variables whose values the worker has. Without an `owner` the job is
-    the caller's, or `default`.
+    the caller's, or `default`. `traceparent` names the span that submits it (W3C Trace Context), in place of the request's
+    header of that name.
     """
 
     handler: str | None = None
@@ -116,6 +117,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     hook: str | None = None
     labels: dict[str, str] | None = None
     ref: str | None = None
+    traceparent: str | None = None
 
 
 class Array(Struct, kw_only=True):
@@ -184,6 +186,7 @@ class Job(Struct, kw_only=True):
     confirmed: bool | None = None
     hook: str | None = None
     retry_of: str | None = None
+    traceparent: str | None = None  # the span that submitted it, where it has said so
 
     @property
     def lane(self) -> str:
@@ -237,6 +240,9 @@ class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     A *shard* of an array is an attempt too: its `inputs` are numbered from `first`, and run one after another. What an
     executor gets is one of them: `index` is its number, and its `inputs` is that one.
+
+    `traceparent` (W3C Trace Context) names the span whose child the attempt is; `trace_link` one that it is only linked
+    to: its submitter's, when it runs later than at once. There is never more than one of them.
     """
 
     job: str
@@ -255,6 +261,9 @@ class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout_s: float | None = None
     grace_s: float = DEFAULT_GRACE_S
     hook: str | None = None
+    queue: str = "default"
+    traceparent: str | None = None
+    trace_link: str | None = None
 
     @property
     def limits(self) -> Limits:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from rota import log
 from rota.core.access import Caller, Who
 from rota.core.errors import RotaError
+from rota.core.traces import read_traceparent, trace_of
 from rota.http.gate import Gate, unauthorized
 from rota.http.metrics import Metrics
 from rota.http.parsing import decode, idempotency_key, list_fields, parse_query, read_body
@@ -75,7 +76,7 @@ class Call(Generic[Q, B]):
         self.service = edge.service
         self.caller = caller
         self.target: str = next(iter(scope["path_params"].values()), "")
-        self.jobs = JobsFor(edge.service.jobs, caller)
+        self.jobs = JobsFor(edge.service.jobs, caller, traceparent(headers))
         self.scope = scope
         self.headers = headers
         self.id: str = next(iter(scope["path_params"].values()), "")
@@ -109,6 +110,18 @@ class Call(Generic[Q, B]):
 
 
 Function = Callable[[Call[Q, B]], Awaitable[Reply | Stream]]
+
+
+def traceparent(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return the header that names the client's span. One that makes no sense is passed over, as its convention asks."""
+    named = headers.get(b"traceparent")
+    return None if named is None else named.decode("latin-1")
+
+
+def _trace(scope: Scope) -> str | None:
+    """Return the id of the client's trace, for the log."""
+    named = read_traceparent(traceparent(dict(scope["headers"])) or "")
+    return None if named is None else trace_of(named)
 
 
 class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
@@ -166,6 +179,7 @@ class Resource:
             self._runs["HEAD"] = self._runs["GET"]
         self._allow = ", ".join(sorted(self._runs)).encode()
         self._refusals = operations[0].refusals
+        self._metrics = edge.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens."""
@@ -183,7 +197,8 @@ class Resource:
         except RotaError as error:
             reply = refusals.reply(error)
         except Exception:
-            _log.exception("request_failed", method=scope["method"], path=scope["path"])
+            self._metrics.request_failed()
+            _log.exception("request_failed", method=scope["method"], path=scope["path"], trace=_trace(scope))
             reply = refusals.reply(internal_fault())
         if isinstance(reply, Reply):
             await reply.send(send)
@@ -273,7 +288,7 @@ async def _send_stream(stream: Stream, scope: Scope, receive: Receive, send: Sen
                 await receive()  # the end of the connection
                 return
             except Exception:
-                _log.exception("request_failed", method=scope["method"], path=scope["path"])
+                _log.exception("request_failed", method=scope["method"], path=scope["path"], trace=_trace(scope))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -41,6 +41,7 @@ from rota.service.jobs import Edit, Jobs
 from rota.service.pull import PullWorkers, Taken
 from rota.service.work import Work
 from rota.store.protocol import DeliveryRow, Query
+from rota.tracing import Submitting
 
 _NO_OPTIONS = RunOptions()
 
@@ -48,18 +49,26 @@ _NO_OPTIONS = RunOptions()
 class JobsFor:
     """`Jobs`, for one caller; each method does what its namesake does."""
 
-    def __init__(self, jobs: Jobs, caller: Caller) -> None:
+    def __init__(self, jobs: Jobs, caller: Caller, traceparent: str | None = None) -> None:
         self._jobs = jobs
         self._caller = caller
+        self._traceparent = traceparent  # the span in which the caller asks
 
     async def submit(self, submission: Submission, *, key: str | None = None, api: str | None = None) -> Job:
         """Submit a job. Raises Forbidden too."""
-        return await self._jobs.submit(self.own(submission), key=key, api=api, caller=self._caller)
+        own = self.own(submission)
+        with Submitting(self._traceparent) as span:
+            job = await self._jobs.submit(own, key=key, api=api, caller=self._caller, traceparent=span.traceparent)
+            span.submitted([job])
+        return job
 
     async def submit_many(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
         """Submit jobs, all or none. Raises Forbidden too."""
         own = [self.own(submission, f"[{at}].") for at, submission in enumerate(submissions)]
-        return await self._jobs.submit_many(own, key=key, caller=self._caller)
+        with Submitting(self._traceparent) as span:
+            jobs = await self._jobs.submit_many(own, key=key, caller=self._caller, traceparent=span.traceparent)
+            span.submitted(jobs)
+        return jobs
 
     def own(self, submission: Submission, where: str = "") -> Submission:
         """Return a submission as the caller's own. Raises Forbidden when it is for somebody else, or may not be at all."""
@@ -146,7 +155,10 @@ class JobsFor:
         old = await self.get(job)
         secrets = bool((old.options or _NO_OPTIONS).secrets)
         self._check_kind(old.kind in ("script", "command"), old.kind == "image", secrets, "")
-        return await self._jobs.retry(job, key=key, caller=self._caller)
+        with Submitting(self._traceparent) as span:
+            again = await self._jobs.retry(job, key=key, caller=self._caller, traceparent=span.traceparent)
+            span.submitted([again])
+        return again
 
     async def edit(self, job: str, edit: Edit) -> Job:
         """Change a job that has not started."""

@@ -29,6 +29,7 @@ from rota.core.jobs import (
 )
 from rota.core.states import Reason, State
 from rota.core.times import SECOND, parse_duration, parse_time
+from rota.core.traces import read_traceparent
 from rota.service.run_options import check_array, run_options
 from rota.store.protocol import Tx
 
@@ -80,14 +81,18 @@ async def admit(
     uploads: Mapping[int, Upload] = _NO_UPLOADS,
     api: str | None = None,
     caller: Caller = LOCAL,
+    traceparent: str | None = None,
 ) -> list[Job]:
     """Return the jobs that these submissions make, in their order, each in its first state; nothing is written.
 
     `uploads` are the inputs of those that have some, by their number; `api` says through which of the four APIs they
-    come; the jobs that `caller` does not see can be waited for by none of them. Raises Invalid, TooLarge. Only the jobs of a
-    `bulk` may name each other, by `ref`.
+    come; the jobs that `caller` does not see can be waited for by none of them. `traceparent` is the trace of those that name
+    none. Raises Invalid, TooLarge. Only the jobs of a `bulk` may name each other, by `ref`.
     """
     drafts = [draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone, api=api) for at, s in enumerate(submissions)]
+    if traceparent is not None:
+        for entry in drafts:
+            entry.job.traceparent = entry.job.traceparent or traceparent
     for at, upload in uploads.items():
         s = submissions[at]
         drafts[at].job.array = Array(inputs=upload.inputs, parallel=s.parallel, halt=s.halt, root=upload.root)
@@ -159,6 +164,7 @@ def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo, 
         grace_s=grace,
         backoff=s.backoff,
         hook=s.hook,
+        traceparent=None if s.traceparent is None else _traceparent(s.traceparent, where),
     )
     return Draft(job=job, after=list(dict.fromkeys(s.after)), ref=s.ref)
 
@@ -297,6 +303,15 @@ def _check_labels(labels: dict[str, str] | None, where: str) -> None:
     for name, value in labels.items():
         if not (0 < len(name) <= MAX_NAME and len(value) <= MAX_NAME and "=" not in name) or "\0" in name + value:
             raise Invalid(where + "labels", f"names have no '=', names and values at most {MAX_NAME} characters")
+
+
+def _traceparent(text: str, where: str) -> str:
+    found = read_traceparent(text)
+    if found is None:
+        raise Invalid(
+            where + "traceparent", "is a W3C trace context, like 00-TRACE-SPAN-01 with 32 and 16 hexadecimal digits"
+        )
+    return found
 
 
 def _check_hook(url: str, where: str) -> None:

@@ -136,6 +136,7 @@ async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Eff
     await tx.delete_shard(shard)
     await tx.put_array(job.id, array)
     await tx.insert_attempts([(job.id, _attempt(tx.now, shard, report))])
+    effects.outcomes.append(report.outcome)
     if not await finish(tx, job, array, effects):
         await _wake(tx, job, array, ranges, effects)
 

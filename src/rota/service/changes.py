@@ -36,6 +36,7 @@ async def end_attempts(tx: Tx, ended: Sequence[Ended], effects: Effects) -> None
     await tx.append_events([_ended_event(e) for e in ended])
     over = []
     for e in ended:
+        effects.outcomes.append(e.report.outcome)
         if e.settlement.state in FINAL:
             over.append((e.job, e.settlement))
         else:

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 
 from rota.core.retry import Backoff
 from rota.core.times import SECOND
+from rota.service.observer import Nobody, Observer
 from rota.store.protocol import DeliveryRow, Store
 from rota.store.rows import Try
 
@@ -43,12 +44,14 @@ class Hooks:
         secret: str | None,
         jitter: Callable[[], float],
         wake: Callable[[int], None] = lambda _: None,
+        observer: Observer | None = None,
     ) -> None:
         self._store = store
         self._sender = sender
         self._signer = Webhook(secret) if secret else None
         self._jitter = jitter
         self._wake = wake
+        self._observer = observer or Nobody()
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_host: defaultdict[str, int] = defaultdict(int)
 
@@ -110,6 +113,7 @@ class Hooks:
         await self._store.write(write)
         if row.next_at is not None:
             self._wake(row.next_at)
+        self._observer.hook_called("gave_up" if row.gave_up else "delivered" if row.next_at is None else "failed")
 
     def _headers(self, row: DeliveryRow) -> dict[str, str]:
         now = datetime.now(UTC)  # a receiver checks it against its own clock

@@ -21,7 +21,7 @@ from rota.service import admission, arrays
 from rota.service.changes import cancel_jobs, insert_jobs
 from rota.service.explain import Explanation, explain
 from rota.service.inputs import InputLine, Inputs, discard, read_results, retry_array, upload, whole_inputs
-from rota.service.observer import Observer
+from rota.service.observer import Observer, Stopwatch
 from rota.service.signals import Effects, Signals, Waiter
 from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
 
@@ -42,8 +42,11 @@ class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Jobs:
     """Every method is one transaction; `key` is an Idempotency-Key, kept for 24 hours."""
 
-    def __init__(self, store: Store, signals: Signals, observer: Observer, ids: Ids, zone: tzinfo) -> None:
+    def __init__(
+        self, store: Store, signals: Signals, observer: Observer, ids: Ids, *, zone: tzinfo, stopwatch: Stopwatch
+    ) -> None:
         self._store = store
+        self._stopwatch = stopwatch
         self._signals = signals
         self._observer = observer
         self._ids = ids
@@ -52,18 +55,33 @@ class Jobs:
         self._in_flight: set[str] = set()
 
     async def submit(
-        self, submission: Submission, *, key: str | None = None, api: str | None = None, caller: Caller = LOCAL
+        self,
+        submission: Submission,
+        *,
+        key: str | None = None,
+        api: str | None = None,
+        caller: Caller = LOCAL,
+        traceparent: str | None = None,
     ) -> Job:
-        """Submit a job, through which of the four APIs if any. Raises Invalid, TooLarge; with a key InFlight, KeyReused."""
-        return (await self._submit([submission], key, bulk=False, api=api, caller=caller))[0]
+        """Submit a job, through which of the four APIs if any. Raises Invalid, TooLarge; with a key InFlight, KeyReused.
+
+        `traceparent` names the span that submits it, unless the submission does.
+        """
+        jobs = await self._submit([submission], key, bulk=False, api=api, caller=caller, traceparent=traceparent)
+        return jobs[0]
 
     async def submit_many(
-        self, submissions: Sequence[Submission], *, key: str | None = None, caller: Caller = LOCAL
+        self,
+        submissions: Sequence[Submission],
+        *,
+        key: str | None = None,
+        caller: Caller = LOCAL,
+        traceparent: str | None = None,
     ) -> list[Job]:
         """Submit up to 10,000 jobs, all or none; they may name each other by `ref` in `after`. Answers in their order."""
         if len(submissions) > admission.MAX_BULK:
             raise TooLarge("bulk", admission.MAX_BULK, f"a bulk has at most {admission.MAX_BULK} jobs")
-        return await self._submit(submissions, key, bulk=True, caller=caller)
+        return await self._submit(submissions, key, bulk=True, caller=caller, traceparent=traceparent)
 
     async def get(self, job: str) -> Job:
         """Return a job. Raises NotFound."""
@@ -202,7 +220,9 @@ class Jobs:
             self._signals.publish(effects)
             return await self._at_end(job, waiter, wait_s)
 
-    async def retry(self, job: str, *, key: str | None = None, caller: Caller = LOCAL) -> Job:
+    async def retry(
+        self, job: str, *, key: str | None = None, caller: Caller = LOCAL, traceparent: str | None = None
+    ) -> Job:
         """Run a job that is over again, as a new job that points to the old one. Raises Conflict unless it is over."""
 
         async def make(tx: Tx) -> list[Job]:
@@ -217,6 +237,7 @@ class Jobs:
                     priority=old.priority, labels=old.labels, run_at=tx.now, submitted_at=tx.now,
                     max_failures=old.max_failures, timeout_s=old.timeout_s, grace_s=old.grace_s, backoff=old.backoff,
                     hook=old.hook, retry_of=old.id, image=old.image, options=old.options, api=old.api,
+                    traceparent=traceparent,
                     array=old.array and await retry_array(tx, id_, old),
                 )
             ]  # fmt: skip
@@ -262,14 +283,22 @@ class Jobs:
         return found
 
     async def _submit(
-        self, submissions: Sequence[Submission], key: str | None, *, bulk: bool, api: str | None = None, caller: Caller
+        self,
+        submissions: Sequence[Submission],
+        key: str | None,
+        *,
+        bulk: bool,
+        api: str | None = None,
+        caller: Caller,
+        traceparent: str | None,
     ) -> list[Job]:
         uploads: dict[int, admission.Upload] = {}
 
         async def make(tx: Tx) -> list[Job]:
             return await admission.admit(
-                tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api, caller=caller
-            )
+                tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api, caller=caller,
+                traceparent=traceparent,
+            )  # fmt: skip
 
         fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)
         try:
@@ -313,7 +342,7 @@ class Jobs:
                 raise InFlight("a request with this Idempotency-Key is being worked on; ask again in a moment")
             self._in_flight.add(key)
         try:
-            jobs, new = await self._store.write(write)
+            jobs, new = await self._stopwatch.write("submit", write)
         finally:
             if key is not None:
                 self._in_flight.discard(key)

@@ -22,7 +22,7 @@ from rota.service.feed import Feed
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
 from rota.service.nodes import Nodes
-from rota.service.observer import Nobody, Observer
+from rota.service.observer import Nobody, Observer, Stopwatch
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.relay import Bell, Relay
 from rota.service.signals import Signals
@@ -86,19 +86,25 @@ class Service:
         observer = observer or Nobody()
         self.zone = zone
         self.signals = Signals(observer)
-        self.jobs = Jobs(store, self.signals, observer, Ids(rng.getrandbits), zone)
-        self.work = Work(store, self.signals, observer, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random)
+        stopwatch = Stopwatch(store, observer, monotonic)
+        self.jobs = Jobs(store, self.signals, observer, Ids(rng.getrandbits), zone=zone, stopwatch=stopwatch)
+        self.work = Work(
+            store, self.signals, observer, stopwatch, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random
+        )
         self.pull = PullWorkers(
             store, self.signals, observer, self.jobs, self.work, lease_s=pull_lease_s, jitter=rng.random
         )  # fmt: skip
         self.nodes = Nodes(store, lease_s=lease_s)
         self.feed = Feed(store, self.signals, self.jobs)
-        self.hooks = Hooks(store, sender, secret=hook_secret, jitter=rng.random, wake=self.signals.wake_upkeep)
+        self.hooks = Hooks(
+            store, sender, secret=hook_secret, jitter=rng.random, wake=self.signals.wake_upkeep, observer=observer
+        )
         self.tokens = Tokens(store, secret=secrets.token_hex, zone=zone, monotonic=monotonic)
         self.audit = Audit(store, monotonic)
         self.upkeep = Upkeep(
             store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit,
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
+            stopwatch=stopwatch,
         )  # fmt: skip
         if bell is not None:
             name = f"{rng.getrandbits(64):016x}"

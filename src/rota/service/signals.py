@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from msgspec import Struct
 
 from rota.core.jobs import family_of
-from rota.core.states import State
+from rota.core.states import Outcome, State
 from rota.service.observer import Observer
 from rota.service.relay import News, Relay
 
@@ -40,6 +40,8 @@ class Effects:
     def begin(self) -> None:
         """Forget everything: the transaction begins, perhaps not for the first time."""
         self.over: list[Over] = []
+        self.outcomes: list[Outcome] = []  # of attempts that ended
+        self.workers_lost = 0
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
         self.orders: set[str] = set()  # workers that have new orders
         self.told: set[str] = set()  # jobs with new output or results
@@ -142,6 +144,10 @@ class Signals:
             self._observer.ended(end.state, end.run_s)
             if end.abort_s is not None:
                 self._observer.aborted(end.abort_s)
+        if effects.outcomes:
+            self._observer.attempts_ended(effects.outcomes)
+        if effects.workers_lost:
+            self._observer.workers_lost(effects.workers_lost)
         self.hint(effects, events=True)
 
     def hint(self, effects: Effects, *, events: bool = False) -> None:

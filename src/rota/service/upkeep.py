@@ -19,7 +19,7 @@ from rota.service import arrays, audit
 from rota.service.audit import Audit
 from rota.service.changes import Ended, end_attempts
 from rota.service.hooks import Hooks
-from rota.service.observer import Observer
+from rota.service.observer import Observer, Stopwatch
 from rota.service.signals import Effects, Signals
 from rota.service.tokens import Tokens
 from rota.service.work import TIMEOUT_SLACK, Work, end_lost, lost_report
@@ -65,6 +65,7 @@ class Upkeep:
         retention_s: float,
         jitter: Callable[[], float],
         monotonic: Callable[[], float],
+        stopwatch: Stopwatch,
         failed: Callable[[str, Exception], None] = lambda _step, _error: None,
     ) -> None:
         self._store = store
@@ -78,6 +79,7 @@ class Upkeep:
         self._retention = round(retention_s * SECOND)
         self._jitter = jitter
         self._monotonic = monotonic
+        self._stopwatch = stopwatch
         self._failed = failed
         self._held_at = 0  # since when every worker has had one lease to be heard of
         self._clock_offset: int | None = None  # store less monotonic, when rescue was last held back
@@ -106,7 +108,7 @@ class Upkeep:
         """Look once at what has come due, do it, and return for how many seconds there is nothing to do."""
         self._signals.upkeep_at = None
         try:
-            seen = await self._store.read(self._look)
+            seen = await self._stopwatch.read("look", self._look)
             now, next_ = seen.now, seen.wakeups
             await self._tokens.seen(now, seen.tokens)
             if self._jumped(seen.offset):

@@ -42,7 +42,7 @@ from rota.service import arrays
 from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
 from rota.service.inputs import Inputs
-from rota.service.observer import Observer
+from rota.service.observer import Observer, Stopwatch
 from rota.service.offers import Offer
 from rota.service.signals import Effects, Signals
 from rota.store.protocol import Claimed, NewEvent, RunningRow, Store, Tx, WorkerRow
@@ -62,6 +62,7 @@ class Work:
         store: Store,
         signals: Signals,
         observer: Observer,
+        stopwatch: Stopwatch,
         *,
         lease_s: float,
         random_bits: Callable[[int], int],
@@ -70,6 +71,7 @@ class Work:
         self._store = store
         self._signals = signals
         self._observer = observer
+        self._stopwatch = stopwatch
         self._lease_s = lease_s
         self._lease = round(lease_s * SECOND)
         self._random_bits = random_bits
@@ -137,7 +139,7 @@ class Work:
                 drain=row.draining,
             )
 
-        return await self._store.write(write)
+        return await self._stopwatch.write("heartbeat", write)
 
     async def watch(self, worker: str, wait_s: float) -> Orders:
         """Return orders that this watch has not told yet, at once or when they come. Raises NotFound."""
@@ -194,7 +196,7 @@ class Work:
             await end_attempts(tx, ended, effects)
             return answers
 
-        answers = await self._store.write(write)
+        answers = await self._stopwatch.write("settle", write)
         self._signals.publish(effects)
         return answers
 
@@ -228,7 +230,7 @@ class Work:
             done = await self._store_results(tx, worker, results, effects)
             return {job for job, _ in mine} | set(told) | done
 
-        effects.told |= await self._store.write(write)
+        effects.told |= await self._stopwatch.write("tell", write)
         if effects.over or effects.ready or effects.orders:
             self._signals.publish(effects)
         else:  # output is no event: whoever follows those is left alone
@@ -299,6 +301,7 @@ class Work:
                 tx, shards, partial(lost_report, outcome=outcome, charged=charged), effects
             )
             await tx.bury_worker(worker, why)
+            effects.workers_lost += outcome is Outcome.LOST
             return ended
 
         ended = await self._store.write(write)
@@ -331,7 +334,7 @@ class Work:
             )
             return claimed + shards, tx.now
 
-        claimed, now = await self._store.write(write)
+        claimed, now = await self._stopwatch.write("claim", write)
         if claimed:
             firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]
             self._observer.started([(now - c.ready_at) / SECOND for c in firsts])

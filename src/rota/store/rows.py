@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from rota.core.access import Role
 from rota.core.jobs import (
+    ARRAY_LANE,
     Array,
     Attempt,
     Failure,
@@ -216,7 +218,7 @@ def row_of(job: Job) -> tuple[Any, ...]:
         text(job.variables), job.owner, job.queue, job.priority, text(job.labels), job.waiting_for, job.run_at,
         job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
         job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
-        None if job.array is None else job.array.inputs,
+        None if job.array is None else job.array.inputs, job.traceparent,
     )  # fmt: skip
 
 
@@ -233,7 +235,7 @@ def job_of(row: tuple[Any, ...], after: list[str]) -> Job:
         reason=Reason(row[29]) if row[29] else None, abort_requested_at=row[30],
         confirmed=None if row[31] is None else bool(row[31]), hook=row[32], retry_of=row[33], image=row[34],
         options=_options(row[35]) if row[35] else None, api=row[36], array=row[37] and Array(inputs=row[37]),
-        open=bool(row[38]),
+        open=bool(row[38]), traceparent=row[39],
     )  # fmt: skip
 
 
@@ -268,6 +270,8 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
         ready,
         image,
         options,
+        submitted,
+        traceparent,
     ) = row
     if timeout is None and spec is not None:
         timeout = spec.timeout
@@ -275,8 +279,13 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
         script = render(script, _texts(variables) if variables else {})
     lease = Lease(
         job=job, attempt=attempt + 1, kind=kind, handler=handler, script=script, data=Raw(data), args=Raw(args), owner=owner,
-        timeout_s=timeout, grace_s=grace, hook=hook, image=image, options=_options(options) if options else None,
+        timeout_s=timeout, grace_s=grace, hook=hook, image=image, options=_options(options) if options else None, queue=queue,
     )  # fmt: skip
+    if (
+        traceparent is not None
+    ):  # what runs at once belongs to the trace of its submitter, what runs later is linked to it
+        at_once = ready <= submitted and (attempt == 0 or lane.startswith(ARRAY_LANE))  # each shard is an attempt
+        lease = replace(lease, **{"traceparent" if at_once else "trace_link": traceparent})
     retries = 0 if spec is None else spec.retries
     return Claimed(lease=lease, queue=queue, lane=lane, ready_at=ready, max_failures=retries + 1)
 

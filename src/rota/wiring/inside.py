@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import msgspec
 
+from rota import tracing
 from rota.client.submission import Options, body_of, encode
 from rota.core.errors import Invalid
 from rota.core.ids import Ids
@@ -48,6 +49,8 @@ def submit_in(connection: Any, handler: str, data: Any = None, **options: Unpack
     streams of events wait for it: so commit soon. Raises Invalid for what the server would refuse, for a database that is
     no store, and on PostgreSQL for a connection that is in no transaction.
     """
+    if (span := tracing.current()) is not None:
+        options.setdefault("traceparent", span)
     body = encode(body_of(options, handler=handler, data=data))
     try:
         submission = msgspec.json.decode(body, type=Submission)

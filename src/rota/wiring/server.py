@@ -7,6 +7,7 @@ import signal
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from rota import log
@@ -51,7 +52,7 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             hook_secret=settings.hook_secret,
             zone=settings.zone,
             observer=metrics,
-            failed=_say,
+            failed=partial(_say, metrics),
             bell=bell_of(settings, store),
         )
         gate = await gate_of(settings, service.tokens)
@@ -90,7 +91,8 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
     LOG.info("server_stopped")
 
 
-def _say(step: str, error: Exception) -> None:
+def _say(metrics: Metrics, step: str, error: Exception) -> None:
+    metrics.step_failed(step)
     if step == "signals":
         LOG.warning("signals_lost", error=error)
     else:

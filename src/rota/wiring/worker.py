@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rota import log
+from rota import log, tracing
 from rota.client.work_queue import HttpWorkQueue
 from rota.core.jobs import HandlerSpec, HookCall, LogChunk, ProgressNote, WorkerHello
 from rota.settings import Settings
@@ -21,6 +21,7 @@ from rota.worker.pool import Pool
 from rota.worker.routing import ByKind
 from rota.worker.secrets import Secrets, WithSecrets
 from rota.worker.supervisor import Supervisor, monotonic
+from rota.worker.traces import TracedQueue
 
 ASYNC_SLOTS = 250
 _log = log.get("worker")
@@ -73,7 +74,8 @@ async def run_worker(
         hello = _hello(
             settings, name, handlers, queues, slots=slots, images=images is not None, owned=lifeline_fd is not None
         )
-        supervisor = Supervisor(queue, executor, hello, drain_s=settings.drain_s)
+        traced = TracedQueue(queue) if tracing.is_on() else queue
+        supervisor = Supervisor(traced, executor, hello, drain_s=settings.drain_s)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, supervisor)
         watcher = asyncio.create_task(_watch_files(supervisor)) if reload else None
@@ -97,9 +99,11 @@ def _hello(
     images: bool,
     owned: bool,
 ) -> WorkerHello:
+    name = name or f"{socket.gethostname()}-{os.getpid()}"
+    log.everywhere(worker=name)
     return WorkerHello(
         arrays=True,
-        name=name or f"{socket.gethostname()}-{os.getpid()}",
+        name=name,
         handlers=handlers,
         scripts=True,
         images=images,

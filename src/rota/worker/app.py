@@ -66,13 +66,22 @@ class Context:
 
     `deadline` is when the attempt times out, by this machine's clock (aware, UTC), or None. `aborting` becomes True
     when the attempt is being stopped; a handler that does not like exceptions may look at it. `index` is the number of
-    its input, from 0; None unless the job is an array.
+    its input, from 0; None unless the job is an array. `traceparent` is the span that the attempt is in (W3C Trace Context);
+    OpenTelemetry, where it is installed, has it as the active one.
     """
 
-    __slots__ = ("_sink", "aborting", "attempt", "deadline", "index", "job_id", "owner")
+    __slots__ = ("_sink", "aborting", "attempt", "deadline", "index", "job_id", "owner", "traceparent")
 
     def __init__(
-        self, job_id: str, attempt: int, owner: str, deadline: datetime | None, sink: Sink, *, index: int | None = None
+        self,
+        job_id: str,
+        attempt: int,
+        owner: str,
+        deadline: datetime | None,
+        sink: Sink,
+        *,
+        index: int | None = None,
+        traceparent: str | None = None,
     ) -> None:
         self.job_id = job_id
         self.attempt = attempt
@@ -80,6 +89,7 @@ class Context:
         self.deadline = deadline
         self.aborting = False
         self.index = index
+        self.traceparent = traceparent
         self._sink = sink
 
     def progress(self, fraction: float | None, message: str = "") -> None:

@@ -34,7 +34,10 @@ def arguments(
 
 def context(start: Start, sink: Sink) -> Context:
     """Return the context of an attempt that starts now."""
-    return Context(start.job, start.attempt, start.owner, deadline_of(start.timeout_s), sink, index=start.index)
+    return Context(
+        start.job, start.attempt, start.owner, deadline_of(start.timeout_s), sink, index=start.index,
+        traceparent=start.traceparent,
+    )  # fmt: skip
 
 
 def deadline_of(timeout_s: float | None, now: datetime | None = None) -> datetime | None:

@@ -21,6 +21,7 @@ from typing import IO, NoReturn
 from msgspec import Raw
 from msgspec.structs import replace
 
+from rota import tracing
 from rota.core.jobs import Progress
 from rota.worker import calling, frames
 from rota.worker.app import Aborted, Context, Handler
@@ -117,6 +118,7 @@ class Child:
             try:
                 handler = self._handlers[start.handler]
                 positional, keywords = calling.arguments(handler, self._context, start.data, start.args, start.item)
+                tracing.enter(start.traceparent)
                 self._phase = _Phase.RUNNING
                 if self._told_to_end:  # before there was anything to interrupt
                     raise Aborted

@@ -23,6 +23,7 @@ from typing import Any, NoReturn, TextIO
 
 from msgspec.structs import replace
 
+from rota import tracing
 from rota.core.states import Outcome
 from rota.worker import calling, frames
 from rota.worker.app import Context, Handler
@@ -116,6 +117,7 @@ class AsyncChild:
         try:
             handler = self._handlers[start.handler]
             positional, keywords = calling.arguments(handler, attempt.context, start.data, start.args, start.item)
+            tracing.enter(start.traceparent)
             done = calling.succeeded(start.run, await handler.function(*positional, **keywords))
         except asyncio.CancelledError as cancelled:
             done = (

@@ -11,6 +11,7 @@ import msgspec
 from rota.core.inputs import BadInput, text_of
 from rota.core.jobs import Lease, Limits, RunOptions
 from rota.core.times import SECOND, rfc3339
+from rota.worker.orders import environment_of
 from rota.worker.reaper import ATTEMPT, INDEX, JOB, WORKER
 
 
@@ -39,7 +40,7 @@ def config_of(lease: Lease, worker: str, *, init: bool) -> dict[str, Any]:
     options = lease.options or RunOptions()
     config: dict[str, Any] = {
         "Image": lease.image,
-        "Env": [f"{name}={value}" for name, value in _environment(lease, options).items()],
+        "Env": [f"{name}={value}" for name, value in _environment(lease).items()],
         "Labels": labels_of(lease, worker),
         "AttachStdout": True,
         "AttachStderr": True,
@@ -64,13 +65,13 @@ def _arguments(lease: Lease) -> list[str]:
         raise BadContainer(f"an argument cannot be one: {wrong}") from None
 
 
-def _environment(lease: Lease, options: RunOptions) -> dict[str, str]:
+def _environment(lease: Lease) -> dict[str, str]:
     ours = {"ROTA_JOB_ID": lease.job, "ROTA_ATTEMPT": str(lease.attempt), "ROTA_OWNER": lease.owner}
     if lease.index is not None:
         ours["ROTA_INDEX"] = str(lease.index)
     if lease.timeout_s is not None:
         ours["ROTA_DEADLINE"] = rfc3339(round((time.time() + lease.timeout_s) * SECOND))
-    return options.env | ours
+    return environment_of(lease) | ours
 
 
 def _network(name: str) -> str:

@@ -21,7 +21,7 @@ Stream = Literal["stdout", "stderr", "log"]
 
 
 class Start(Struct, array_like=True, tag=1):
-    """Run a handler; of an array, on its input `item`, number `index`."""
+    """Run a handler; of an array, on its input `item`, number `index`. `traceparent` is the span that it is in."""
 
     run: int
     job: str
@@ -33,6 +33,7 @@ class Start(Struct, array_like=True, tag=1):
     timeout_s: float | None = None
     index: int | None = None
     item: bytes | None = None
+    traceparent: str | None = None
 
 
 class Cancel(Struct, array_like=True, tag=2):

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 
 from rota.core.jobs import AbortOrder, Free, Held, Lease, WorkerHello
+from rota.core.traces import trace_of
 from rota.worker.queue import Key
 from rota.worker.shards import Shard
 
@@ -64,6 +65,11 @@ class Holding:
         """Return the attempt's name."""
         return (self.lease.job, self.lease.attempt)
 
+    @property
+    def trace(self) -> str | None:
+        """Return the id of the trace that the attempt belongs to, for the log."""
+        return None if self.lease.traceparent is None else trace_of(self.lease.traceparent)
+
 
 class Holdings:
     """All that one registration holds. `lease_s` is what the server grants; the worker itself stops a margin earlier."""
@@ -94,6 +100,10 @@ class Holdings:
     def get(self, key: Key) -> Holding | None:
         """Return a holding, if it is (still) one."""
         return self._by_key.get(key)
+
+    def trace_of(self, key: Key) -> str | None:
+        """Return the id of the trace that an attempt belongs to, while it is held."""
+        return None if (holding := self._by_key.get(key)) is None else holding.trace
 
     def take(self, lease: Lease, since: float, now: float) -> Holding:
         """Hold a lease that was claimed."""

@@ -27,6 +27,7 @@ def order_of(number: int, lease: Lease, slot: int) -> Start | RunScript:
             lease.timeout_s,
             lease.index,
             item,
+            lease.traceparent,
         )
     text = lease.script or ""
     stdin = argument = None
@@ -51,9 +52,15 @@ def order_of(number: int, lease: Lease, slot: int) -> Start | RunScript:
         stdin,
         lease.index,
         argument,
-        lease.options.env if lease.options is not None else {},
+        environment_of(lease),
         cpu=limits.cpu is not None,
     )
+
+
+def environment_of(lease: Lease) -> dict[str, str]:
+    """Return what the job wants in the environment of its attempts, and the span that they are in."""
+    environment = lease.options.env if lease.options is not None else {}
+    return environment if lease.traceparent is None else environment | {"TRACEPARENT": lease.traceparent}
 
 
 def ulimits_of(lease: Lease, *, memory_held: bool, processes_held: bool) -> str:

@@ -281,7 +281,8 @@ class Registration:
     def _survived(self, report: Report) -> None:
         """Take no more jobs: processes have outlived SIGKILL, and nobody knows what they still do."""
         assert report.proof is not None
-        _log.error("survivors", job=report.job, attempt=report.attempt, pids=report.proof.survivors)
+        key = (report.job, report.attempt)
+        _log.error("survivors", job=key[0], attempt=key[1], pids=report.proof.survivors, trace=self._held.trace_of(key))
         self.drain(None)
 
     def _give_back(self, holding: Holding) -> None:
@@ -350,7 +351,7 @@ class Registration:
         if holding.stage in (Stage.FINISHED, Stage.LOST):
             return
         if holding.order is None:
-            _log.info("abort_ordered", job=order.job, attempt=order.attempt, why=order.why)
+            _log.info("abort_ordered", job=order.job, attempt=order.attempt, why=order.why, trace=holding.trace)
         holding.order = order
         if holding.stage is Stage.WAITING:
             self._start(holding)
@@ -374,7 +375,7 @@ class Registration:
         if holding is None or holding.stage is Stage.LOST:
             return
         if holding.stage is Stage.RUNNING:
-            _log.warning("lease_lost", job=lost.job, attempt=lost.attempt)
+            _log.warning("lease_lost", job=lost.job, attempt=lost.attempt, trace=holding.trace)
             self._held.lost(holding)  # its slot is taken until its tree has ended
             if holding.shard is not None:
                 holding.shard.end(Outcome.LOST)
@@ -415,8 +416,10 @@ class Registration:
             raise
         except RotaError as refusal:
             for report in self.reports.refused(batch, str(refusal)):
-                _log.error("report_refused", job=report.job, attempt=report.attempt, error=str(refusal))
-                self._forget((report.job, report.attempt))
+                key = (report.job, report.attempt)
+                trace = self._held.trace_of(key)
+                _log.error("report_refused", job=key[0], attempt=key[1], error=str(refusal), trace=trace)
+                self._forget(key)
             return True
         for answer in answers:
             if not answer.accepted:

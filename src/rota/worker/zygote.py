@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from rota import tracing
 from rota.worker import identity, proctree
 from rota.worker.app import Handler
 from rota.worker.birth import become_child
@@ -53,6 +54,7 @@ def main() -> None:
         handlers, imported = {}, Imported(wrong=str(wrong))
     with report, suppress(OSError):
         report.sendall(msgspec.json.encode(imported))
+    tracing.prepare()
     gc.collect()
     gc.freeze()  # what was imported stays shared with the children: their collectors never touch it
     _fork_on_demand(orders, handlers, setup)

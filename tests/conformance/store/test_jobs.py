@@ -21,13 +21,16 @@ def test_a_job_is_read_as_it_was_written(bench: Bench):
     whole = a_job(
         "b", state=State.BLOCKED, waiting_for=1, data=Raw(b'{"a": [1, "\xc3\xa4"]}'), args=Raw(b"[1, null]"), owner="ana",
         queue="q", priority=-7, labels={"k": "v", "l": ""}, after=["c", "a"], run_at=START + 5, max_failures=3, timeout_s=1.5,
-        grace_s=0.25, backoff=Backoff(base=2, factor=3, limit=60), hook="http://h/x", retry_of="old",
+        grace_s=0.25, backoff=Backoff(base=2, factor=3, limit=60), hook="http://h/x", retry_of="old", traceparent=TRACE,
     )  # fmt: skip
     script = a_job("s", kind="script", handler=None, script="echo {{x}}", variables={"x": "ü'\n"})
     bench.insert(a_job("a"), a_job("c"), whole, script)
     assert bench.get("b") == whole
     assert bench.get("s") == script
     assert bench.read(lambda tx: tx.get_job("nobody")) is None
+
+
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 
 
 def test_a_job_that_was_over_at_its_submission(bench: Bench):
@@ -71,6 +74,26 @@ def test_a_claim_makes_a_lease_and_raises_the_attempt(bench: Bench):
     assert (job.state, job.attempt, job.worker, job.started_at) == (State.RUNNING, 1, "w", START)
     assert (job.timeout_s, job.max_failures, job.deadline_at) == (2.5, 5, START + 2_500_000)
     assert bench.counts() == {("default", "h", "running"): 1}
+
+
+def test_an_attempt_joins_its_submitters_trace_if_it_starts_at_once_and_is_linked_to_it_if_later(bench: Bench):
+    now = a_job("now", traceparent=TRACE, queue="q")
+    later = a_job("later", traceparent=TRACE, state=State.SCHEDULED, run_at=START + SECOND)
+    bench.insert(now, later, a_job("none"))
+    bench.register()
+    leases = [each.lease for each in bench.write(lambda tx: tx.claim_jobs("w", [("now", None), ("none", None)]))]
+    assert [(lease.traceparent, lease.trace_link, lease.queue) for lease in leases] == [
+        (TRACE, None, "q"),
+        (None, None, "default"),
+    ]
+    due = Settlement(state=State.QUEUED, run_at=START + SECOND, failures=0, crashes=0)
+    bench.write(lambda tx: tx.move_jobs([(later, due)]))
+    again = Settlement(state=State.QUEUED, run_at=START, failures=1, crashes=0)
+    held = bench.write(lambda tx: tx.lock_jobs(["now"]))["now"]
+    bench.write(lambda tx: tx.settle_jobs([(held, again)]))
+    for job in ("later", "now"):
+        (claimed,) = bench.write(lambda tx, job=job: tx.claim_jobs("w", [(job, None)]))
+        assert (claimed.lease.traceparent, claimed.lease.trace_link) == (None, TRACE), job
 
 
 def test_what_the_job_says_wins_over_its_handler(bench: Bench):

@@ -5,11 +5,11 @@
 
 -- name: insert_jobs
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
-  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs)
+  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
   $10::text[], $11::text[], $12::bigint[], $13::text[], $14::int[], $15::bigint[], $16::bigint[], $17::bigint[], $18::float8[],
   $19::float8[], $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::text[], $26::text[], $27::text[],
-  $28::text[], $29::int[]);
+  $28::text[], $29::int[], $30::text[]);
 
 -- name: insert_listed
 INSERT INTO rota_listed (id, owner, queue, handler) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]);
@@ -27,7 +27,7 @@ LEFT JOIN LATERAL (SELECT state FROM rota_jobs WHERE id = u.after OFFSET 0) j ON
 -- name: get_job
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
-  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open
+  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent
 FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (SELECT * FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. This one only looks.
@@ -67,7 +67,7 @@ CROSS JOIN LATERAL (SELECT id FROM rota_jobs WHERE (state = 'queued' OR open) AN
 
 -- What a worker needs of an array that it is about to get a shard of.
 -- name: offer_job
-SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options
+SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent
 FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
 
 -- queued -> running, and what a worker needs of the job
@@ -82,7 +82,7 @@ UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $
   deadline_at = $5::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
 FROM u WHERE j.ctid = u.tid
 RETURNING u.n, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s, j.grace_s, j.hook,
-  j.queue, j.lane, j.run_at, j.image, j.options;
+  j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent;
 
 -- running -> whatever was settled; a row that moved on meanwhile is left alone
 -- name: settle_job
