@@ -25,6 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="decides the faults, and what is submitted")
     parser.add_argument("--minutes", type=float, default=5.0, help="how long faults happen")
+    parser.add_argument("--lanes", type=int, default=2, help="how many faults at once")
     parser.add_argument("--short", action="store_true", help="the form of `make test`: few faults, always the same")
     parser.add_argument("--report", type=Path, default=Path("chaos"), help="the folder of the report")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, metavar="KIND", help="only these faults")
@@ -36,7 +37,7 @@ def main() -> int:
     lease_s = 3.0 if options.short else 4.0
     rng = random.Random(options.seed)
     seconds = options.minutes * 60
-    lanes = SHORT if options.short else [plan(rng, seconds, options.kinds, lease_s) for _ in range(2)]
+    lanes = SHORT if options.short else [plan(rng, seconds, options.kinds, lease_s) for _ in range(options.lanes)]
     options.report.mkdir(parents=True, exist_ok=True)
     logs = options.report / "logs"
     run = Chaos(options.seed, folder(), lease_s=lease_s, per_s=15.0, say=say, logs=logs).run(lanes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -106,7 +108,17 @@ class Server(Node):
             "--drain", str(drain_s), "--retention", "1d",
         ]  # fmt: skip
 
-    def is_ready(self) -> bool:
+    def await_ready(self) -> None:
+        """Start it again until it serves, as systemd and its like do: without PostgreSQL a server does not start."""
+
+        def serves() -> bool:
+            if self.process.poll() is not None:
+                self.start()
+            return self._is_ready()
+
+        wait_for(serves, f"{self.name} is ready")
+
+    def _is_ready(self) -> bool:
         asked = http.client.HTTPConnection(self.address, PORT, timeout=5)
         try:
             asked.request("GET", "/readyz")
@@ -146,7 +158,7 @@ class Database(postgres.Cluster):
             folder=self.disks["data"],
             initdb=["-X", str(self.disks["wal"] / "pg_wal"), "--wal-segsize=1"],
             max_wal_size="64MB",
-            min_wal_size="16MB",
+            min_wal_size="2MB",
             autovacuum="on",
             log_min_messages="warning",
         )
@@ -182,9 +194,9 @@ class Database(postgres.Cluster):
     def fill(self, disk: str) -> Path:
         """Take all the space that is left of a disk; what is returned holds it."""
         ballast = self.disks[disk] / "ballast"
-        with ballast.open("wb") as file:
-            stat = os.fstatvfs(file.fileno())
-            os.posix_fallocate(file.fileno(), 0, max(stat.f_bavail * stat.f_frsize, 1))
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(1 << 16))
         return ballast
 
 
@@ -222,7 +234,7 @@ class Cluster:
         for node in self.nodes.values():
             node.start()
         for server in self.servers:
-            wait_for(server.is_ready, f"{server.name} is ready")
+            server.await_ready()
 
     def locks_of(self, target: str) -> list[threading.Lock]:
         """Return the locks of what a fault strikes, in an order that all faults keep to."""
@@ -245,6 +257,17 @@ class Cluster:
                 if "Traceback" in line or "deadlock detected" in line:
                     found.append(f"{log.stem}: {line[-1500:]}")
         return found
+
+    def noted(self) -> Counter[str]:
+        """Count what servers and workers have logged, warnings and worse."""
+        counted: Counter[str] = Counter()
+        for node in self.nodes.values():
+            for line in node.log.read_text(errors="replace").splitlines():
+                with suppress(ValueError, TypeError, KeyError):
+                    entry = json.loads(line)
+                    if entry["level"] != "info":
+                        counted[entry["event"]] += 1
+        return counted
 
     def stop(self) -> list[str]:
         """Stop everything gracefully; return what was wrong with that."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from tests.chaos.cluster import Cluster, Node, Server, tree_of, wait_for
+from tests.chaos.cluster import Cluster, Node, Server, tree_of
 
 Mend = Callable[[], None]
 
@@ -49,7 +49,7 @@ def plan(rng: random.Random, seconds: float, kinds: Sequence[str], lease_s: floa
             more=rng.choice(ways) if ways else "",
         )
         faults.append(fault)
-        at += fault.after_s + fault.hold_s + 3.0  # what mending takes
+        at += fault.after_s + fault.hold_s + 5.0  # what mending takes
     return faults
 
 
@@ -93,7 +93,7 @@ def _start_again(node: Node) -> Mend:
     def mend() -> None:
         node.start()
         if isinstance(node, Server):
-            wait_for(node.is_ready, f"{node.name} is ready")
+            node.await_ready()
 
     return mend
 
@@ -184,7 +184,7 @@ def _rolling(cluster: Cluster, fault: Fault) -> Mend:
     for server in cluster.servers:
         server.stop()
         server.start()
-        wait_for(server.is_ready, f"{server.name} is ready")
+        server.await_ready()
         time.sleep(0.5)
     return lambda: None
 

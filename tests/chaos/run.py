@@ -44,7 +44,7 @@ class Run:
 
 
 class Chaos:
-    """A cluster under load, and what happens to it. `say` tells how it goes; `logs` is for those of a run that failed."""
+    """A cluster under load, and what happens to it. `say` tells how it goes; `logs` is the folder for theirs."""
 
     def __init__(
         self, seed: int, folder: Path, *, lease_s: float, per_s: float, say: Callable[[str], None], logs: Path
@@ -73,10 +73,10 @@ class Chaos:
             wrong += self._cluster.stop()
             wrong += [f"still runs: {process}" for process in self._cluster.left_over()]
             wrong += self._cluster.complaints()
+            self.result.findings.counts["logged"] = dict(self._cluster.noted())
         finally:
             self._stop.set()
-            if wrong or not self.result.findings.counts:
-                self._cluster.save_logs(self._logs)
+            self._cluster.save_logs(self._logs)
             self._cluster.end()
             self.result.took_s = now() - self.result.began_at
         return self.result
