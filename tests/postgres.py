@@ -42,6 +42,27 @@ def found() -> Path | None:
     return None if here is None else Path(here).resolve().parent
 
 
+def _is_mapped() -> bool:
+    """Say whether there is a user `nobody` to become: who is root in a namespace of users alone has none."""
+    rows = [[int(number) for number in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return any(first <= 65534 < first + count for first, _, count in rows)
+
+
+def _as_nobody() -> list[str]:
+    """Return what stands before a command so that it does not run as root."""
+    if os.getuid() != 0:
+        return []
+    if _is_mapped():
+        return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    return ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
+
+
+def give(folder: Path) -> None:
+    """Let PostgreSQL have a folder, if we are root."""
+    if os.getuid() == 0 and _is_mapped():
+        os.chown(folder, 65534, 65534)
+
+
 class Cluster:
     """A PostgreSQL server that can be stopped, killed and started again. `port` is on `host`.
 
@@ -63,10 +84,8 @@ class Cluster:
         self.programs = programs
         self.folder = folder or Path(tempfile.mkdtemp(prefix="rota-pg-"))
         self.host = host
-        self._before = list(inside)
-        if os.getuid() == 0:
-            self._before += ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-            os.chown(self.folder, 65534, 65534)
+        self._before = [*inside, *_as_nobody()]
+        give(self.folder)
         self._settings = {**_QUICK, **settings}
         self.port = free_port()
         if copy_of is None:

@@ -7,6 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -55,24 +56,43 @@ class Findings:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def check(load: Load, url: str, folder: ledger.Path, frozen: list[tuple[float, float]]) -> Findings:
+def check(load: Load, url: str, folder: Path, frozen: list[tuple[float, float]]) -> Findings:
     """Judge a run that has come to rest. While `frozen`, attempts stood still with all that watches them."""
     story = asyncio.run(_read(url, folder))
+    return Findings(judge(story, load.records, frozen), _count(story, load))
+
+
+def judge(story: Story, records: list[Record], frozen: list[tuple[float, float]]) -> list[str]:
+    """Return what does not fit together."""
     parts = [
-        _submissions(story, load.records),
-        _answers(story, load.records),
+        _submissions(story, records),
+        _answers(story, records),
         _tries(story),
         _what_ran(story, frozen),
         _successes(story),
         _arrays(story),
-        _dependents(story, load.records),
+        _dependents(story, records),
         _histories(story),
         _totals(story),
     ]
-    return Findings([what for part in parts for what in part], _count(story, load))
+    return [what for part in parts for what in part]
 
 
-async def _read(url: str, folder: ledger.Path) -> Story:
+def check_calm(url: str) -> list[str]:
+    """Say what was lost while nothing went wrong: stops that drain lose no attempt."""
+    lost = asyncio.run(_fetch(url, "SELECT job, attempt, outcome FROM rota_attempts WHERE outcome = 'lost'"))
+    return [f"job {row['job']}: attempt {row['attempt']} was lost though all was stopped gracefully" for row in lost]
+
+
+async def _fetch(url: str, statement: str) -> list[Row]:
+    con = await asyncpg.connect(url)
+    try:
+        return [dict(row) for row in await con.fetch(statement)]
+    finally:
+        await con.close()
+
+
+async def _read(url: str, folder: Path) -> Story:
     con = await asyncpg.connect(url)
     try:
         before = now()
@@ -226,6 +246,8 @@ def _dependents(story: Story, records: list[Record]) -> Iterator[str]:
         if record.kind != "dependent" or record.job not in story.jobs:
             continue
         parent = by_n[record.parent or 0].job or ""
+        if parent not in story.jobs:
+            continue  # said already
         starts = [ran.started for ran in story.ran.get(record.job or "", [])]
         ends = [ran.last for ran in story.ran.get(parent, [])]
         succeeded = story.jobs[parent]["state"] == "succeeded"

@@ -147,8 +147,9 @@ class Database(postgres.Cluster):
         self.disks = {name: cluster.folder / name for name in ("data", "wal")}
         for disk in self.disks.values():
             disk.mkdir()
-            size = f"size={DISK_MB}m,uid=65534,gid=65534,mode=700"
+            size = f"size={DISK_MB}m,mode=700"
             subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)], check=True, timeout=60)
+            postgres.give(disk)
         programs = postgres.found()
         assert programs is not None
         super().__init__(

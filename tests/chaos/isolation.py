@@ -12,16 +12,15 @@ from tests import postgres
 from tests.chaos import clock
 
 _MARK = "ROTA_CHAOS_INSIDE"
-# The first process of a namespace is given its orphans, and has to wait for them; a shell does.
-_ENTER = [
-    "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh",
-]  # fmt: skip
+_NEW = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+_AS_ROOT = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
+# The first process of a namespace is given its orphans, and has to wait for them: a shell does. /run is ours to write to.
+_FIRST = ["sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /run && "$@"; exit $?', "sh"]
+_ENTER = [*_NEW, *_AS_ROOT, *_FIRST]
 
 
 def missing() -> str | None:
     """Say what this machine lacks, if anything."""
-    if os.getuid() != 0:
-        return "root, to make namespaces"
     if postgres.found() is None:
         return "PostgreSQL (Debian: postgresql)"
     for program, package in (("ip", "iproute2"), ("iptables", "iptables"), ("nsenter", "util-linux")):

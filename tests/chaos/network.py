@@ -23,8 +23,6 @@ class Network:
     host = f"{SUBNET}.1"
 
     def __init__(self) -> None:
-        _NAMES.mkdir(parents=True, exist_ok=True)
-        _run("mount", "-t", "tmpfs", "tmpfs", str(_NAMES))
         _run("ip", "link", "set", "lo", "up")
         _run("ip", "link", "add", "hub", "type", "bridge")
         _run("ip", "address", "add", f"{self.host}/24", "dev", "hub")

@@ -12,7 +12,7 @@ from pathlib import Path
 from rota.client.client import Client
 from rota.core.errors import RotaError
 from tests.chaos.app import now
-from tests.chaos.check import Findings, check
+from tests.chaos.check import Findings, check, check_calm
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults import Fault, strike
 from tests.chaos.load import Load, Record
@@ -56,13 +56,19 @@ class Chaos:
         self._cluster = Cluster(folder, lease_s=lease_s)
         self._load = Load(self._cluster.urls, self._cluster.token, str(self._cluster.ledger), seed=seed, per_s=per_s)
 
-    def run(self, lanes: Sequence[Sequence[Fault]]) -> Run:
-        """Lead the cluster through the faults of all lanes at once, judge what is left, and leave nothing running."""
+    def run(self, calm: Sequence[Fault], lanes: Sequence[Sequence[Fault]]) -> Run:
+        """Lead the cluster through what is done on purpose, which no client may notice, and then through the faults of all
+        lanes at once; judge what is left, and leave nothing running.
+        """
         wrong = self.result.violations
         try:
             self._cluster.start()
             self._told("the cluster is up")
             self._load.start()
+            self._strike_all([calm])
+            wrong += [f"a client was shown: {error}" for _, error in self._load.errors]
+            wrong += check_calm(self._url)
+            self._told("what is done on purpose is over")
             self._strike_all(lanes)
             self._told("the faults are over")
             self._load.stop_submitting()
