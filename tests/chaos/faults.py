@@ -208,7 +208,7 @@ _DRAWN: dict[str, tuple[list[str], tuple[float, float], list[str]]] = {
     "postgres stopped": (["postgres"], (0.2, 2.0), ["fast", "immediate"]),
     "postgres killed": (["postgres"], (0.2, 2.0), []),
     "process of postgres killed": (["postgres"], (0.1, 0.3), _NUMBERS),
-    "postgres frozen": (["postgres"], (0.3, 3.0), []),
+    "postgres frozen": (["postgres"], (0.3, 8.0), []),
     "disk full": (["postgres"], (0.5, 2.0), ["data", "wal"]),
     "rolling restart": (["all servers"], (0.1, 0.2), []),
 }
