@@ -54,4 +54,5 @@ def say(what: str) -> None:
     print(what, flush=True)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
