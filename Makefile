@@ -4,11 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEEDS  ?= 10000
+SEED   ?= 1
+MINUTES ?= 5
 MAJORS ?= 14 16 17 18
 PYTEST ?= -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-deploy test-postgres bench check simulate
+.PHONY: help setup run test test-deploy test-postgres bench check simulate chaos
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +44,9 @@ check: $(STAMP) ## lint, format, types, import floors
 
 simulate: $(STAMP) ## step a whole cluster through SEEDS seeds (make simulate SEEDS=100000)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+chaos: $(STAMP) ## break a whole cluster for MINUTES, as a seed says (make chaos SEED=7 MINUTES=10; needs root)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
 
 # `--inexact` leaves uv itself, and what bench adds, in place. Bytecode is made here, once: a command that has to compile its
 # modules first starts half as fast, and where none may be written (PYTHONDONTWRITEBYTECODE) it would each time.

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -31,31 +32,66 @@ _QUICK |= {"shared_buffers": "64MB", "log_min_messages": "fatal", "max_wal_size"
 _names = count(1)
 
 
-def _folder_of_programs() -> Path | None:
+def found() -> Path | None:
+    """Return the folder of PostgreSQL's programs, if there is one."""
     if named := os.environ.get("ROTA_POSTGRES_BIN"):
         return Path(named)
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if found:
-        return found[-1].parent
+    packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if packaged:
+        return packaged[-1].parent
     here = shutil.which("initdb")
     return None if here is None else Path(here).resolve().parent
 
 
-class Cluster:
-    """A PostgreSQL server that can be stopped, killed and started again. `port` is on 127.0.0.1."""
+def _is_mapped() -> bool:
+    """Say whether there is a user `nobody` to become: who is root in a namespace of users alone has none."""
+    rows = [[int(number) for number in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return any(first <= 65534 < first + count for first, _, count in rows)
 
-    def __init__(self, programs: Path, *, copy_of: Cluster | None = None, **settings: str) -> None:
+
+def _as_nobody() -> list[str]:
+    """Return what stands before a command so that it does not run as root."""
+    if os.getuid() != 0:
+        return []
+    if _is_mapped():
+        return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    return ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
+
+
+def give(folder: Path) -> None:
+    """Let PostgreSQL have a folder, if we are root."""
+    if os.getuid() == 0 and _is_mapped():
+        os.chown(folder, 65534, 65534)
+
+
+class Cluster:
+    """A PostgreSQL server that can be stopped, killed and started again. `port` is on `host`.
+
+    `inside` stands before each of its commands (to enter a namespace); `initdb` is more to say to that program. A `folder`
+    that is given has to exist.
+    """
+
+    def __init__(
+        self,
+        programs: Path,
+        *,
+        copy_of: Cluster | None = None,
+        host: str = "127.0.0.1",
+        inside: Sequence[str] = (),
+        folder: Path | None = None,
+        initdb: Sequence[str] = (),
+        **settings: str,
+    ) -> None:
         self.programs = programs
-        self.folder = Path(tempfile.mkdtemp(prefix="rota-pg-"))
-        self._user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
-        if os.getuid() == 0:
-            os.chown(self.folder, 65534, 65534)
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="rota-pg-"))
+        self.host = host
+        self._before = [*inside, *_as_nobody()]
+        give(self.folder)
         self._settings = {**_QUICK, **settings}
         self.port = free_port()
         if copy_of is None:
-            self.run(
-                "initdb", "-D", self.data, "-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"
-            )
+            quick = ["-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", *initdb]
+            self.run("initdb", "-D", self.data, *quick)
         else:  # a standby that follows it
             self.run("pg_basebackup", "-D", self.data, "-d", copy_of.url(), "-R", "-c", "fast", "--no-sync")
         self.start()
@@ -73,14 +109,14 @@ class Cluster:
         """Run one of PostgreSQL's programs as the cluster's user."""
         found = shutil.which(program, path=f"{self.programs}:{os.environ['PATH']}")  # some builds lack clients
         assert found is not None, f"there is no {program}"
-        command = [*self._user, found, *arguments]
+        command = [*self._before, found, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
         assert not check or done.returncode == 0, f"{program}: {done.stdout}\n{done.stderr}"
         return done
 
     def start(self) -> None:
         options = [f"-c {name}={value}" for name, value in self._settings.items()]
-        options += [f"-p {self.port}", f"-k {self.folder}", "-h 127.0.0.1"]
+        options += [f"-p {self.port}", f"-k {self.folder}", f"-h {self.host}"]
         log = str(self.folder / "log")
         self.run("pg_ctl", "-D", self.data, "-o", " ".join(options), "-l", log, "-w", "-t", "60", "start")
 
@@ -96,7 +132,7 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql://rota@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://rota@{self.host}:{self.port}/{database}"
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run a statement with psql and return its rows as lines."""
@@ -119,11 +155,11 @@ def free_port() -> int:
 
 def programs() -> Path:
     """Return the folder of PostgreSQL's programs; where there are none, skip the test, but fail in CI."""
-    found = _folder_of_programs()
-    if found is None:
+    folder = found()
+    if folder is None:
         assert not os.environ.get("CI"), "CI has PostgreSQL: apt-get install postgresql"
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    return found
+    return folder
 
 
 @cache

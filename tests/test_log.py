@@ -120,6 +120,12 @@ def test_nothing_secret_is_written(stream: io.StringIO, form: str) -> None:
     assert "host/db" in stream.getvalue()
 
 
+def test_an_error_without_words_is_named(stream: io.StringIO) -> None:
+    log.set_up("text", "info", stream)
+    log.get("test").warning("signals_lost", error=TimeoutError())
+    assert stream.getvalue().rstrip().endswith("TimeoutError")
+
+
 def test_a_wrong_field_never_costs_the_line(stream: io.StringIO) -> None:
     log.set_up("text", "info", stream)
     log.get("test").warning("server_back", away_s="?")

@@ -199,6 +199,9 @@ def _everywhere(_logger: Any, _method: str, event: EventDict) -> EventDict:
 def _word(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Add the event's sentence; what has none (a library's line) is its own."""
     name = str(event.get("event", ""))
+    for key, value in event.items():
+        if isinstance(value, BaseException):  # many a timeout has no words
+            event[key] = str(value) or type(value).__name__
     try:
         event["message"] = WORDS.get(name, name).format_map(event) if name in WORDS else name
     except (KeyError, ValueError, IndexError, TypeError, AttributeError):  # a line is never lost to its wording

@@ -11,13 +11,16 @@ import pytest
 
 from rota.client import AsyncClient, Client, ServerUnreachable
 from rota.client.address import parse_addresses
+from rota.client.async_servers import AsyncServers
 from rota.client.problems import NobodyThere
 from rota.client.servers import Servers
 from rota.client.transport import Line, Reply, Request
 from rota.core.errors import Invalid
 from tests.client.live import LiveServer
+from tests.processes import PATIENCE_S
 
 GET = Request(method="GET", path="/")
+QUICK = Request(method="GET", path="/quick")
 NOBODY = "http://127.0.0.1:9"  # nothing listens on the discard port
 
 
@@ -65,6 +68,81 @@ def test_a_lost_answer_is_the_callers_to_try_again_and_then_goes_elsewhere() -> 
 def test_one_that_is_stopping_is_left_for_the_next_try(status: int) -> None:
     both = servers(FakeLine(status), FakeLine(200))
     assert [both.send(GET).status, both.send(GET).status] == [status, 200]
+
+
+class SilentLine(FakeLine):
+    """Takes requests, and answers none but those for `/quick`, until it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(200)
+        self.closed = asyncio.Event()
+
+    async def send(self, request: Request) -> Reply:  # type: ignore[override]
+        self.sent += 1
+        if request.path != "/quick":
+            await self.closed.wait()
+            raise ServerUnreachable("closed")
+        return Reply(status=200, body=b"")
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+async def given_up(both: AsyncServers, request: Request) -> None:
+    call = asyncio.create_task(both.send(request))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+def async_servers(*lines: SilentLine) -> AsyncServers:
+    left: Iterator[Any] = iter(lines)
+    return AsyncServers(",".join([NOBODY] * len(lines)), lambda _address: next(left), first=lambda _n: 0)
+
+
+def test_one_that_is_silent_is_left_and_so_are_the_calls_that_wait_for_it() -> None:
+    """A worker's heartbeat is given up long before the connection is; its claim waits for half a minute and more."""
+
+    async def test() -> None:
+        silent, good = SilentLine(), SilentLine()
+        both = async_servers(silent, good)
+        claim = asyncio.create_task(both.send(GET))
+        await asyncio.sleep(0)
+        await given_up(both, GET)
+        with pytest.raises(ServerUnreachable):
+            await asyncio.wait_for(claim, PATIENCE_S)
+        assert (await both.send(QUICK)).status == 200
+        assert (silent.sent, good.sent, good.closed.is_set()) == (2, 1, False)
+
+    asyncio.run(test())
+
+
+def test_one_that_answers_other_calls_meanwhile_is_not_left() -> None:
+    async def test() -> None:
+        here, other = SilentLine(), SilentLine()
+        both = async_servers(here, other)
+        claim = asyncio.create_task(both.send(GET))
+        await asyncio.sleep(0)
+        await both.send(QUICK)
+        claim.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await claim
+        await both.send(QUICK)
+        assert (here.sent, other.sent, here.closed.is_set()) == (3, 0, False)
+
+    asyncio.run(test())
+
+
+def test_the_only_one_is_not_left() -> None:
+    async def test() -> None:
+        only = SilentLine()
+        alone = async_servers(only)
+        await given_up(alone, GET)
+        assert (await alone.send(QUICK)).status == 200
+        assert not only.closed.is_set()
+
+    asyncio.run(test())
 
 
 def test_when_none_can_be_reached_each_is_asked_once() -> None:

@@ -2,15 +2,22 @@
 
 import asyncio
 import fcntl
+import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import contextmanager
 
 import psutil
 
 from rota.core.states import Outcome
+from tests.postgres import wait_for
+from tests.processes import PATIENCE_S, started
 from tests.worker.executor_rig import SOON_S, alive, live, rigged, until, value
 
 TRAPPED = "trap '' TERM; setsid sleep 600 & ( ( sleep 600 & ) & ); touch {}; while :; do sleep 600; done"
@@ -49,6 +56,43 @@ async def test_kill_of_the_worker_leaves_nothing_and_frees_the_lock_last(tmp_pat
         host.kill()
         host.wait()
         host.stdout.close()
+
+
+@contextmanager
+def bare_keeper(folder):
+    """Give a keeper that has nothing to keep yet, and the socket that it takes orders by."""
+    folder.mkdir()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    manner = json.dumps({"user": None, "inherit": []})
+    command = [sys.executable, "-m", "rota.worker.keeper", str(theirs.fileno()), str(folder), manner]
+    with ours, started(command, pass_fds=(theirs.fileno(),), stderr=subprocess.PIPE, text=True) as keeper:
+        theirs.close()
+        yield keeper, ours
+
+
+def test_a_worker_that_dies_before_its_keeper_has_answered_leaves_nothing_either(tmp_path):
+    """Its end may come between a look for orders and an answer: a keeper that ends of that spares whatever hides."""
+    with bare_keeper(tmp_path / "scripts") as (keeper, orders):
+        orders.shutdown(socket.SHUT_RD)  # no answer can be sent any more, and there is no end-of-file yet
+        orders.send(json.dumps({"do": "confine", "id": 1, "ref": 1, "memory": None, "processes": None}).encode())
+        wait_for(lambda: keeper.poll() is not None or is_idle(keeper.pid, orders))
+        orders.close()
+        assert keeper.wait(PATIENCE_S) == 0, keeper.stderr.read()
+    assert not (tmp_path / "scripts").exists()
+
+
+def test_a_keeper_that_fails_leaves_nothing(tmp_path):
+    with bare_keeper(tmp_path / "scripts") as (keeper, orders):
+        orders.send(b"no order")
+        assert keeper.wait(PATIENCE_S) == 1
+        assert "JSONDecodeError" in keeper.stderr.read()
+    assert not (tmp_path / "scripts").exists()
+
+
+def is_idle(pid: int, orders: socket.socket) -> bool:
+    """Say whether a keeper has read all its orders and waits for more."""
+    unread = struct.unpack("i", fcntl.ioctl(orders, termios.TIOCOUTQ, bytes(4)))[0]
+    return not unread and psutil.Process(pid).status() == psutil.STATUS_SLEEPING
 
 
 @live

@@ -73,9 +73,11 @@ class Keeper:
 
     def run(self) -> None:
         """Keep until the worker is gone, then leave nothing behind."""
-        while self._serve():
-            pass
-        self._end_everything()
+        try:
+            while self._serve():
+                pass
+        finally:  # a keeper that fails takes all along too
+            self._end_everything()
 
     def _serve(self) -> bool:
         """Wait for something to do and do it; False when the worker is gone."""
@@ -356,10 +358,14 @@ class Keeper:
         self._answers.append(json.dumps({"say": say, **fields}).encode())
 
     def _send_answers(self) -> None:
-        with suppress(BlockingIOError):
+        try:
             while self._answers:
                 self._control.send(self._answers[0], socket.MSG_DONTWAIT)
                 self._answers.popleft()
+        except BlockingIOError:
+            pass
+        except ConnectionError:  # the worker has just died: the next look for orders says so, and there is all to end
+            self._answers.clear()
 
 
 def main() -> None:
