@@ -95,7 +95,7 @@ class ArrayWalk(array_walks.Walk):
         return SqliteStore(self.path, clock=lambda: self.now, inline=True)
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("jobs", 100), ("arrays", 100), ("arrays", 101)])
+@pytest.mark.parametrize(("kind", "seed"), [("jobs", 100), ("arrays", 100)])
 def test_a_store_that_came_to_be_at_random_goes_there_and_back(
     kind: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +236,7 @@ def test_what_postgresql_cannot_hold_is_replaced_and_told(tmp_path: Path) -> Non
 
 
 def test_through_a_pooler(tmp_path: Path) -> None:
-    a, b, c = filled(tmp_path / "a.db", 3000), new("postgres", tmp_path, "b"), new("postgres", tmp_path, "c")
+    a, b, c = filled(tmp_path / "a.db", 1000), new("postgres", tmp_path, "b"), new("postgres", tmp_path, "c")
     bouncer = Bouncer(postgres.cluster(), size=2)
     try:
         assert copied(a, bouncer.url(b)).tables == copied(bouncer.url(b), bouncer.url(c)).tables
@@ -283,14 +283,14 @@ asyncio.run(copy_store(sys.argv[1], sys.argv[2], told, print))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("by", "at"), [(signal.SIGKILL, 0.7), (signal.SIGINT, 0.3)])
 def test_a_copy_that_is_ended_in_the_middle_is_none(kind: str, by: signal.Signals, at: float, tmp_path: Path) -> None:
-    a, b = filled(tmp_path / "a.db", 5000), new(kind, tmp_path, "b")
+    a, b = filled(tmp_path / "a.db", 4000), new(kind, tmp_path, "b")
     command = [sys.executable, "-c", ENDED, a, b, str(int(by)), str(at)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ended.returncode == -by, ended.stderr  # Python ends itself by SIGINT too
     postgres.wait_for(lambda: not is_there(b))
     assert (tmp_path / "b.db.copying").exists() is (kind == "sqlite" and by == signal.SIGKILL)
     again = copied(a, b)
-    assert {one.table: one.rows for one in again.tables}["rota_jobs"] == 5000
+    assert {one.table: one.rows for one in again.tables}["rota_jobs"] == 4000
     assert is_there(b) and not (tmp_path / "b.db.copying").exists()
     if kind == "sqlite":
         assert stat.S_IMODE((tmp_path / "b.db").stat().st_mode) == 0o600

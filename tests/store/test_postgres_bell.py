@@ -85,7 +85,10 @@ def test_two_servers_hand_work_to_each_other_with_hints_and_without(pooled: bool
         stores = [PostgresStore(url), PostgresStore(url)]
         for store in stores:
             await store.open()
-        one, two = (Service(store, sender=NoHooks(), bell=NotifyBell(url, str(n))) for n, store in enumerate(stores))
+        one, two = (
+            Service(store, sender=NoHooks(), lease_s=120, bell=NotifyBell(url, str(n)))
+            for n, store in enumerate(stores)
+        )
         await one.start()
         await two.start()
         if not pooled:

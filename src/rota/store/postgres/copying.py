@@ -28,7 +28,7 @@ SELECT attname, typname FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"""
 _INDEXES = """
 SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i
-WHERE i.indrelid = to_regclass($1) AND NOT i.indisprimary"""
+WHERE i.indrelid = to_regclass($1) AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)"""
 _SEQUENCE = "coalesce(pg_get_serial_sequence('{0}', '{1}'), '{0}_seq')::regclass"
 # A number of a counter is the sum of its parts.
 _VIEWS = {

@@ -13,7 +13,7 @@ from rota.store.copying import Row, Table
 from rota.store.sqlite.backup import check_version, sync
 from rota.store.sqlite.store import migrate, take_ownership
 
-_READ_AT_ONCE = 50  # rows; each may be some megabytes
+_READ_AT_ONCE = 10  # rows; each may be some megabytes
 # Counters of nothing are left out: the other kind of store has others of them.
 _VIEWS = {"rota_counts": "(SELECT * FROM rota_counts WHERE n <> 0)"}
 
