@@ -12,6 +12,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The beginnings of their names, the longest first. Most of their time they wait: for leases, and for processes.
 _LONGEST = (
+    "tests/chaos/test_chaos.py",
     "tests/check_worker/test_workers.py::test_a_worker_keeps_to_the_protocol",
     "tests/examples/test_tour.py::test_the_tour_keeps_its_promises",
     "tests/e2e/test_bad_days.py::test_kill_9_of_anything",

@@ -80,8 +80,8 @@ def judge(story: Story, records: list[Record], frozen: list[tuple[float, float]]
 
 def check_calm(url: str) -> list[str]:
     """Say what was lost while nothing went wrong: stops that drain lose no attempt."""
-    lost = asyncio.run(_fetch(url, "SELECT job, attempt, outcome FROM rota_attempts WHERE outcome = 'lost'"))
-    return [f"job {row['job']}: attempt {row['attempt']} was lost though all was stopped gracefully" for row in lost]
+    lost = asyncio.run(_fetch(url, "SELECT * FROM rota_attempts WHERE outcome = 'lost'"))
+    return [f"job {row['job']} was lost by {row['worker']}, though all was stopped gracefully" for row in lost]
 
 
 async def _fetch(url: str, statement: str) -> list[Row]:
@@ -184,7 +184,8 @@ def _tries(story: Story) -> Iterator[str]:
 def _what_ran(story: Story, frozen: list[tuple[float, float]]) -> Iterator[str]:
     """What ran was an attempt that the store knows of, each once, one after another, and none beyond its recorded end."""
     for job, entries in story.ran.items():
-        ends = {t["attempt"]: story.at(t["finished_at"]) for t in story.attempts.get(job, [])}
+        tries = {t["attempt"]: t for t in story.attempts.get(job, [])}
+        ends = {attempt: story.at(t["finished_at"]) for attempt, t in tries.items()}
         once = Counter((ran.attempt, ran.index) for ran in entries)
         yield from (f"job {job}: attempt {key} ran {n} times" for key, n in once.items() if n > 1)
         before: dict[str, Ran] = {}
@@ -193,8 +194,9 @@ def _what_ran(story: Story, frozen: list[tuple[float, float]]) -> Iterator[str]:
             if ran.attempt not in ends:
                 yield f"job {job}: attempt {ran.attempt} ran and is not on record"
             elif last > ends[ran.attempt] + _SLACK_S:
-                late = last - ends[ran.attempt]
-                yield f"job {job}: attempt {ran.attempt} ran on for {late:.2f} s after it was recorded as over"
+                late, how = last - ends[ran.attempt], tries[ran.attempt]
+                said = f"{how['outcome']} on {how['worker']} at {ends[ran.attempt]:.1f} s"
+                yield f"job {job}: attempt {ran.attempt}, {said}, ran on for {late:.2f} s"
             if (former := before.get(ran.index)) and _last_watched(former, frozen) > ran.started + _SLACK_S:
                 yield f"job {job}: attempts {former.attempt} and {ran.attempt} ran side by side"
             before[ran.index] = ran

@@ -254,9 +254,13 @@ class Cluster:
         """Return what servers, workers and PostgreSQL wrote down of errors that none of them should meet."""
         found = []
         for log in [node.log for node in self.nodes.values()] + [self.database.folder / "log"]:
-            for line in log.read_text(errors="replace").splitlines():
-                if "Traceback" in line or "deadlock detected" in line:
-                    found.append(f"{log.stem}: {line[-1500:]}")
+            lines = iter(log.read_text(errors="replace").splitlines())
+            for line in lines:
+                if line.startswith("Traceback"):  # its first line that is not indented says what happened
+                    line = next((later for later in lines if not later.startswith(" ")), "Traceback")
+                elif "Traceback" not in line and "deadlock detected" not in line:
+                    continue
+                found.append(f"{log.stem} wrote: {line[-1500:]}")
         return found
 
     def noted(self) -> Counter[str]:

@@ -22,6 +22,7 @@ note start
 for n in 1 2 3 4 5 6; do sleep 0.05; note tick; done
 note end
 """
+_BACKLOG = 100  # jobs that are not over, at which clients hold back
 _SOON = {"base": 0.1, "limit": 1.0}
 
 
@@ -89,6 +90,9 @@ class Load:
         rng = random.Random(f"{self._seed}/{number}")
         client = self._make()
         while not self._stop.is_set():
+            if self._to_wait.qsize() > _BACKLOG:  # the machine is slow, or nothing works just now
+                self._stop.wait(0.2)
+                continue
             try:
                 self._one(client, rng)
             except RotaError as error:

@@ -11,6 +11,7 @@ def as_json(run: Run) -> str:
     told = {
         "seed": run.seed,
         "lease_s": run.lease_s,
+        "began_at": round(run.began_at, 1),  # on the clock of the ledger, which violations speak of
         "took_s": round(run.took_s, 1),
         "counts": run.findings.counts,
         "violations": run.violations,

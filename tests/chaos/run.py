@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from tests.chaos.faults import Fault, strike
 from tests.chaos.load import Load, Record
 
 RECOVERY_S = 60.0
+_ALL_OVER_S = 240.0
 
 
 @dataclass
@@ -56,23 +58,23 @@ class Chaos:
         self._cluster = Cluster(folder, lease_s=lease_s)
         self._load = Load(self._cluster.urls, self._cluster.token, str(self._cluster.ledger), seed=seed, per_s=per_s)
 
-    def run(self, calm: Sequence[Fault], lanes: Sequence[Sequence[Fault]]) -> Run:
+    def run(self, calm: Sequence[Fault], lanes: Sequence[Sequence[Fault]], seconds: float) -> Run:
         """Lead the cluster through what is done on purpose, which no client may notice, and then through the faults of all
-        lanes at once; judge what is left, and leave nothing running.
+        lanes at once, which begin within so many seconds; judge what is left, and leave nothing running.
         """
         wrong = self.result.violations
         try:
             self._cluster.start()
             self._told("the cluster is up")
             self._load.start()
-            self._strike_all([calm])
+            self._strike_all([calm], math.inf)
             wrong += [f"a client was shown: {error}" for _, error in self._load.errors]
             wrong += check_calm(self._url)
             self._told("what is done on purpose is over")
-            self._strike_all(lanes)
+            self._strike_all(lanes, seconds)
             self._told("the faults are over")
             self._load.stop_submitting()
-            wrong += [self._explained(late) for late in self._load.wait_for_all(60 + 4 * self.result.lease_s)]
+            wrong += [self._explained(late) for late in self._load.wait_for_all(_ALL_OVER_S)]
             self._told("the load is over")
             self.result.findings = check(self._load, self._url, self._cluster.ledger, self._frozen())
             wrong += self.result.findings.violations
@@ -109,17 +111,18 @@ class Chaos:
 
     # -- faults
 
-    def _strike_all(self, lanes: Sequence[Sequence[Fault]]) -> None:
-        threads = [threading.Thread(target=self._strike_lane, args=(lane,), daemon=True) for lane in lanes]
+    def _strike_all(self, lanes: Sequence[Sequence[Fault]], seconds: float) -> None:
+        until = now() + seconds
+        threads = [threading.Thread(target=self._strike_lane, args=(lane, until), daemon=True) for lane in lanes]
         for thread in threads:
             thread.start()
         for thread in threads:
             while thread.is_alive():  # a join without an end would not hear Ctrl-C
                 thread.join(0.5)
 
-    def _strike_lane(self, lane: Sequence[Fault]) -> None:
+    def _strike_lane(self, lane: Sequence[Fault], until: float) -> None:
         for fault in lane:
-            if self._stop.wait(fault.after_s):
+            if self._stop.wait(fault.after_s) or now() > until:
                 return
             try:
                 with ExitStack() as held:

@@ -73,7 +73,7 @@ def seen(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def attempt(name: str, number: int, outcome: str, finished: float) -> dict[str, Any]:
-    return {"job": name, "attempt": number, "outcome": outcome, "finished_at": finished * 1e6}
+    return {"job": name, "attempt": number, "worker": "w", "outcome": outcome, "finished_at": finished * 1e6}
 
 
 def event(kind: str) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from rota.core.access import Role
 from rota.core.errors import Invalid, NotFound, StoreTooNew, Unavailable
 from rota.core.jobs import Free, HandlerSpec, Report, Submission, WorkerHello
 from rota.core.states import Outcome, State
 from rota.service.service import Service
+from rota.service.tokens import NewToken
 from rota.store.postgres.store import PostgresStore
 from rota.store.protocol import NewEvent, Tx
 from rota.wiring.inside import submit_in
@@ -148,6 +150,26 @@ def test_a_key_that_two_servers_get_at_once_makes_one_job() -> None:
             made = await asyncio.gather(*(s.jobs.submit(Submission(handler="h"), key=f"k{n}") for s in services))
             assert len({job.id for job in made}) == 1
         assert [row.n for row in await stores[0].read(lambda tx: tx.counts())] == [10]
+        for store in stores:
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_token_that_servers_read_from_a_file_at_once_is_made_once() -> None:
+    """Two servers of a compose file start together, and both find the first admin's token."""
+
+    async def main() -> None:
+        url = postgres.cluster().new_database()
+        stores = [PostgresStore(url) for _ in range(3)]
+        for store in stores:
+            await store.open()
+        services = [service_over(store) for store in stores]
+        for n in range(10):
+            new = NewToken(role=Role.ADMIN, name="token file")
+            made = await asyncio.gather(*(s.tokens.add(new, f"{n}" * 32) for s in services))
+            assert len({row.id for row, _ in made}) == 1
+        assert len(await stores[0].read(lambda tx: tx.tokens())) == 10
         for store in stores:
             await store.close()
 

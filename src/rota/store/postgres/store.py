@@ -34,6 +34,8 @@ _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _PAUSES_S = (0.0, 0.1, 0.3, 0.6)  # before a transaction runs again that lost its connection
 _MOST_STARTS = 50  # of one that begins again for its locks, or lost against another one
 _DOUBT_S = 15.0  # how long we try to learn what became of a commit whose answer was lost
+# What several servers may make at once: the answer to an Idempotency-Key, the token that a file of theirs holds.
+_MADE_ONCE = frozenset({"rota_answers_pkey", "rota_tokens_pkey"})
 _TOO_MUCH = (exceptions.InsufficientResourcesError, exceptions.QueryCanceledError, exceptions.LockNotAvailableError)
 
 
@@ -106,9 +108,9 @@ class PostgresStore:
             except (exceptions.SerializationError, exceptions.DeadlockDetectedError):
                 await asyncio.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # spreads, and is no secret
             except exceptions.UniqueViolationError as error:
-                if error.constraint_name != "rota_answers_pkey" or answered:
+                if error.constraint_name not in _MADE_ONCE or answered:
                     raise
-                answered = True  # another server has answered this Idempotency-Key meanwhile: look again
+                answered = True  # another server has done just this meanwhile: look again
         raise Unavailable("the store is too busy: others hold what this needs; nothing was kept, try again")
 
     async def _write_once(self, function: Function[T], again: StartOver | None) -> T:
