@@ -346,8 +346,7 @@ async def _claim(tx: Tx, worker: str, offer: Offer) -> Claimed | None:
     if not heads:
         return None
     _, _, first, (queue, lane, _) = min(heads)
-    (taken,) = await tx.take_heads([(queue, lane, [first])])
-    all_claimed = await tx.claim_jobs(worker, [(job, None) for job in taken])
+    (all_claimed,) = await tx.claim_jobs(worker, [(queue, lane, [first], None)])
     if not all_claimed:  # others were faster; the next look comes soon
         return None
     (claimed,) = all_claimed

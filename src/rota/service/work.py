@@ -317,8 +317,7 @@ class Work:
             row = _present(await tx.lock_worker(worker), worker)
             if row.draining or room <= 0 or row.lease_until <= tx.now:  # who is that late sends a heartbeat first
                 return [], tx.now
-            chosen, shards = await self._choose(tx, worker, offer, free, room, effects=effects)
-            claimed = await tx.claim_jobs(worker, chosen)
+            claimed, shards = await self._take(tx, worker, offer, free, room, effects=effects)
             await tx.append_events(
                 [
                     NewEvent(c.lease.job, c.lease.owner, "started", State.RUNNING, c.lease.attempt, worker)
@@ -334,12 +333,12 @@ class Work:
             self._signals.publish(effects)
         return [c.lease for c in claimed]
 
-    async def _choose(
+    async def _take(
         self, tx: Tx, worker: str, offer: Offer, free: Free, room: int, *, effects: Effects
-    ) -> tuple[list[tuple[str, HandlerSpec | None]], list[Claimed]]:
+    ) -> tuple[list[Claimed], list[Claimed]]:
         """Merge the heads of the lanes that a worker serves: the highest priority first, then the oldest.
 
-        Returns jobs to claim, and shards of arrays, which are cut already: an array gives as many as there is room for.
+        Returns jobs, and shards of arrays: an array gives as many as there is room for.
         """
         left = {False: free.process, True: free.asynchronous}
         served = [
@@ -370,10 +369,9 @@ class Work:
                 n = 1
             left[kind] -= n
             room -= n
-        heads = await tx.take_heads([(*name, jobs) for name, jobs in chosen.items()])
-        of_lane = {name: iter(jobs) for name, jobs in zip(chosen, heads, strict=True)}
-        taken = [(job, name) for name in order for job in islice(of_lane[name], 1)]
-        return [(job, offer.spec(lane)) for job, (_, lane) in taken], shards
+        claimed = await tx.claim_jobs(worker, [(*name, jobs, offer.spec(name[1])) for name, jobs in chosen.items()])
+        of_lane = {name: iter(jobs) for name, jobs in zip(chosen, claimed, strict=True)}
+        return [job for name in order for job in islice(of_lane[name], 1)], shards
 
     async def _cut(
         self, tx: Tx, worker: str, job: str, spec: HandlerSpec | None, *, most: int, slots: int, effects: Effects

@@ -70,17 +70,13 @@ class Tx(Protocol):
         """Return for each (queue, lane, limit) the (-priority, run_at, id) of its first jobs, as they are to be claimed."""
         ...
 
-    async def take_heads(self, lanes: Sequence[tuple[str, str, list[str]]]) -> list[list[str]]:
-        """Return for each (queue, lane, jobs), which were its first ones, as many of its first that nobody else holds.
+    async def claim_jobs(
+        self, worker: str, lanes: Sequence[tuple[str, str, list[str], HandlerSpec | None]]
+    ) -> list[list[Claimed]]:
+        """queued -> running, `attempt` + 1: for each (queue, lane, jobs, handler), which were its first jobs, as many of its first.
 
-        They are held until the end of the transaction. Where others claim too these may be other jobs, or fewer.
-        """
-        ...
-
-    async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
-        """queued -> running, `attempt` + 1, in the order given; jobs that are queued no more are left out.
-
-        What the job left open (timeout, retries) is taken from the handler that is given with it.
+        Those that somebody else holds are passed over: where others claim too these may be other jobs than those, or fewer.
+        What a job left open (timeout, retries) is taken from the handler.
         """
         ...
 

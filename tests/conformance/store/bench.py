@@ -176,8 +176,15 @@ class Bench:
         self.write(lambda tx: tx.insert_worker(worker, WorkerHello(name=worker, handlers=list(specs)), until))
 
     def claim(self, *jobs: str, worker: str = "w", spec: HandlerSpec | None = None) -> list[Lease]:
-        claimed = self.write(lambda tx: tx.claim_jobs(worker, [(job, spec) for job in jobs]))
-        return [c.lease for c in claimed]
+        """Claim jobs, which are the first ones of their lanes."""
+
+        async def write(tx: Tx) -> list[Lease]:
+            found = await tx.lock_jobs(jobs)
+            lanes = {(job.queue, job.lane): [id_ for id_ in jobs if found[id_].lane == job.lane] for job in found.values()}
+            claimed = await tx.claim_jobs(worker, [(*lane, named, spec) for lane, named in lanes.items()])
+            return [c.lease for of_lane in claimed for c in of_lane]
+
+        return self.write(write)
 
     def settle(self, job: str, outcome: Outcome = Outcome.SUCCEEDED, **report: Any) -> None:
         async def write(tx: Tx) -> None:

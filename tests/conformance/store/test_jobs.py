@@ -55,7 +55,7 @@ def test_a_claim_makes_a_lease_and_raises_the_attempt(bench: Bench):
     bench.insert(a_job("a", data=Raw(b'{"x": 1}'), args=Raw(b"[2]"), owner="ana", hook="http://h"))
     bench.register()
     spec = HandlerSpec(name="h", timeout=2.5, retries=4)
-    (claimed,) = bench.write(lambda tx: tx.claim_jobs("w", [("a", spec)]))
+    ((claimed,),) = bench.write(lambda tx: tx.claim_jobs("w", [("default", "h", ["a"], spec)]))
     assert isinstance(claimed, Claimed)
     assert (claimed.queue, claimed.lane, claimed.ready_at) == ("default", "h", START)
     lease = claimed.lease

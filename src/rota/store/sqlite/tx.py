@@ -141,22 +141,22 @@ class SqliteTx(ArrayTx, TokenTx):
             [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", *lane)] for lane in lanes
         ]
 
-    async def take_heads(self, lanes: Sequence[tuple[str, str, list[str]]]) -> list[list[str]]:
-        return [jobs for _, _, jobs in lanes]  # nobody else is there
-
-    async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
-        claimed, rows = [], []
+    async def claim_jobs(
+        self, worker: str, lanes: Sequence[tuple[str, str, list[str], HandlerSpec | None]]
+    ) -> list[list[Claimed]]:
+        claimed: list[list[Claimed]] = [[] for _ in lanes]
+        rows = []
         execute, sql, now = self._con.execute, self._sql["offer_job"], self.now
-        for job, spec in jobs:
-            row = execute(sql, (job,)).fetchone()
-            if row is None:
-                continue
-            offer = offer_of(row, job, spec)
-            deadline = None if offer.lease.timeout_s is None else now + round(offer.lease.timeout_s * SECOND)
-            rows.append((offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job))
-            claimed.append(offer)
-            queue, lane = offer.queue, offer.lane
-            self._moved(queue, lane, "queued", "running")
+        for (queue, lane, jobs, spec), made in zip(lanes, claimed, strict=True):
+            for job in jobs:
+                row = execute(sql, (job,)).fetchone()
+                if row is None:
+                    continue
+                offer = offer_of(row, job, spec)
+                deadline = None if offer.lease.timeout_s is None else now + round(offer.lease.timeout_s * SECOND)
+                rows.append((offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job))
+                made.append(offer)
+                self._moved(queue, lane, "queued", "running")
         self._many("claim_job", rows)
         return claimed
 

@@ -37,7 +37,7 @@ SELECT id FROM rota_workers WHERE gone_at IS NULL AND lease_until <= $1 ORDER BY
 DELETE FROM rota_workers WHERE gone_at IS NOT NULL AND gone_at < $1;
 
 -- name: put_handler
-INSERT INTO rota_handlers (name, spec, seen_at) SELECT u.name, u.spec, $3 FROM unnest($1::text[], $2::text[]) AS u(name, spec)
+INSERT INTO rota_handlers (name, spec, seen_at) SELECT u.name, u.spec, $3 FROM unnest($1::text::text[], $2::text::text[]) AS u(name, spec)
 ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, seen_at = excluded.seen_at;
 
 -- name: handlers
