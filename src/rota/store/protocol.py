@@ -73,9 +73,9 @@ class Tx(Protocol):
     async def claim_jobs(
         self, worker: str, lanes: Sequence[tuple[str, str, list[str], HandlerSpec | None]]
     ) -> list[list[Claimed]]:
-        """queued -> running, `attempt` + 1: for each (queue, lane, jobs, handler), which were its first jobs, as many of its first.
+        """queued -> running, `attempt` + 1: of each (queue, lane, jobs, handler), where these jobs were the first, as many.
 
-        Those that somebody else holds are passed over: where others claim too these may be other jobs than those, or fewer.
+        What somebody else holds is passed over: where others claim too these may be other jobs than those, or fewer.
         What a job left open (timeout, retries) is taken from the handler.
         """
         ...

@@ -180,7 +180,9 @@ class Bench:
 
         async def write(tx: Tx) -> list[Lease]:
             found = await tx.lock_jobs(jobs)
-            lanes = {(job.queue, job.lane): [id_ for id_ in jobs if found[id_].lane == job.lane] for job in found.values()}
+            lanes = {
+                (job.queue, job.lane): [id_ for id_ in jobs if found[id_].lane == job.lane] for job in found.values()
+            }
             claimed = await tx.claim_jobs(worker, [(*lane, named, spec) for lane, named in lanes.items()])
             return [c.lease for of_lane in claimed for c in of_lane]
 

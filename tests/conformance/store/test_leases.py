@@ -90,8 +90,8 @@ def test_workers_expire_and_are_forgotten(bench: Bench):
 def test_what_a_worker_holds(bench: Bench):
     bench.register("w")
     bench.register("v")
-    bench.insert(a_job("a", timeout_s=2.0, grace_s=0.5), a_job("b"), a_job("c"))
-    bench.claim("a", "c", worker="w")
+    bench.insert(a_job("a", timeout_s=2.0, grace_s=0.5), a_job("b"), a_job("c", priority=1))
+    bench.claim("c", "a", worker="w")
     bench.claim("b", worker="v")
     locked = bench.lock("a")
     bench.write(lambda tx: tx.request_aborts([locked]))

@@ -138,13 +138,16 @@ class BaseTx:
         # What is written from here on has a new id, higher than that of any transaction with a lower number: each got its
         # id before its numbers, and those before ours.
         await self._con.execute("SAVEPOINT rota_numbered")
-        rows = [(n, e.job, e.owner, e.kind, e.state, e.attempt, e.by, _clean(e.why)) for n, e in zip(numbers, events, strict=True)]
+        rows = [
+            (n, e.job, e.owner, e.kind, e.state, e.attempt, e.by, _clean(e.why))
+            for n, e in zip(numbers, events, strict=True)
+        ]
         counted = columns(self._counted() or [("", "", "none", 0)], 4)
         await self._run("append_events", self.now, int(row[0]), *counted, *columns(rows, 8))
 
     def _counted(self) -> list[Row]:
         """Return what has become of the counters, and begin anew; sorted, for they too are waited for in one order."""
-        deltas = sorted((*key, n) for key, n in self._deltas.items() if n)
+        deltas: list[Row] = [(*key, n) for key, n in sorted(self._deltas.items()) if n]
         self._deltas.clear()
         return deltas
 

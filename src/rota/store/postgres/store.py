@@ -34,7 +34,7 @@ _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # What was answered must be durable. A plan that is kept is made before anybody knows how many rows there will be: all that is
 # asked often goes by indexes, from row to row, and shall never be done otherwise.
 _PLANS = ("enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off", "jit = off")
-_SESSION = "".join(f"SET {each}; " for each in (*_LIMITS, *_PLANS)) + (
+SESSION = "".join(f"SET {each}; " for each in (*_LIMITS, *_PLANS)) + (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -70,7 +70,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date."""
-        self._connections = Connections(self._url, most=self._most, answer_s=_STATEMENT_S + 5, session=_SESSION)
+        self._connections = Connections(self._url, most=self._most, answer_s=_STATEMENT_S + 5, session=SESSION)
         try:
             await self._retried(self._prepare)
         except BaseException:

@@ -154,7 +154,9 @@ class SqliteTx(ArrayTx, TokenTx):
                     continue
                 offer = offer_of(row, job, spec)
                 deadline = None if offer.lease.timeout_s is None else now + round(offer.lease.timeout_s * SECOND)
-                rows.append((offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job))
+                rows.append(
+                    (offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job)
+                )
                 made.append(offer)
                 self._moved(queue, lane, "queued", "running")
         self._many("claim_job", rows)

@@ -71,9 +71,10 @@ WITH u AS MATERIALIZED (
   SELECT l.n, l.timeout_s, l.max_failures, h.tid
   FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::text::float8[], $5::text::bigint[]) WITH ORDINALITY
     AS l(queue, lane, room, timeout_s, max_failures, n)
-  CROSS JOIN LATERAL (SELECT ctid AS tid, state FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
+  CROSS JOIN LATERAL (
+    SELECT ctid AS tid, queue, lane, state FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
     ORDER BY priority DESC, run_at, id LIMIT l.room FOR NO KEY UPDATE SKIP LOCKED) h
-  WHERE h.state = 'queued')
+  WHERE h.queue = l.queue AND h.lane = l.lane AND h.state = 'queued')
 UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $6, started_at = $7, progress = NULL, error = NULL,
   timeout_s = coalesce(j.timeout_s, u.timeout_s), max_failures = coalesce(j.max_failures, u.max_failures),
   deadline_at = $7::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
