@@ -167,7 +167,7 @@ LIKE: dict[str, tuple[Any, ...]] = {
     "insert_labels": ("{k}", "{v}", "{j}"),
     "late_leases": (5,),
     "lock_job_now": (["fw000000007"],),
-    "lock_worker_now": ("w",),
+    "lock_worker_now": ("{w}",),
     "range_is_due": (["fo000000009"], [7], 5),
     "set_waiting_for": (1, "fw000000007"),
     "transaction_status": ("5",),

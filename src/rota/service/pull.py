@@ -329,7 +329,7 @@ class PullWorkers:
         canceled = [(r, r.abort_requested_at) for r in running if r.abort_requested_at is not None]
         ends = [(r.job, r.attempt, asked_at + self._lease) for r, asked_at in canceled if r.lease_until is None]
         await tx.unname_leases(ends)
-        await tx.renew_worker(row.id, tx.now + self._lease)
+        await tx.renew_workers([(row.id, tx.now + self._lease)])
         return [r for r, _ in canceled]
 
     def _hello(self, worker: str, functions: list[str], slots: int | None) -> WorkerHello:

@@ -148,6 +148,10 @@ class Tx(Protocol):
         """Return what a worker holds."""
         ...
 
+    async def held_by(self, workers: Sequence[str]) -> dict[str, list[RunningRow]]:
+        """Return what each of these workers holds."""
+        ...
+
     async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
         """Give the lease of a (job, attempt) an end of its own (its worker did not name it), or None: its worker's."""
         ...
@@ -315,12 +319,16 @@ class Tx(Protocol):
         """Return a worker, locked until the end of the transaction: who changes what it holds comes one after another."""
         ...
 
+    async def lock_workers(self, workers: Iterable[str]) -> dict[str, WorkerRow]:
+        """Return those of these workers that there are, locked as by `lock_worker`, in the order of their ids."""
+        ...
+
     async def list_workers(self) -> list[WorkerRow]:
         """Return all workers, those that are present first."""
         ...
 
-    async def renew_worker(self, worker: str, lease_until: int) -> None:
-        """Note a heartbeat."""
+    async def renew_workers(self, leases: Sequence[tuple[str, int]]) -> None:
+        """Note heartbeats of (worker, lease until)."""
         ...
 
     async def drain_worker(self, worker: str) -> None:

@@ -43,12 +43,12 @@ def test_handlers_are_remembered_in_their_newest_form(bench: Bench):
 def test_a_heartbeat_renews_and_a_grave_is_final(bench: Bench):
     bench.register()
     bench.now += 4 * SECOND
-    bench.write(lambda tx: tx.renew_worker("w", bench.now + LEASE))
+    bench.write(lambda tx: tx.renew_workers([("w", bench.now + LEASE)]))
     assert (worker(bench).beat_at, worker(bench).lease_until) == (bench.now, bench.now + LEASE)
     bench.write(lambda tx: tx.bury_worker("w", "left"))
     gone_at = bench.now
     bench.now += SECOND
-    bench.write(lambda tx: tx.renew_worker("w", bench.now + LEASE))
+    bench.write(lambda tx: tx.renew_workers([("w", bench.now + LEASE)]))
     bench.write(lambda tx: tx.drain_worker("w"))
     bench.write(lambda tx: tx.bury_worker("w", "again"))
     row = worker(bench)

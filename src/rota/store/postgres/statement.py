@@ -81,22 +81,25 @@ class BaseTx:
 
     async def hold(self, workers: Sequence[str], jobs: Sequence[str]) -> None:
         """Wait for these rows, in order: what a transaction that starts over does first."""
-        for worker in workers:
-            await self._hold_worker(worker)
+        await self._hold_workers(workers)
         await self._hold_jobs(jobs)
 
-    async def _hold_worker(self, worker: str) -> Row | None:
+    async def _hold_workers(self, workers: Iterable[str]) -> list[Row]:
+        """Lock those of these workers that exist, and return them, in the order of their ids."""
+        wanted = sorted(set(workers))
+        if not wanted:
+            return []
         if not self._writes:
-            return await self._one("get_worker", worker)
-        if not self._held or worker in self._held_workers:
-            row = await self._one("lock_worker", worker)
+            return [row for worker in wanted if (row := await self._one("get_worker", worker)) is not None]
+        if not (self._held or self._held_workers) or self._held_workers.issuperset(wanted):
+            rows = await self._all("lock_worker", array(wanted))
         else:
             try:
-                row = await self._one("lock_worker_now", worker)
+                rows = await self._all("lock_worker_now", array(wanted))
             except LockNotAvailableError:
-                raise StartOver(self._held_workers | {worker}, self._held) from None
-        self._held_workers.add(worker)
-        return row
+                raise StartOver(self._held_workers.union(wanted), self._held) from None
+        self._held_workers.update(wanted)
+        return rows
 
     async def _hold_jobs(self, jobs: Iterable[str]) -> list[Row]:
         """Lock those of these jobs that exist, and return what decides, in the order of their ids."""

@@ -257,8 +257,14 @@ class PostgresTx(HistoryTx):
     # -- leases
 
     async def running_of(self, worker: str) -> list[RunningRow]:
-        rows = await self._all("running_of", worker) + await self._all("shards_of_worker", worker)
-        return [RunningRow(*row) for row in rows]
+        return (await self.held_by([worker]))[worker]
+
+    async def held_by(self, workers: Sequence[str]) -> dict[str, list[RunningRow]]:
+        held: dict[str, list[RunningRow]] = {worker: [] for worker in workers}
+        named = array(list(held))
+        for worker, *row in await self._all("running_of", named) + await self._all("shards_of_worker", named):
+            held[worker].append(RunningRow(*row))
+        return held
 
     async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
         if leases:

@@ -259,6 +259,9 @@ class SqliteTx(ArrayTx, TokenTx):
         rows = self._all("running_of", worker) + self._all("shards_of_worker", worker)
         return [RunningRow(*row) for row in rows]
 
+    async def held_by(self, workers: Sequence[str]) -> dict[str, list[RunningRow]]:
+        return {worker: await self.running_of(worker) for worker in workers}
+
     async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
         self._many("unname_lease", [(until, job, attempt) for job, attempt, until in leases])
 
@@ -357,11 +360,14 @@ class SqliteTx(ArrayTx, TokenTx):
     async def lock_worker(self, worker: str) -> WorkerRow | None:
         return await self.get_worker(worker)
 
+    async def lock_workers(self, workers: Iterable[str]) -> dict[str, WorkerRow]:
+        return {worker: row for worker in workers if (row := await self.get_worker(worker)) is not None}
+
     async def list_workers(self) -> list[WorkerRow]:
         return [worker_of(row) for row in self._all("list_workers")]
 
-    async def renew_worker(self, worker: str, lease_until: int) -> None:
-        self._run("renew_worker", self.now, lease_until, worker)
+    async def renew_workers(self, leases: Sequence[tuple[str, int]]) -> None:
+        self._many("renew_worker", [(self.now, until, worker) for worker, until in leases])
 
     async def drain_worker(self, worker: str) -> None:
         self._run("drain_worker", worker)

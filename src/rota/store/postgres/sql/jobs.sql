@@ -136,7 +136,9 @@ SELECT id, attempt, worker, deadline_at, grace_s, kind FROM rota_jobs WHERE dead
 ORDER BY deadline_at LIMIT $2;
 
 -- name: running_of
-SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs WHERE state = 'running' AND worker = $1;
+SELECT u.worker, j.* FROM unnest($1::text::text[]) AS u(worker) CROSS JOIN LATERAL (
+  SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs
+  WHERE state = 'running' AND worker = u.worker OFFSET 0) j;
 
 -- name: unname_lease
 WITH u AS MATERIALIZED (
