@@ -30,7 +30,8 @@ _QUICK |= {"shared_buffers": "64MB", "log_min_messages": "fatal", "max_wal_size"
 _names = count(1)
 
 
-def _folder_of_programs() -> Path | None:
+def find_programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs, if it is installed."""
     if named := os.environ.get("ROTA_POSTGRES_BIN"):
         return Path(named)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
@@ -116,7 +117,7 @@ def free_port() -> int:
 
 def programs() -> Path:
     """Return the folder of PostgreSQL's programs; where there are none, skip the test, but fail in CI."""
-    found = _folder_of_programs()
+    found = find_programs()
     if found is None:
         assert not os.environ.get("CI"), "CI has PostgreSQL: apt-get install postgresql"
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
