@@ -345,8 +345,8 @@ async def _claim(tx: Tx, worker: str, offer: Offer) -> Claimed | None:
     heads = [(*head, lane) for lane, found in zip(served, await tx.ready_heads(served), strict=True) for head in found]
     if not heads:
         return None
-    _, _, first, (queue, lane, _) = min(heads)
-    (all_claimed,) = await tx.claim_jobs(worker, [(queue, lane, [first], None)])
+    _, _, _, (queue, lane, _) = min(heads)
+    (all_claimed,) = await tx.claim_jobs(worker, [(queue, lane, 1, None)])
     if not all_claimed:  # others were faster; the next look comes soon
         return None
     (claimed,) = all_claimed

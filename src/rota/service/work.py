@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
@@ -346,12 +346,14 @@ class Work:
             for queue, lane in await tx.ready_lanes()
             if offer.serves(queue, lane) and left[offer.is_async(lane)] > 0
         ]
+        if len(served) == 1 and not served[0][1].startswith(ARRAY_LANE):  # there is nothing to merge
+            (claimed,) = await tx.claim_jobs(worker, [(*served[0], offer.spec(served[0][1]))])
+            return claimed, []
         found = await tx.ready_heads(served)
         walks = [
             [(*head, queue, lane) for head in heads] for (queue, lane, _), heads in zip(served, found, strict=True)
         ]
         order: list[tuple[str, str]] = []  # the lanes, as they are to be taken from
-        chosen: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         shards: list[Claimed] = []
         for _, _, job, queue, lane in heapq.merge(*walks):
             kind = offer.is_async(lane)
@@ -365,12 +367,11 @@ class Work:
                 n = len(cut)
             else:
                 order.append((queue, lane))
-                chosen[queue, lane].append(job)
                 n = 1
             left[kind] -= n
             room -= n
-        claimed = await tx.claim_jobs(worker, [(*name, jobs, offer.spec(name[1])) for name, jobs in chosen.items()])
-        of_lane = {name: iter(jobs) for name, jobs in zip(chosen, claimed, strict=True)}
+        lanes = [(*name, n, offer.spec(name[1])) for name, n in Counter(order).items()]
+        of_lane = {lane[:2]: iter(jobs) for lane, jobs in zip(lanes, await tx.claim_jobs(worker, lanes), strict=True)}
         return [job for name in order for job in islice(of_lane[name], 1)], shards
 
     async def _cut(

@@ -71,11 +71,11 @@ class Tx(Protocol):
         ...
 
     async def claim_jobs(
-        self, worker: str, lanes: Sequence[tuple[str, str, list[str], HandlerSpec | None]]
+        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
     ) -> list[list[Claimed]]:
-        """queued -> running, `attempt` + 1: of each (queue, lane, jobs, handler), where these jobs were the first, as many.
+        """queued -> running, `attempt` + 1: the first `n` jobs of each (queue, lane, n, handler).
 
-        What somebody else holds is passed over: where others claim too these may be other jobs than those, or fewer.
+        What somebody else holds is passed over: where others claim too these may be other jobs than were seen, or fewer.
         What a job left open (timeout, retries) is taken from the handler.
         """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -180,10 +181,8 @@ class Bench:
 
         async def write(tx: Tx) -> list[Lease]:
             found = await tx.lock_jobs(jobs)
-            lanes = {
-                (job.queue, job.lane): [id_ for id_ in jobs if found[id_].lane == job.lane] for job in found.values()
-            }
-            claimed = await tx.claim_jobs(worker, [(*lane, named, spec) for lane, named in lanes.items()])
+            lanes = Counter((found[job].queue, found[job].lane) for job in jobs)
+            claimed = await tx.claim_jobs(worker, [(*lane, n, spec) for lane, n in lanes.items()])
             return [c.lease for of_lane in claimed for c in of_lane]
 
         return self.write(write)

@@ -55,7 +55,7 @@ def test_a_claim_makes_a_lease_and_raises_the_attempt(bench: Bench):
     bench.insert(a_job("a", data=Raw(b'{"x": 1}'), args=Raw(b"[2]"), owner="ana", hook="http://h"))
     bench.register()
     spec = HandlerSpec(name="h", timeout=2.5, retries=4)
-    ((claimed,),) = bench.write(lambda tx: tx.claim_jobs("w", [("default", "h", ["a"], spec)]))
+    ((claimed,),) = bench.write(lambda tx: tx.claim_jobs("w", [("default", "h", 1, spec)]))
     assert isinstance(claimed, Claimed)
     assert (claimed.queue, claimed.lane, claimed.ready_at) == ("default", "h", START)
     lease = claimed.lease
@@ -95,8 +95,8 @@ def test_a_claim_takes_the_first_of_each_lane_that_are_queued_still(bench: Bench
     assert [lease.job for lease in bench.claim("d", "a")] == ["d", "a"]
 
     async def write(tx: Tx) -> list[list[Claimed]]:
-        one, two = ("default", "i", ["f"], HandlerSpec(name="i", retries=2)), ("default", "h", ["c"], None)
-        three: tuple[str, str, list[str], HandlerSpec | None] = ("other", "x", [], None)
+        one, two = ("default", "i", 5, HandlerSpec(name="i", retries=2)), ("default", "h", 1, None)
+        three: tuple[str, str, int, HandlerSpec | None] = ("other", "x", 5, None)
         return await tx.claim_jobs("v", [one, two, three])
 
     claimed = bench.write(write)

@@ -36,7 +36,7 @@ def rows(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
 async def a_lot(tx: Tx) -> str:
     await tx.insert_jobs([a_job("n", labels={"k": "v"}), a_job("o", state=State.BLOCKED, waiting_for=1, after=["n"])])
     await tx.append_events([NewEvent("n", "o", "submitted", State.QUEUED)])
-    await tx.claim_jobs("w", [("default", "h", ["a"], None)])
+    await tx.claim_jobs("w", [("default", "h", 1, None)])
     await tx.put_answer("k", "p", b"")
     return "done"
 

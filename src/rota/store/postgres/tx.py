@@ -131,14 +131,14 @@ class PostgresTx(HistoryTx):
         return [sorted(lane) for lane in heads]
 
     async def claim_jobs(
-        self, worker: str, lanes: Sequence[tuple[str, str, list[str], HandlerSpec | None]]
+        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
     ) -> list[list[Claimed]]:
         claimed: list[list[Claimed]] = [[] for _ in lanes]
         if not lanes:
             return claimed
         rows = [
-            (queue, lane, len(jobs), spec and spec.timeout, 1 if spec is None else spec.retries + 1)
-            for queue, lane, jobs, spec in lanes
+            (queue, lane, n, spec and spec.timeout, 1 if spec is None else spec.retries + 1)
+            for queue, lane, n, spec in lanes
         ]
         taken = await self._all("claim_job", *columns(rows, 5), worker, self.now)
         for n, _, _, job, *offer in sorted(taken, key=lambda row: (row[0], -row[1], row[2], row[3])):

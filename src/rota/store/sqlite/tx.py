@@ -142,13 +142,13 @@ class SqliteTx(ArrayTx, TokenTx):
         ]
 
     async def claim_jobs(
-        self, worker: str, lanes: Sequence[tuple[str, str, list[str], HandlerSpec | None]]
+        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
     ) -> list[list[Claimed]]:
         claimed: list[list[Claimed]] = [[] for _ in lanes]
         rows = []
         execute, sql, now = self._con.execute, self._sql["offer_job"], self.now
-        for (queue, lane, jobs, spec), made in zip(lanes, claimed, strict=True):
-            for job in jobs:
+        for (queue, lane, n, spec), made in zip(lanes, claimed, strict=True):
+            for _, _, job in self._all("ready_heads", queue, lane, n):
                 row = execute(sql, (job,)).fetchone()
                 if row is None:
                     continue
