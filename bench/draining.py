@@ -11,7 +11,7 @@ from bench.server import Server, new_store
 
 _JOBS = 100_000
 _WARM_UP = 10_000
-_FIRST = 10  # the priority of the warm-up
+FIRST = 10  # the priority of the warm-up
 _BULK = 10_000
 _WORKERS = 2
 
@@ -42,8 +42,8 @@ def _drain(handler: str, scale: Scale, slots: int | None = None) -> float:
     count, warm_up = scale.jobs(_JOBS), scale.jobs(_WARM_UP)
     with new_store() as store:
         with store.serve(workers=0) as server:
-            _fill(server, handler, warm_up, _FIRST)
-            _fill(server, handler, count, 0)
+            fill(server, handler, warm_up, FIRST)
+            fill(server, handler, count, 0)
         with store.serve(workers=_WORKERS, slots=slots) as server:
             server.wait_idle()
         ran, took_s = store.drained(0)
@@ -52,7 +52,8 @@ def _drain(handler: str, scale: Scale, slots: int | None = None) -> float:
     return count / took_s
 
 
-def _fill(server: Server, handler: str, count: int, priority: int) -> None:
+def fill(server: Server, handler: str, count: int, priority: int) -> None:
+    """Submit jobs of one priority."""
     with server.client() as client:
         for start in range(0, count, _BULK):
             numbers = range(start, min(start + _BULK, count))

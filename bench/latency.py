@@ -12,7 +12,7 @@ from bench.server import new_store
 from rota.client import Job
 
 _PAUSE_S = 0.02  # between two jobs, so that the server is idle
-_WARM_UP = 50
+WARM_UP = 50
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -22,9 +22,9 @@ def rows(scale: Scale) -> Iterator[Row]:
             ("clock", "async", ("≤ 3 ms (issue)", "≤ 10 ms (issue)")),
             ("clock_process", "process", ("", "")),
         ):
-            _starts(client, handler, _WARM_UP)
-            taken = [_starts(client, handler, scale.jobs(300)) for _ in scale.repetitions()]
-            yield from _percentiles(f"idle: submit to the first line, {kind}", taken, required)
+            starts(client, handler, WARM_UP)
+            taken = [starts(client, handler, scale.jobs(300)) for _ in scale.repetitions()]
+            yield from percentiles(f"idle: submit to the first line, {kind}", taken, required)
         for handler, kind in (
             ("sleep", "async"),
             ("sleep_process", "process"),
@@ -32,16 +32,17 @@ def rows(scale: Scale) -> Iterator[Row]:
         ):
             _aborts(client, handler, 5)
             taken = [_aborts(client, handler, scale.jobs(60)) for _ in scale.repetitions()]
-            yield from _percentiles(f"abort to proof, {kind}", taken, ("", "≤ 100 ms (issue)"))
+            yield from percentiles(f"abort to proof, {kind}", taken, ("", "≤ 100 ms (issue)"))
 
 
-def _percentiles(what: str, taken: list[list[float]], required: tuple[str, str]) -> Iterator[Row]:
+def percentiles(what: str, taken: list[list[float]], required: tuple[str, str]) -> Iterator[Row]:
+    """Make rows of seconds: one for the median, one for the 99th percentile."""
     for percent, wanted in zip((50, 99), required, strict=True):
         values = [1000 * percentile(one, percent) for one in taken]
         yield Row(f"{what}: p{percent} of {len(taken[0])}", values, "ms", wanted)
 
 
-def _starts(client: rota.Client, handler: str, count: int) -> list[float]:
+def starts(client: rota.Client, handler: str, count: int) -> list[float]:
     """Return the seconds from before the client's call to the handler's first line; one machine has one clock."""
     taken = []
     for _ in range(count):

@@ -21,13 +21,14 @@ def rows(scale: Scale) -> Iterator[Row]:
     with new_store() as store, store.serve(workers=2, lease_s=_LEASE_S) as server, server.client() as client:
         yield Row(
             f"kill -9 of a worker: until its job runs again, lease {_LEASE_S:g} s",
-            [_recovery(client) for _ in scale.repetitions()],
+            [recovery(client) for _ in scale.repetitions()],
             "s",
             "≤ lease + 1 s (design)",
         )
 
 
-def _recovery(client: rota.Client) -> float:
+def recovery(client: rota.Client) -> float:
+    """Return the seconds from the death of a worker to the next line of its job."""
     job = client.submit("second_start")
     wait_started(job)
     worker = next(worker for worker in client.workers() if worker.id == job.worker)

@@ -1,4 +1,4 @@
-"""A real `rota serve` in a process of its own, on a store in a temporary folder."""
+"""A real `rota serve` in a process of its own, on a store that is the benchmark's alone."""
 
 from __future__ import annotations
 
@@ -35,12 +35,8 @@ class Store:
     @contextmanager
     def serve(self, *, workers: int, slots: int | None = None, lease_s: float = 15.0) -> Iterator[Server]:
         """Run a server until the block is left."""
-        server = Server(self.file, workers, slots, lease_s)
-        try:
-            server.wait_ready()
+        with serving(f"sqlite:///{self.file}", workers=workers, slots=slots, lease_s=lease_s) as server:
             yield server
-        finally:
-            server.stop()
 
     def drained(self, priority: int) -> tuple[int, float]:
         """Return how many jobs of a priority succeeded, and the seconds from their first claim to their last settlement."""
@@ -51,6 +47,19 @@ class Store:
             ).fetchone()
         con.close()
         return count, (last - first) / 1e6
+
+
+@contextmanager
+def serving(
+    url: str, *, workers: int, slots: int | None = None, lease_s: float = 15.0, signals: str = "auto"
+) -> Iterator[Server]:
+    """Run a server on a store until the block is left."""
+    server = Server(url, workers, slots, lease_s, signals)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager
@@ -66,19 +75,19 @@ def new_store() -> Iterator[Store]:
 class Server:
     """A server process, and clients of it."""
 
-    def __init__(self, file: Path, workers: int, slots: int | None, lease_s: float) -> None:
+    def __init__(self, store: str, workers: int, slots: int | None, lease_s: float, signals: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.workers = workers
         command = [
-            sys.executable, "-m", "rota", "serve", "--port", str(self.port), "--store", f"sqlite:///{file}",
-            "--workers", str(workers), "--lease", str(lease_s), "--app", "bench.handlers:app",
+            sys.executable, "-m", "rota", "serve", "--port", str(self.port), "--workers", str(workers),
+            "--lease", str(lease_s), "--signals", signals, "--app", "bench.handlers:app",
         ]  # fmt: skip
         if slots is not None:
             command += ["--slots", str(slots)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
-        environment["ROTA_LOG_LEVEL"] = "warning"
+        environment |= {"ROTA_STORE": store, "ROTA_LOG_LEVEL": "warning"}
         self.process = subprocess.Popen(command, cwd=_ROOT, env=environment)
 
     def client(self) -> rota.Client:

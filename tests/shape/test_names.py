@@ -103,7 +103,7 @@ ONLY_SQLITE = {
 ONLY_POSTGRES = {
     "number_events", "has_event", "transaction_status",  # events that others number too; a commit whose answer was lost
     "wakeups",  # all of them in one
-    "look_at_job", "lock_job_now", "lock_worker", "lock_worker_now", "take_heads", "take_due_jobs", "take_unnamed_leases",
+    "look_at_job", "lock_job_now", "lock_worker", "lock_worker_now", "take_due_jobs", "take_unnamed_leases",
     "take_over_before", "late_leases", "is_base",  # rows that others may hold
     "insert_listed", "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
 }  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 
 from rota.core import settling
 from rota.core.jobs import Report
-from rota.service import arrays, changes, inputs, jobs, work
+from rota.service import arrays, changes, heartbeats, inputs, jobs, work
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
 from rota.store.sqlite.runner import InlineRunner
@@ -64,7 +64,7 @@ def no_fencing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def heartbeats_renew_what_they_do_not_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, Work, "heartbeat", "if (lease.job, lease.attempt) in named:", "if True:")
+    mutate(monkeypatch, heartbeats, "_ends", "if (lease.job, lease.attempt) in named:", "if True:")
 
 
 def an_abort_is_forgotten_by_a_success(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,9 @@ from rota.core.jobs import Free, HandlerSpec, Report, Submission, WorkerHello
 from rota.core.states import Outcome, State
 from rota.service.service import Service
 from rota.service.tokens import NewToken
-from rota.store.postgres.store import PostgresStore
+from rota.store.postgres.connections import Connections
+from rota.store.postgres.statement import array
+from rota.store.postgres.store import SESSION, PostgresStore
 from rota.store.protocol import NewEvent, Tx
 from rota.wiring.inside import submit_in
 from tests import postgres
@@ -83,6 +85,74 @@ def test_servers_that_start_together_migrate_once() -> None:
 
 def service_over(store: PostgresStore) -> Service:
     return Service(store, sender=NoHooks(), rng=random.Random(1))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ("a", 'q"u\\o', "", "null", "NULL", "{}", "a,b", " ", "ü\n\t", "\x1f"),
+        ("a", None, 'q"u\\o', "null", ""),
+        (1, None, -(2**62)),
+        (True, None, False),
+        (0.1, None, 1e300, -1e-300),
+        (b"", None, b"\0\xff\\"),
+        (None, None),
+        (),
+    ],
+)
+def test_an_array_that_goes_as_text_comes_as_it_was(column: tuple[Any, ...]) -> None:
+    kinds = {str: "text", int: "bigint", bool: "bool", float: "float8", bytes: "bytea"}
+    kind = kinds[type(column[0])] if column and column[0] is not None else "text"
+
+    async def main() -> None:
+        con = await asyncpg.connect(postgres.cluster().url())
+        back = await con.fetchval(f"SELECT $1::text::{kind}[]", array(column))
+        assert back == ([] if set(column) == {None} else list(column))
+        await con.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_prepared_is_so_on_straight_connections_only() -> None:
+    async def prepared(url: str) -> bool:
+        connections = Connections(url, most=1, answer_s=30, session=SESSION)
+        con = await connections.take()
+        found = connections.prepared(con) is not None
+        connections.give(con, good=True)
+        await connections.close()
+        return found
+
+    cluster = postgres.cluster()
+    bouncer = Bouncer(cluster)
+    try:
+        assert asyncio.run(prepared(cluster.url()))
+        assert not asyncio.run(prepared(bouncer.url(cluster.url())))
+    finally:
+        bouncer.close()
+
+
+def test_a_session_that_loses_what_was_prepared_is_trusted_no_more() -> None:
+    """As it would be behind a pooler that passes on the process it first met."""
+
+    async def main() -> None:
+        cluster = postgres.cluster()
+        url = cluster.new_database()
+        store = PostgresStore(url, connections=1)
+        await store.open()
+        jobs = service_over(store).jobs
+        job = await jobs.submit(Submission(handler="h"))
+        con = await store._take()
+        await con.execute("DEALLOCATE ALL")
+        store._give(con, good=True)
+        await jobs.submit(Submission(handler="h"))
+        assert (await jobs.get(job.id)).state is State.QUEUED
+        assert [row.n for row in await store.read(lambda tx: tx.counts())] == [2]
+        con = await store._take()
+        assert await con.fetchval("SELECT count(*) FROM pg_prepared_statements") == 0
+        store._give(con, good=True)
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_servers_race_behind_a_pooler_too() -> None:

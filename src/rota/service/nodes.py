@@ -26,6 +26,6 @@ class Nodes:
             row = await tx.get_worker(worker)
             if row is None or row.gone_at is not None:
                 await tx.insert_worker(worker, WorkerHello(name=node, slots=0), tx.now + self._lease)
-            await tx.renew_worker(worker, tx.now + self._lease)
+            await tx.renew_workers([(worker, tx.now + self._lease)])
 
         await self._store.write(write)

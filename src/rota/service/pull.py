@@ -329,7 +329,7 @@ class PullWorkers:
         canceled = [(r, r.abort_requested_at) for r in running if r.abort_requested_at is not None]
         ends = [(r.job, r.attempt, asked_at + self._lease) for r, asked_at in canceled if r.lease_until is None]
         await tx.unname_leases(ends)
-        await tx.renew_worker(row.id, tx.now + self._lease)
+        await tx.renew_workers([(row.id, tx.now + self._lease)])
         return [r for r, _ in canceled]
 
     def _hello(self, worker: str, functions: list[str], slots: int | None) -> WorkerHello:
@@ -345,9 +345,8 @@ async def _claim(tx: Tx, worker: str, offer: Offer) -> Claimed | None:
     heads = [(*head, lane) for lane, found in zip(served, await tx.ready_heads(served), strict=True) for head in found]
     if not heads:
         return None
-    _, _, first, (queue, lane, _) = min(heads)
-    (taken,) = await tx.take_heads([(queue, lane, [first])])
-    all_claimed = await tx.claim_jobs(worker, [(job, None) for job in taken])
+    _, _, _, (queue, lane, _) = min(heads)
+    (all_claimed,) = await tx.claim_jobs(worker, [(queue, lane, 1, None)])
     if not all_claimed:  # others were faster; the next look comes soon
         return None
     (claimed,) = all_claimed

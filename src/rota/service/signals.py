@@ -102,6 +102,8 @@ class Signals:
         self._by_key: defaultdict[tuple[str, str], set[Waiter]] = defaultdict(set)
         self.upkeep_at: int | None = None
         self.closed = False
+        self.readied = 0  # how often jobs became ready, and orders came, as far as was heard here: who has looked
+        self.ordered = 0  # at the store since the last time need not look again
 
     @property
     def mode(self) -> str:
@@ -186,6 +188,7 @@ class Signals:
 
     def wake(self, kind: str, key: str = "") -> None:
         """Wake all who wait for this."""
+        self.ordered += kind == "orders"
         for waiter in self._by_key.get((kind, key), ()):
             waiter.wake()
 
@@ -201,6 +204,8 @@ class Signals:
 
     def wake_all(self) -> None:
         """Let everybody look."""
+        self.readied += 1
+        self.ordered += 1
         for waiters in list(self._by_key.values()):
             for waiter in waiters:
                 waiter.wake()
@@ -209,6 +214,7 @@ class Signals:
 
     def wake_each(self, kind: str) -> None:
         """Wake all who wait for this kind, of whatever key."""
+        self.ordered += kind == "orders"
         for (each, _), waiters in list(self._by_key.items()):
             if each == kind:
                 for waiter in waiters:
@@ -219,6 +225,7 @@ class Signals:
 
         The woken one goes to the end of the line.
         """
+        self.readied += 1
         for claimant in list(self._claimants):
             if jobs <= 0:
                 break

@@ -18,11 +18,12 @@ from rota.core.times import SECOND
 from rota.service import arrays, audit
 from rota.service.audit import Audit
 from rota.service.changes import Ended, end_attempts
+from rota.service.heartbeats import TIMEOUT_SLACK
 from rota.service.hooks import Hooks
 from rota.service.observer import Observer, Stopwatch
 from rota.service.signals import Effects, Signals
 from rota.service.tokens import Tokens
-from rota.service.work import TIMEOUT_SLACK, Work, end_lost, lost_report
+from rota.service.work import Work, end_lost, lost_report
 from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups, WorkerRow
 
 _BATCH = 500

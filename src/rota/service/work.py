@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 
-from rota.core.errors import Invalid, NotFound
+from rota.core.errors import Invalid
 from rota.core.jobs import (
     ARRAY_LANE,
     AbortOrder,
@@ -41,17 +41,17 @@ from rota.core.times import SECOND, rfc3339
 from rota.service import arrays
 from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
+from rota.service.heartbeats import Heartbeats, present, to_abort, to_halt
 from rota.service.inputs import Inputs
 from rota.service.observer import Observer, Stopwatch
 from rota.service.offers import Offer
 from rota.service.signals import Effects, Signals
-from rota.store.protocol import Claimed, NewEvent, RunningRow, Store, Tx, WorkerRow
+from rota.store.protocol import Claimed, NewEvent, Store, Tx, WorkerRow
 
 MAX_CLAIM = 1000  # leases in one claim
 MAX_CHUNK = 1 << 20  # characters in one piece of output
 MAX_CHUNKS = 100_000  # pieces of output of one attempt
 _DRAIN = Held(job="", attempt=0)  # among what a watch has said: to drain
-TIMEOUT_SLACK = SECOND // 2  # a worker ends what is overdue by itself; the service reminds it after this
 
 
 class Work:
@@ -78,7 +78,12 @@ class Work:
         self._jitter = jitter
         self._offers: dict[str, Offer] = {}
         self._told: dict[str, set[AbortOrder | Held]] = {}  # what watches have said, by worker
+        self._found_none: dict[
+            tuple[str, bool, bool], int
+        ] = {}  # what `readied` was, by worker and kinds of free slots
+        self._found_no_orders: dict[str, int] = {}  # what `ordered` was when a worker's orders were last looked at
         self._inputs = Inputs()
+        self._heartbeats = Heartbeats(stopwatch, together=not store.exclusive, lease_s=lease_s)
         self._slots: dict[tuple[str, str], tuple[int, int]] = {}  # (queue, lane): when counted, how many
 
     async def register(self, hello: WorkerHello) -> Welcome:
@@ -98,7 +103,7 @@ class Work:
     async def token_of(self, worker: str) -> str | None:
         """Return the id of the token that registered a worker, None if none did. Raises NotFound."""
         if ":" in worker:  # of API C, or a node: those may come again under their id, with another token
-            return _present(await self._store.read(lambda tx: tx.get_worker(worker)), worker).hello.token
+            return present(await self._store.read(lambda tx: tx.get_worker(worker)), worker).hello.token
         return (await self._offer(worker)).token
 
     async def claim(self, worker: str, free: Free, wait_s: float = 0.0) -> list[Lease]:
@@ -107,52 +112,43 @@ class Work:
         room = min(free.total, free.process + free.asynchronous, MAX_CLAIM)
         until = asyncio.get_running_loop().time() + wait_s if wait_s > 0 else 0.0
         with self._signals.claimant(offer.rooms(free), offer.queues) as waiter:
+            kinds = worker, free.process > 0, free.asynchronous > 0
             while True:
-                leases = await self._claim(worker, offer, free, room)
+                heard = self._signals.readied
+                leases: list[Lease] | None = []
+                if (
+                    wait_s <= 0 or self._found_none.get(kinds) != heard
+                ):  # or there is still none: idle workers ask nobody
+                    leases = await self._claim(worker, offer, free, room)
+                    if leases == []:
+                        self._found_none[kinds] = heard
                 if leases or wait_s <= 0 or self._signals.closed:
-                    return leases
+                    return leases or []
                 if not await waiter.wait(until - asyncio.get_running_loop().time()):
                     return []
 
     async def heartbeat(self, worker: str, held: list[Held]) -> Orders:
         """Renew what is named; answer what to abort, what is lost, whether to drain. Raises NotFound."""
-        named = {(h.job, h.attempt) for h in held}
-
-        async def write(tx: Tx) -> Orders:
-            row = _present(await tx.lock_worker(worker), worker)
-            running = await tx.running_of(worker)
-            ends: list[tuple[RunningRow, int | None]] = []
-            for lease in running:
-                if (lease.job, lease.attempt) in named:
-                    if lease.lease_until is not None:
-                        ends.append((lease, None))
-                elif lease.lease_until is None:
-                    ends.append((lease, row.lease_until))
-            await tx.unname_leases([(r.job, r.attempt, until) for r, until in ends if not r.shard])
-            await tx.unname_shards([(r.job, r.attempt, until) for r, until in ends if r.shard])
-            await tx.renew_worker(worker, tx.now + self._lease_of(row))
-            lost = named - {(lease.job, lease.attempt) for lease in running}
-            return Orders(
-                abort=_aborts(running, tx.now),
-                halt=_halts(running),
-                lost=[Held(job=job, attempt=attempt) for job, attempt in sorted(lost)],
-                drain=row.draining,
-            )
-
-        return await self._stopwatch.write("heartbeat", write)
+        return await self._heartbeats.beat(worker, held, workers=len(self._offers))
 
     async def watch(self, worker: str, wait_s: float) -> Orders:
         """Return orders that this watch has not told yet, at once or when they come. Raises NotFound."""
 
         async def look(tx: Tx) -> Orders:
-            row = _present(await tx.get_worker(worker), worker)
+            row = present(await tx.get_worker(worker), worker)
             running = await tx.running_of(worker)
-            return Orders(abort=_aborts(running, tx.now), halt=_halts(running), drain=row.draining)
+            return Orders(abort=to_abort(running, tx.now), halt=to_halt(running), drain=row.draining)
 
         told = self._told.setdefault(worker, set())
         with self._signals.on("orders", worker) as waiter:
             for last in (False, True):
+                heard = self._signals.ordered
+                if not last and wait_s > 0 and self._found_no_orders.get(worker) == heard:  # there is still none
+                    if not await waiter.wait(wait_s):
+                        return Orders()
+                    continue
                 orders = await self._store.read(look)
+                self._found_no_orders[worker] = heard
                 news = [order for order in orders.abort if order not in told]
                 halts = [held for held in orders.halt if held not in told]
                 told &= {*orders.abort, *orders.halt, _DRAIN}
@@ -264,7 +260,7 @@ class Work:
         """Ask a worker to take no more jobs, finish what runs, and leave. Raises NotFound."""
 
         async def write(tx: Tx) -> None:
-            _present(await tx.lock_worker(worker), worker)
+            present(await tx.lock_worker(worker), worker)
             await tx.drain_worker(worker)
 
         await self._store.write(write)
@@ -307,25 +303,28 @@ class Work:
         ended = await self._store.write(write)
         self._offers.pop(worker, None)
         self._told.pop(worker, None)
+        self._found_no_orders.pop(worker, None)
+        for process, asynchronous in ((True, True), (True, False), (False, True)):
+            self._found_none.pop((worker, process, asynchronous), None)
         self._signals.publish(effects)
         return ended
 
     async def _offer(self, worker: str) -> Offer:
         if worker not in self._offers:  # registered with another server, or before a restart
             row = await self._store.read(lambda tx: tx.get_worker(worker))
-            self._offers[worker] = Offer(_present(row, worker).hello)
+            self._offers[worker] = Offer(present(row, worker).hello)
         return self._offers[worker]
 
-    async def _claim(self, worker: str, offer: Offer, free: Free, room: int) -> list[Lease]:
+    async def _claim(self, worker: str, offer: Offer, free: Free, room: int) -> list[Lease] | None:
+        """Lease what there is; None: it may take nothing now."""
         effects = Effects()
 
-        async def write(tx: Tx) -> tuple[list[Claimed], int]:
+        async def write(tx: Tx) -> tuple[list[Claimed] | None, int]:
             effects.begin()
-            row = _present(await tx.lock_worker(worker), worker)
+            row = present(await tx.lock_worker(worker), worker)
             if row.draining or room <= 0 or row.lease_until <= tx.now:  # who is that late sends a heartbeat first
-                return [], tx.now
-            chosen, shards = await self._choose(tx, worker, offer, free, room, effects=effects)
-            claimed = await tx.claim_jobs(worker, chosen)
+                return None, tx.now
+            claimed, shards = await self._take(tx, worker, offer, free, room, effects=effects)
             await tx.append_events(
                 [
                     NewEvent(c.lease.job, c.lease.owner, "started", State.RUNNING, c.lease.attempt, worker)
@@ -339,14 +338,14 @@ class Work:
             firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]
             self._observer.started([(now - c.ready_at) / SECOND for c in firsts])
             self._signals.publish(effects)
-        return [c.lease for c in claimed]
+        return None if claimed is None else [c.lease for c in claimed]
 
-    async def _choose(
+    async def _take(
         self, tx: Tx, worker: str, offer: Offer, free: Free, room: int, *, effects: Effects
-    ) -> tuple[list[tuple[str, HandlerSpec | None]], list[Claimed]]:
+    ) -> tuple[list[Claimed], list[Claimed]]:
         """Merge the heads of the lanes that a worker serves: the highest priority first, then the oldest.
 
-        Returns jobs to claim, and shards of arrays, which are cut already: an array gives as many as there is room for.
+        Returns jobs, and shards of arrays: an array gives as many as there is room for.
         """
         left = {False: free.process, True: free.asynchronous}
         served = [
@@ -354,12 +353,14 @@ class Work:
             for queue, lane in await tx.ready_lanes()
             if offer.serves(queue, lane) and left[offer.is_async(lane)] > 0
         ]
+        if len(served) == 1 and not served[0][1].startswith(ARRAY_LANE):  # there is nothing to merge
+            (claimed,) = await tx.claim_jobs(worker, [(*served[0], offer.spec(served[0][1]))])
+            return claimed, []
         found = await tx.ready_heads(served)
         walks = [
             [(*head, queue, lane) for head in heads] for (queue, lane, _), heads in zip(served, found, strict=True)
         ]
         order: list[tuple[str, str]] = []  # the lanes, as they are to be taken from
-        chosen: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         shards: list[Claimed] = []
         for _, _, job, queue, lane in heapq.merge(*walks):
             kind = offer.is_async(lane)
@@ -373,14 +374,12 @@ class Work:
                 n = len(cut)
             else:
                 order.append((queue, lane))
-                chosen[queue, lane].append(job)
                 n = 1
             left[kind] -= n
             room -= n
-        heads = await tx.take_heads([(*name, jobs) for name, jobs in chosen.items()])
-        of_lane = {name: iter(jobs) for name, jobs in zip(chosen, heads, strict=True)}
-        taken = [(job, name) for name in order for job in islice(of_lane[name], 1)]
-        return [(job, offer.spec(lane)) for job, (_, lane) in taken], shards
+        lanes = [(*name, n, offer.spec(name[1])) for name, n in Counter(order).items()]
+        of_lane = {lane[:2]: iter(jobs) for lane, jobs in zip(lanes, await tx.claim_jobs(worker, lanes), strict=True)}
+        return [job for name in order for job in islice(of_lane[name], 1)], shards
 
     async def _cut(
         self, tx: Tx, worker: str, job: str, spec: HandlerSpec | None, *, most: int, slots: int, effects: Effects
@@ -406,10 +405,6 @@ class Work:
             slots = sum(offer.slots(lane) for offer in offers if offer.serves(queue, lane))
             self._slots[queue, lane] = tx.now, slots
         return slots
-
-    def _lease_of(self, row: WorkerRow) -> int:
-        """Return how long a worker's leases last."""
-        return self._lease if row.hello.lease is None else round(row.hello.lease * SECOND)
 
 
 async def end_lost(
@@ -452,28 +447,3 @@ def _loss(outcome: Outcome) -> Failure | None:
     if outcome is Outcome.LOST:
         return Failure(type="lost", message="the worker's lease ran out before it reported the end of this attempt")
     return None
-
-
-def _present(row: WorkerRow | None, worker: str) -> WorkerRow:
-    if row is None or row.gone_at is not None:
-        why = f" any more ({row.gone_why})" if row else ""
-        raise NotFound(f"there is no worker {worker!r}{why}; register again")
-    return row
-
-
-def _halts(running: list[RunningRow]) -> list[Held]:
-    return [
-        Held(job=r.job, attempt=r.attempt)
-        for r in running
-        if r.halted is not None and not arrays.halts_now(r.halt) and r.abort_requested_at is None
-    ]
-
-
-def _aborts(running: list[RunningRow], now: int) -> list[AbortOrder]:
-    orders = []
-    for r in running:
-        if r.abort_requested_at is not None or (r.halted is not None and arrays.halts_now(r.halt)):
-            orders.append(AbortOrder(job=r.job, attempt=r.attempt, grace_s=r.grace_s))
-        elif r.deadline_at is not None and r.deadline_at + TIMEOUT_SLACK <= now:
-            orders.append(AbortOrder(job=r.job, attempt=r.attempt, grace_s=r.grace_s, why="timed_out"))
-    return orders

@@ -70,17 +70,13 @@ class Tx(Protocol):
         """Return for each (queue, lane, limit) the (-priority, run_at, id) of its first jobs, as they are to be claimed."""
         ...
 
-    async def take_heads(self, lanes: Sequence[tuple[str, str, list[str]]]) -> list[list[str]]:
-        """Return for each (queue, lane, jobs), which were its first ones, as many of its first that nobody else holds.
+    async def claim_jobs(
+        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
+    ) -> list[list[Claimed]]:
+        """queued -> running, `attempt` + 1: the first `n` jobs of each (queue, lane, n, handler).
 
-        They are held until the end of the transaction. Where others claim too these may be other jobs, or fewer.
-        """
-        ...
-
-    async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
-        """queued -> running, `attempt` + 1, in the order given; jobs that are queued no more are left out.
-
-        What the job left open (timeout, retries) is taken from the handler that is given with it.
+        What somebody else holds is passed over: where others claim too these may be other jobs than were seen, or fewer.
+        What a job left open (timeout, retries) is taken from the handler.
         """
         ...
 
@@ -150,6 +146,10 @@ class Tx(Protocol):
     # -- leases ---------------------------------------------------------------------------------------------------
     async def running_of(self, worker: str) -> list[RunningRow]:
         """Return what a worker holds."""
+        ...
+
+    async def held_by(self, workers: Sequence[str]) -> dict[str, list[RunningRow]]:
+        """Return what each of these workers holds."""
         ...
 
     async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
@@ -319,12 +319,16 @@ class Tx(Protocol):
         """Return a worker, locked until the end of the transaction: who changes what it holds comes one after another."""
         ...
 
+    async def lock_workers(self, workers: Iterable[str]) -> dict[str, WorkerRow]:
+        """Return those of these workers that there are, locked as by `lock_worker`, in the order of their ids."""
+        ...
+
     async def list_workers(self) -> list[WorkerRow]:
         """Return all workers, those that are present first."""
         ...
 
-    async def renew_worker(self, worker: str, lease_until: int) -> None:
-        """Note a heartbeat."""
+    async def renew_workers(self, leases: Sequence[tuple[str, int]]) -> None:
+        """Note heartbeats of (worker, lease until)."""
         ...
 
     async def drain_worker(self, worker: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -176,8 +177,15 @@ class Bench:
         self.write(lambda tx: tx.insert_worker(worker, WorkerHello(name=worker, handlers=list(specs)), until))
 
     def claim(self, *jobs: str, worker: str = "w", spec: HandlerSpec | None = None) -> list[Lease]:
-        claimed = self.write(lambda tx: tx.claim_jobs(worker, [(job, spec) for job in jobs]))
-        return [c.lease for c in claimed]
+        """Claim jobs, which are the first ones of their lanes."""
+
+        async def write(tx: Tx) -> list[Lease]:
+            found = await tx.lock_jobs(jobs)
+            lanes = Counter((found[job].queue, found[job].lane) for job in jobs)
+            claimed = await tx.claim_jobs(worker, [(*lane, n, spec) for lane, n in lanes.items()])
+            return [c.lease for of_lane in claimed for c in of_lane]
+
+        return self.write(write)
 
     def settle(self, job: str, outcome: Outcome = Outcome.SUCCEEDED, **report: Any) -> None:
         async def write(tx: Tx) -> None:

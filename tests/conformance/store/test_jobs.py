@@ -58,7 +58,7 @@ def test_a_claim_makes_a_lease_and_raises_the_attempt(bench: Bench):
     bench.insert(a_job("a", data=Raw(b'{"x": 1}'), args=Raw(b"[2]"), owner="ana", hook="http://h"))
     bench.register()
     spec = HandlerSpec(name="h", timeout=2.5, retries=4)
-    (claimed,) = bench.write(lambda tx: tx.claim_jobs("w", [("a", spec)]))
+    ((claimed,),) = bench.write(lambda tx: tx.claim_jobs("w", [("default", "h", 1, spec)]))
     assert isinstance(claimed, Claimed)
     assert (claimed.queue, claimed.lane, claimed.ready_at) == ("default", "h", START)
     lease = claimed.lease
@@ -110,11 +110,23 @@ def test_without_a_timeout_there_is_no_deadline(bench: Bench):
     assert (job.deadline_at, job.max_failures) == (None, 1)
 
 
-def test_a_claim_takes_what_is_queued_still_in_the_order_given(bench: Bench):
-    bench.insert(a_job("a"), a_job("b", state=State.SCHEDULED), a_job("c"), a_job("d"))
-    bench.claim("d")
-    assert [lease.job for lease in bench.claim("c", "b", "nobody", "d", "a", worker="v")] == ["c", "a"]
-    assert bench.claim("a", "c") == []
+def test_a_claim_takes_the_first_of_each_lane_that_are_queued_still(bench: Bench):
+    bench.insert(
+        a_job("a"), a_job("b", state=State.SCHEDULED), a_job("c"), a_job("d", priority=1), a_job("e"),
+        a_job("f", handler="i"), a_job("g", queue="other"),
+    )  # fmt: skip
+    assert [lease.job for lease in bench.claim("d", "a")] == ["d", "a"]
+
+    async def write(tx: Tx) -> list[list[Claimed]]:
+        one, two = ("default", "i", 5, HandlerSpec(name="i", retries=2)), ("default", "h", 1, None)
+        three: tuple[str, str, int, HandlerSpec | None] = ("other", "x", 5, None)
+        return await tx.claim_jobs("v", [one, two, three])
+
+    claimed = bench.write(write)
+    assert [[c.lease.job for c in of_lane] for of_lane in claimed] == [["f"], ["c"], []]
+    assert [c.max_failures for of_lane in claimed for c in of_lane] == [3, 1]
+    assert [row.job for row in bench.read(lambda tx: tx.running_of("v"))] == ["c", "f"]
+    assert [lease.job for lease in bench.claim("e", worker="v")] == ["e"]
 
 
 def test_a_scripts_placeholders_are_filled_in(bench: Bench):

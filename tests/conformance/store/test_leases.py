@@ -43,12 +43,12 @@ def test_handlers_are_remembered_in_their_newest_form(bench: Bench):
 def test_a_heartbeat_renews_and_a_grave_is_final(bench: Bench):
     bench.register()
     bench.now += 4 * SECOND
-    bench.write(lambda tx: tx.renew_worker("w", bench.now + LEASE))
+    bench.write(lambda tx: tx.renew_workers([("w", bench.now + LEASE)]))
     assert (worker(bench).beat_at, worker(bench).lease_until) == (bench.now, bench.now + LEASE)
     bench.write(lambda tx: tx.bury_worker("w", "left"))
     gone_at = bench.now
     bench.now += SECOND
-    bench.write(lambda tx: tx.renew_worker("w", bench.now + LEASE))
+    bench.write(lambda tx: tx.renew_workers([("w", bench.now + LEASE)]))
     bench.write(lambda tx: tx.drain_worker("w"))
     bench.write(lambda tx: tx.bury_worker("w", "again"))
     row = worker(bench)
@@ -90,8 +90,8 @@ def test_workers_expire_and_are_forgotten(bench: Bench):
 def test_what_a_worker_holds(bench: Bench):
     bench.register("w")
     bench.register("v")
-    bench.insert(a_job("a", timeout_s=2.0, grace_s=0.5), a_job("b"), a_job("c"))
-    bench.claim("a", "c", worker="w")
+    bench.insert(a_job("a", timeout_s=2.0, grace_s=0.5), a_job("b"), a_job("c", priority=1))
+    bench.claim("c", "a", worker="w")
     bench.claim("b", worker="v")
     locked = bench.lock("a")
     bench.write(lambda tx: tx.request_aborts([locked]))

@@ -36,7 +36,7 @@ def rows(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
 async def a_lot(tx: Tx) -> str:
     await tx.insert_jobs([a_job("n", labels={"k": "v"}), a_job("o", state=State.BLOCKED, waiting_for=1, after=["n"])])
     await tx.append_events([NewEvent("n", "o", "submitted", State.QUEUED)])
-    await tx.claim_jobs("w", [("a", None)])
+    await tx.claim_jobs("w", [("default", "h", 1, None)])
     await tx.put_answer("k", "p", b"")
     return "done"
 
@@ -199,12 +199,12 @@ def test_an_impossible_row_is_refused(bench: Bench, what: str):
     bench.register()
     bench.insert(
         a_job("queued"),
-        a_job("running"),
-        a_job("over"),
+        a_job("running", priority=1),
+        a_job("over", priority=1),
         a_job("blocked", state=State.BLOCKED, waiting_for=1, after=["queued"]),
     )
     bench.write(lambda tx: tx.insert_deliveries([("m", "queued", "http://h", "{}")]))
-    bench.claim("running", "over")
+    bench.claim("over", "running")
     bench.settle("over")
     before = rows(bench)
     with pytest.raises(bench.kind.refusal):

@@ -112,10 +112,10 @@ class ArrayTx(BaseTx):
         rows = await self._all("due_ranges", self.now, limit)
         if not rows:
             return set()
-        jobs, firsts = columns(rows, 2)
+        jobs = {job for job, _ in rows}
         await self._hold_jobs(jobs)
-        await self._run("range_is_due", jobs, firsts, self.now)
-        return set(jobs)
+        await self._run("range_is_due", *columns(rows, 2), self.now)
+        return jobs
 
     async def insert_results(self, job: str, results: Sequence[InputResult]) -> None:
         if results:

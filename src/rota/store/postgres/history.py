@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -103,14 +103,16 @@ class HistoryTx(ArrayTx, TokenTx):
         return None if row is None else worker_of(tuple(row))
 
     async def lock_worker(self, worker: str) -> WorkerRow | None:
-        row = await self._hold_worker(worker)
-        return None if row is None else worker_of(tuple(row))
+        return (await self.lock_workers([worker])).get(worker)
+
+    async def lock_workers(self, workers: Iterable[str]) -> dict[str, WorkerRow]:
+        return {row[0]: worker_of(tuple(row)) for row in await self._hold_workers(workers)}
 
     async def list_workers(self) -> list[WorkerRow]:
         return [worker_of(tuple(row)) for row in await self._all("list_workers")]
 
-    async def renew_worker(self, worker: str, lease_until: int) -> None:
-        await self._run("renew_worker", self.now, lease_until, worker)
+    async def renew_workers(self, leases: Sequence[tuple[str, int]]) -> None:
+        await self._run("renew_worker", self.now, *columns(leases, 2))
 
     async def drain_worker(self, worker: str) -> None:
         await self._run("drain_worker", worker)

@@ -16,7 +16,7 @@ from asyncpg import Connection, exceptions
 
 from rota.core.errors import Invalid, Unavailable
 from rota.store import statements
-from rota.store.postgres.connections import BAD_VALUE, LOST, Connections
+from rota.store.postgres.connections import BAD_VALUE, LOST, NOT_OURS, Connections
 from rota.store.postgres.migrate import SCHEMA_VERSION, migrate
 from rota.store.postgres.statement import StartOver
 from rota.store.postgres.tx import PostgresTx
@@ -27,9 +27,16 @@ Function = Callable[[PostgresTx], Awaitable[T]]
 CONNECTIONS = 10
 _STATEMENT_S = 20
 # A server that stops in the middle of a transaction keeps others waiting for what it holds so long, and no longer.
-_LIMITS = f"SET LOCAL statement_timeout = '{_STATEMENT_S}s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
-_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {_LIMITS}"
-_READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LIMITS}"
+_LIMITS = (f"statement_timeout = '{_STATEMENT_S}s'", "idle_in_transaction_session_timeout = '10s'")
+_LOCAL = "".join(f"; SET LOCAL {limit}" for limit in _LIMITS)
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# What was answered must be durable. A plan that is kept is made before anybody knows how many rows there will be: all that is
+# asked often goes by indexes, from row to row, and shall never be done otherwise.
+_PLANS = ("enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off", "jit = off")
+SESSION = "".join(f"SET {each}; " for each in (*_LIMITS, *_PLANS)) + (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _PAUSES_S = (0.0, 0.1, 0.3, 0.6)  # before a transaction runs again that lost its connection
 _MOST_STARTS = 50  # of one that begins again for its locks, or lost against another one
@@ -60,12 +67,12 @@ class PostgresStore:
         self._url = url
         self._most = connections
         self._connections: Connections | None = None
-        self._begin = _WRITE
+        self._local = _LOCAL  # what a pooler makes us say in each transaction
         self.boundary: Callable[[str], None] = lambda _: None  # tests: "before" and "after" each commit
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date."""
-        self._connections = Connections(self._url, most=self._most, answer_s=_STATEMENT_S + 5)
+        self._connections = Connections(self._url, most=self._most, answer_s=_STATEMENT_S + 5, session=SESSION)
         try:
             await self._retried(self._prepare)
         except BaseException:
@@ -91,8 +98,8 @@ class PostgresStore:
         good = False
         try:
             await migrate(con)
-            if await con.fetchval("SHOW synchronous_commit") == "off":  # what was answered must be durable
-                self._begin = f"{_WRITE}; SET LOCAL synchronous_commit = on"
+            if await con.fetchval("SHOW synchronous_commit") == "off":
+                self._local = f"{_LOCAL}; SET LOCAL synchronous_commit = on"
             good = True
         finally:
             self._give(con, good=good)
@@ -117,8 +124,7 @@ class PostgresStore:
         con = await self._take()
         good = False
         try:
-            await con.execute(self._begin)
-            tx = PostgresTx(con, await self._now(con), self._sql, writes=True)
+            tx = await self._begin(con, writes=True)
             try:
                 if again is not None:
                     await tx.hold(again.workers, again.jobs)
@@ -150,9 +156,8 @@ class PostgresStore:
         con = await self._take()
         good = False
         try:
-            await con.execute(_READ)
             try:
-                return await function(PostgresTx(con, await self._now(con), self._sql, writes=False))
+                return await function(await self._begin(con, writes=False))
             finally:
                 if not con.is_closed():
                     await con.execute("ROLLBACK")
@@ -160,11 +165,17 @@ class PostgresStore:
         finally:
             self._give(con, good=good)
 
-    async def _now(self, con: Connection[Any]) -> int:
+    async def _begin(self, con: Connection[Any], *, writes: bool) -> PostgresTx:
+        assert self._connections is not None, "the store is open"
+        prepared = self._connections.prepared(con)
+        await con.execute((_WRITE if writes else _READ) + ("" if prepared else self._local))
         if self._clock is not None:
-            return self._clock()
-        now: int = await con.fetchval(_NOW)
-        return now
+            now = self._clock()
+        elif prepared is None:
+            now = await con.fetchval(_NOW)
+        else:
+            now = await (await prepared.get("now", _NOW)).fetchval()
+        return PostgresTx(con, now, self._sql, writes=writes, prepared=prepared)
 
     async def _retried(self, run: Callable[[], Awaitable[T]]) -> T:
         """Run it, and again when the connection is lost; a commit in doubt is looked for first."""
@@ -176,6 +187,11 @@ class PostgresStore:
                 if await self._is_committed(doubt.tx):
                     value: T = doubt.value
                     return value
+            except NOT_OURS as error:
+                assert self._connections is not None, "the store is open"
+                self._connections.may_prepare = False
+                if last:
+                    raise Unavailable(f"a session lost what was prepared: {error}; try again") from error
             except BAD_VALUE as error:
                 raise Invalid("", f"a value cannot be stored: {error}") from None
             except LOST as error:

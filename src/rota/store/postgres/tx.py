@@ -11,7 +11,7 @@ from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
 from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.history import HistoryTx
-from rota.store.postgres.statement import Row, columns
+from rota.store.postgres.statement import Row, array, columns
 from rota.store.rows import (
     STATES,
     Claimed,
@@ -130,26 +130,23 @@ class PostgresTx(HistoryTx):
                 heads[n - 1].append((-priority, run_at, job))
         return [sorted(lane) for lane in heads]
 
-    async def take_heads(self, lanes: Sequence[tuple[str, str, list[str]]]) -> list[list[str]]:
-        taken: list[list[str]] = [[] for _ in lanes]
+    async def claim_jobs(
+        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
+    ) -> list[list[Claimed]]:
+        claimed: list[list[Claimed]] = [[] for _ in lanes]
         if not lanes:
-            return taken
-        rows = await self._all("take_heads", *columns([(queue, lane, len(jobs)) for queue, lane, jobs in lanes], 3))
-        for n, job in rows:
-            taken[n - 1].append(job)
-        self._held.update(job for _, job in rows)
-        return taken
-
-    async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
-        if not jobs:
-            return []
-        rows = [(job, spec and spec.timeout, 1 if spec is None else spec.retries + 1) for job, spec in jobs]
-        claimed = []
-        taken = await self._all("claim_job", *columns(rows, 3), worker, self.now)
-        for n, job, *offer in sorted(taken, key=lambda row: row[0]):
-            made = offer_of(tuple(offer), job, jobs[n - 1][1])
-            self._moved(made.queue, made.lane, "queued", "running")
-            claimed.append(made)
+            return claimed
+        rows = [
+            (queue, lane, n, spec and spec.timeout, 1 if spec is None else spec.retries + 1)
+            for queue, lane, n, spec in lanes
+        ]
+        taken = await self._all("claim_job", *columns(rows, 5), worker, self.now)
+        for n, _, _, job, *offer in sorted(taken, key=lambda row: (row[0], -row[1], row[2], row[3])):
+            made = offer_of(tuple(offer), job, lanes[n - 1][3])
+            claimed[n - 1].append(made)
+        for (queue, lane, _, _), made_of_lane in zip(lanes, claimed, strict=True):
+            self._moved(queue, lane, "queued", "running", len(made_of_lane))
+        self._held.update(row[3] for row in taken)
         return claimed
 
     async def settle_jobs(self, settled: Sequence[tuple[Job, Settlement]]) -> None:
@@ -198,7 +195,7 @@ class PostgresTx(HistoryTx):
         return [Overdue(*row) for row in await self._all("overdue_jobs", deadline, limit)]
 
     async def waited_for(self, jobs: Sequence[str]) -> set[str]:
-        return {after for (after,) in await self._all("waited_for", jobs)}
+        return {after for (after,) in await self._all("waited_for", array(jobs))}
 
     async def dependents_of(self, job: str) -> list[str]:
         return [dependent for (dependent,) in await self._all("dependents_of", job)]
@@ -260,8 +257,14 @@ class PostgresTx(HistoryTx):
     # -- leases
 
     async def running_of(self, worker: str) -> list[RunningRow]:
-        rows = await self._all("running_of", worker) + await self._all("shards_of_worker", worker)
-        return [RunningRow(*row) for row in rows]
+        return (await self.held_by([worker]))[worker]
+
+    async def held_by(self, workers: Sequence[str]) -> dict[str, list[RunningRow]]:
+        held: dict[str, list[RunningRow]] = {worker: [] for worker in workers}
+        named = array(list(held))
+        for worker, *row in await self._all("running_of", named) + await self._all("shards_of_worker", named):
+            held[worker].append(RunningRow(*row))
+        return held
 
     async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
         if leases:

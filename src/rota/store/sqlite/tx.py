@@ -141,22 +141,24 @@ class SqliteTx(ArrayTx, TokenTx):
             [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", *lane)] for lane in lanes
         ]
 
-    async def take_heads(self, lanes: Sequence[tuple[str, str, list[str]]]) -> list[list[str]]:
-        return [jobs for _, _, jobs in lanes]  # nobody else is there
-
-    async def claim_jobs(self, worker: str, jobs: Sequence[tuple[str, HandlerSpec | None]]) -> list[Claimed]:
-        claimed, rows = [], []
+    async def claim_jobs(
+        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
+    ) -> list[list[Claimed]]:
+        claimed: list[list[Claimed]] = [[] for _ in lanes]
+        rows = []
         execute, sql, now = self._con.execute, self._sql["offer_job"], self.now
-        for job, spec in jobs:
-            row = execute(sql, (job,)).fetchone()
-            if row is None:
-                continue
-            offer = offer_of(row, job, spec)
-            deadline = None if offer.lease.timeout_s is None else now + round(offer.lease.timeout_s * SECOND)
-            rows.append((offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job))
-            claimed.append(offer)
-            queue, lane = offer.queue, offer.lane
-            self._moved(queue, lane, "queued", "running")
+        for (queue, lane, n, spec), made in zip(lanes, claimed, strict=True):
+            for _, _, job in self._all("ready_heads", queue, lane, n):
+                row = execute(sql, (job,)).fetchone()
+                if row is None:
+                    continue
+                offer = offer_of(row, job, spec)
+                deadline = None if offer.lease.timeout_s is None else now + round(offer.lease.timeout_s * SECOND)
+                rows.append(
+                    (offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job)
+                )
+                made.append(offer)
+                self._moved(queue, lane, "queued", "running")
         self._many("claim_job", rows)
         return claimed
 
@@ -257,6 +259,9 @@ class SqliteTx(ArrayTx, TokenTx):
         rows = self._all("running_of", worker) + self._all("shards_of_worker", worker)
         return [RunningRow(*row) for row in rows]
 
+    async def held_by(self, workers: Sequence[str]) -> dict[str, list[RunningRow]]:
+        return {worker: await self.running_of(worker) for worker in workers}
+
     async def unname_leases(self, leases: Sequence[tuple[str, int, int | None]]) -> None:
         self._many("unname_lease", [(until, job, attempt) for job, attempt, until in leases])
 
@@ -355,11 +360,14 @@ class SqliteTx(ArrayTx, TokenTx):
     async def lock_worker(self, worker: str) -> WorkerRow | None:
         return await self.get_worker(worker)
 
+    async def lock_workers(self, workers: Iterable[str]) -> dict[str, WorkerRow]:
+        return {worker: row for worker in workers if (row := await self.get_worker(worker)) is not None}
+
     async def list_workers(self) -> list[WorkerRow]:
         return [worker_of(row) for row in self._all("list_workers")]
 
-    async def renew_worker(self, worker: str, lease_until: int) -> None:
-        self._run("renew_worker", self.now, lease_until, worker)
+    async def renew_workers(self, leases: Sequence[tuple[str, int]]) -> None:
+        self._many("renew_worker", [(self.now, until, worker) for worker, until in leases])
 
     async def drain_worker(self, worker: str) -> None:
         self._run("drain_worker", worker)

@@ -24,7 +24,7 @@ DELETE FROM rota_uploads WHERE root = $1 RETURNING 1;
 SELECT root FROM rota_uploads WHERE begun_at < $1 LIMIT $2;
 
 -- name: insert_inputs
-INSERT INTO rota_inputs (root, first, n, body) SELECT $1, * FROM unnest($2::int[], $3::int[], $4::text[])
+INSERT INTO rota_inputs (root, first, n, body) SELECT $1, * FROM unnest($2::text::int[], $3::text::int[], $4::text::text[])
 ON CONFLICT DO NOTHING;
 -- name: inputs_at
 SELECT first, n, body FROM rota_inputs WHERE root = $1 AND first <= $2 ORDER BY first DESC LIMIT 1;
@@ -41,14 +41,15 @@ UPDATE rota_shards SET told = $1 WHERE job = $2 AND attempt = $3;
 DELETE FROM rota_shards WHERE job = $1 AND attempt = $2;
 
 -- name: shards_of_worker
-SELECT s.job, s.attempt, s.lease_until, j.abort_requested_at, NULL::bigint, j.grace_s, 1, a.halt, a.halted
-FROM rota_shards s
+SELECT u.worker, s.job, s.attempt, s.lease_until, j.abort_requested_at, NULL::bigint, j.grace_s, 1, a.halt, a.halted
+FROM unnest($1::text::text[]) AS u(worker)
+CROSS JOIN LATERAL (SELECT job, attempt, lease_until FROM rota_shards WHERE worker = u.worker OFFSET 0) s
 CROSS JOIN LATERAL (SELECT abort_requested_at, grace_s FROM rota_jobs WHERE id = s.job OFFSET 0) j
-CROSS JOIN LATERAL (SELECT halt, halted FROM rota_arrays WHERE job = s.job OFFSET 0) a WHERE s.worker = $1;
+CROSS JOIN LATERAL (SELECT halt, halted FROM rota_arrays WHERE job = s.job OFFSET 0) a;
 -- The names come sorted, and rows are locked in that order.
 -- name: unname_shard
 WITH u AS MATERIALIZED (
-  SELECT u.*, s.tid FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(job, attempt, until)
+  SELECT u.*, s.tid FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[]) AS u(job, attempt, until)
   CROSS JOIN LATERAL (SELECT ctid AS tid FROM rota_shards WHERE job = u.job AND attempt = u.attempt OFFSET 0 FOR NO KEY UPDATE) s)
 UPDATE rota_shards AS s SET lease_until = u.until FROM u WHERE s.ctid = u.tid;
 -- name: unnamed_shards
@@ -61,7 +62,7 @@ WHERE s.job = u.job AND s.attempt = u.attempt AND s.lease_until IS NOT NULL AND 
 
 -- name: put_range
 INSERT INTO rota_ranges AS r (job, first, n, run_at, failures, crashes, due)
-SELECT $1, * FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bool[])
+SELECT $1, * FROM unnest($2::text::int[], $3::text::int[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::bool[])
 ON CONFLICT (job, first) DO UPDATE SET n = excluded.n, run_at = excluded.run_at, failures = excluded.failures, crashes = excluded.crashes,
   due = excluded.due;
 -- name: ready_ranges
@@ -72,13 +73,13 @@ DELETE FROM rota_ranges WHERE job = $1 AND first = ANY($2::int[]);
 SELECT job, first FROM rota_ranges WHERE NOT due AND run_at <= $1 ORDER BY run_at LIMIT $2;
 -- name: range_is_due
 WITH u AS MATERIALIZED (
-  SELECT u.*, r.tid FROM unnest($1::text[], $2::int[]) AS u(job, first)
+  SELECT u.*, r.tid FROM unnest($1::text::text[], $2::text::int[]) AS u(job, first)
   CROSS JOIN LATERAL (SELECT ctid AS tid, job, due, run_at FROM rota_ranges WHERE job = u.job AND first = u.first OFFSET 0) r
   WHERE r.job = u.job AND NOT r.due AND r.run_at <= $3)
 UPDATE rota_ranges AS r SET due = true FROM u WHERE r.ctid = u.tid;
 
 -- name: insert_result
-INSERT INTO rota_results (job, n, state, body) SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING;
+INSERT INTO rota_results (job, n, state, body) SELECT $1, * FROM unnest($2::text::int[], $3::text::text[], $4::text::text[]) ON CONFLICT DO NOTHING;
 -- name: results_of
 SELECT body FROM rota_results WHERE job = $1 AND n > $2 ORDER BY n LIMIT $3;
 -- name: good_results_of

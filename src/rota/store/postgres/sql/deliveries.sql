@@ -1,6 +1,6 @@
 -- name: insert_delivery
 INSERT INTO rota_deliveries (id, job, url, body, next_at)
-SELECT u.*, $5 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS u ON CONFLICT DO NOTHING;
+SELECT u.*, $5 FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[]) AS u ON CONFLICT DO NOTHING;
 
 -- name: due_deliveries
 SELECT id, job, url, body, tries, log FROM rota_deliveries WHERE next_at IS NOT NULL AND next_at <= $1 ORDER BY next_at LIMIT $2

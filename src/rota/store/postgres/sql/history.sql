@@ -1,21 +1,30 @@
 -- name: insert_attempt
 INSERT INTO rota_attempts (job, attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[],
-  $10::int[], $11::int[]);
+SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::bigint[], $5::text::bigint[], $6::text::text[], $7::text::bigint[], $8::text::text[], $9::text::text[],
+  $10::text::int[], $11::text::int[]);
 
 -- name: attempts_of
 SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts WHERE job = $1 ORDER BY attempt;
 
--- Numbers for events, and our transaction's id, which is given before them: statement.py tells why.
+-- Our transaction's id, which is given before the numbers of its events, and those: each stands for 1,000. statement.py tells why.
 -- name: number_events
-SELECT t.xid::text, array_agg(s.seq) FROM (SELECT pg_current_xact_id() AS xid OFFSET 0) t
-CROSS JOIN LATERAL (SELECT nextval('rota_events_seq') AS seq FROM generate_series(1, $1::int) WHERE t.xid IS NOT NULL) s GROUP BY 1;
+SELECT t.xid::text, array_agg(s.block) FROM (SELECT pg_current_xact_id() AS xid OFFSET 0) t
+CROSS JOIN LATERAL (SELECT nextval('rota_events_seq') AS block FROM generate_series(1, $1::int) WHERE t.xid IS NOT NULL) s GROUP BY 1;
 
+-- Counters and events in one: the new id, under which the counters are written, is the events' horizon. It is 64 bits wide, of which
+-- a row has 32; $2 is one that was given a little before.
 -- name: append_events
+WITH c AS (
+  INSERT INTO rota_counts AS c (queue, lane, state, part, n)
+  SELECT u.queue, u.lane, u.state, pg_backend_pid() % 16, u.n
+  FROM unnest($3::text::text[], $4::text::text[], $5::text::text[], $6::text::bigint[]) AS u(queue, lane, state, n)
+  ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n
+  RETURNING c.xmin::text::bigint AS low),
+h AS (SELECT ($2::bigint >> 32 << 32) + low + CASE WHEN low < ($2 & 4294967295) THEN 4294967296 ELSE 0 END AS horizon FROM c LIMIT 1)
 INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, horizon)
-SELECT u.seq, $2, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, $10
-FROM unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[])
-  AS u(seq, job, owner, kind, state, attempt, by, why);
+SELECT u.seq, $1, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, h.horizon
+FROM h CROSS JOIN unnest($7::text::bigint[], $8::text::text[], $9::text::text[], $10::text::text[], $11::text::text[], $12::text::bigint[],
+  $13::text::text[], $14::text::text[]) AS u(seq, job, owner, kind, state, attempt, by, why);
 
 -- name: events_of
 SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE job = $1 AND seq > $2 ORDER BY seq LIMIT $3;
@@ -42,9 +51,9 @@ SELECT pg_xact_status($1::text::xid8);
 
 -- name: add_count
 INSERT INTO rota_counts AS c (queue, lane, state, part, n)
-SELECT u.queue, u.lane, u.state, pg_backend_pid() % 16, u.n FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS u(queue, lane, state, n)
-ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n
-RETURNING c.xmin::text::bigint;
+SELECT u.queue, u.lane, u.state, pg_backend_pid() % 16, u.n
+FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::bigint[]) AS u(queue, lane, state, n)
+ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n;
 
 -- `open`: arrays that run and may be cut; they are counted as running too. `timed_out`: pulled tasks that failed so.
 -- name: counts
@@ -59,7 +68,7 @@ SELECT queue, lane FROM rota_counts WHERE state IN ('queued', 'open') GROUP BY q
 
 -- name: append_log
 INSERT INTO rota_logs (job, attempt, n, stream, at, text)
-SELECT u.job, u.attempt, u.n, u.stream, $1, u.text FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])
+SELECT u.job, u.attempt, u.n, u.stream, $1, u.text FROM unnest($2::text::text[], $3::text::bigint[], $4::text::bigint[], $5::text::text[], $6::text::bytea[])
   AS u(job, attempt, n, stream, text)
 ON CONFLICT DO NOTHING;
 

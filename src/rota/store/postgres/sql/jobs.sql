@@ -6,22 +6,22 @@
 -- name: insert_jobs
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
   submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-  $10::text[], $11::text[], $12::bigint[], $13::text[], $14::int[], $15::bigint[], $16::bigint[], $17::bigint[], $18::float8[],
-  $19::float8[], $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::text[], $26::text[], $27::text[],
-  $28::text[], $29::int[], $30::text[]);
+SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::text[], $7::text::text[], $8::text::text[], $9::text::text[],
+  $10::text::text[], $11::text::text[], $12::text::bigint[], $13::text::text[], $14::text::int[], $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::float8[],
+  $19::text::float8[], $20::text::text[], $21::text::text[], $22::text::text[], $23::text::bigint[], $24::text::text[], $25::text::text[], $26::text::text[], $27::text::text[],
+  $28::text::text[], $29::text::int[], $30::text::text[]);
 
 -- name: insert_listed
-INSERT INTO rota_listed (id, owner, queue, handler) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]);
+INSERT INTO rota_listed (id, owner, queue, handler) SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[]);
 
 -- name: insert_labels
-INSERT INTO rota_labels (name, value, job) SELECT * FROM unnest($1::text[], $2::text[], $3::text[]);
+INSERT INTO rota_labels (name, value, job) SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[]);
 
 -- What a new job waits for may have succeeded already.
 -- name: insert_dependencies
 INSERT INTO rota_dependencies (after, job, position, met)
 SELECT u.after, u.job, u.position, coalesce(j.state = 'succeeded', false)
-FROM unnest($1::text[], $2::text[], $3::int[]) AS u(after, job, position)
+FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) AS u(after, job, position)
 LEFT JOIN LATERAL (SELECT state FROM rota_jobs WHERE id = u.after OFFSET 0) j ON true;
 
 -- name: get_job
@@ -32,21 +32,21 @@ FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (SELECT * FROM rota_jobs WH
 
 -- What decides: no payload. This one only looks.
 -- name: look_at_job
-SELECT j.* FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (
+SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
     max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
   FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. The ids come sorted, and rows are locked in that order.
 -- name: lock_job
-SELECT j.* FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (
+SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
     max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE) j;
 
 -- The same, for a transaction that holds jobs already: it must not wait.
 -- name: lock_job_now
-SELECT j.* FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (
+SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
     max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE NOWAIT) j;
@@ -55,41 +55,39 @@ SELECT j.* FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (
 SELECT job, after FROM rota_dependencies WHERE job = ANY($1::text[]) ORDER BY job, position;
 
 -- name: ready_heads
-SELECT l.n, h.priority, h.run_at, h.id FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS l(queue, lane, room, n)
+SELECT l.n, h.priority, h.run_at, h.id FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) WITH ORDINALITY AS l(queue, lane, room, n)
 CROSS JOIN LATERAL (SELECT priority, run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
   ORDER BY priority DESC, run_at, id LIMIT l.room) h;
-
--- The first jobs of lanes that nobody else holds. Nobody waits here, so claims never wait for each other.
--- name: take_heads
-SELECT l.n, h.id FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS l(queue, lane, room, n)
-CROSS JOIN LATERAL (SELECT id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
-  ORDER BY priority DESC, run_at, id LIMIT l.room FOR NO KEY UPDATE SKIP LOCKED) h;
 
 -- What a worker needs of an array that it is about to get a shard of.
 -- name: offer_job
 SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent
 FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
 
--- queued -> running, and what a worker needs of the job
+-- queued -> running: the first jobs of lanes that nobody else holds, and what a worker needs of them. Nobody waits here, so
+-- claims never wait for each other.
 -- name: claim_job
 WITH u AS MATERIALIZED (
-  SELECT u.n, u.timeout_s, u.max_failures, j.tid
-  FROM unnest($1::text[], $2::float8[], $3::bigint[]) WITH ORDINALITY AS u(job, timeout_s, max_failures, n)
-  CROSS JOIN LATERAL (SELECT ctid AS tid, id, state FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) j
-  WHERE j.id = u.job AND j.state = 'queued')
-UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $4, started_at = $5, progress = NULL, error = NULL,
+  SELECT l.n, l.timeout_s, l.max_failures, h.tid
+  FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::text::float8[], $5::text::bigint[]) WITH ORDINALITY
+    AS l(queue, lane, room, timeout_s, max_failures, n)
+  CROSS JOIN LATERAL (
+    SELECT ctid AS tid, queue, lane, state FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
+    ORDER BY priority DESC, run_at, id LIMIT l.room FOR NO KEY UPDATE SKIP LOCKED) h
+  WHERE h.queue = l.queue AND h.lane = l.lane AND h.state = 'queued')
+UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $6, started_at = $7, progress = NULL, error = NULL,
   timeout_s = coalesce(j.timeout_s, u.timeout_s), max_failures = coalesce(j.max_failures, u.max_failures),
-  deadline_at = $5::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
+  deadline_at = $7::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
 FROM u WHERE j.ctid = u.tid
-RETURNING u.n, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s, j.grace_s, j.hook,
-  j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent;
+RETURNING u.n, j.priority, j.run_at, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s,
+  j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent;
 
 -- running -> whatever was settled; a row that moved on meanwhile is left alone
 -- name: settle_job
 WITH u AS MATERIALIZED (
   SELECT u.*, j.tid
-  FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::text[],
-    $10::text[], $11::bool[], $12::bool[]) AS u(job, attempt, state, run_at, failures, crashes, finished_at, result, error, reason,
+  FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::bigint[], $8::text::text[], $9::text::text[],
+    $10::text::text[], $11::text::bool[], $12::text::bool[]) AS u(job, attempt, state, run_at, failures, crashes, finished_at, result, error, reason,
     confirmed, over)
   CROSS JOIN LATERAL (SELECT ctid AS tid, state, attempt FROM rota_jobs WHERE id = u.job OFFSET 0) j
   WHERE j.state = 'running' AND j.attempt = u.attempt)
@@ -103,7 +101,7 @@ RETURNING j.id;
 -- name: move_job
 WITH u AS MATERIALIZED (
   SELECT u.*, j.tid
-  FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::bigint[], $7::text[], $8::text[])
+  FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::bigint[], $5::text::int[], $6::text::bigint[], $7::text::text[], $8::text::text[])
     AS u(job, old, state, run_at, waiting_for, finished_at, error, reason)
   CROSS JOIN LATERAL (SELECT ctid AS tid, state FROM rota_jobs WHERE id = u.job OFFSET 0) j WHERE j.state = u.old)
 UPDATE rota_jobs AS j SET state = u.state, run_at = u.run_at, waiting_for = u.waiting_for, finished_at = u.finished_at,
@@ -138,11 +136,13 @@ SELECT id, attempt, worker, deadline_at, grace_s, kind FROM rota_jobs WHERE dead
 ORDER BY deadline_at LIMIT $2;
 
 -- name: running_of
-SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs WHERE state = 'running' AND worker = $1;
+SELECT u.worker, j.* FROM unnest($1::text::text[]) AS u(worker) CROSS JOIN LATERAL (
+  SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs
+  WHERE state = 'running' AND worker = u.worker OFFSET 0) j;
 
 -- name: unname_lease
 WITH u AS MATERIALIZED (
-  SELECT u.*, j.tid FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(job, attempt, until)
+  SELECT u.*, j.tid FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[]) AS u(job, attempt, until)
   CROSS JOIN LATERAL (SELECT ctid AS tid, state, attempt FROM rota_jobs WHERE id = u.job OFFSET 0) j
   WHERE j.state = 'running' AND j.attempt = u.attempt)
 UPDATE rota_jobs AS j SET lease_until = u.until FROM u WHERE j.ctid = u.tid;
@@ -162,7 +162,7 @@ UPDATE rota_jobs SET lease_until = $1 WHERE id = ANY($2::text[]) AND lease_until
 
 -- name: set_progress
 WITH u AS MATERIALIZED (
-  SELECT u.*, j.tid FROM unnest($1::text[], $2::bigint[], $3::text[]) AS u(job, attempt, progress)
+  SELECT u.*, j.tid FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[]) AS u(job, attempt, progress)
   CROSS JOIN LATERAL (SELECT ctid AS tid, state, attempt, worker FROM rota_jobs WHERE id = u.job OFFSET 0) j
   WHERE j.state = 'running' AND j.attempt = u.attempt AND j.worker = $4)
 UPDATE rota_jobs AS j SET progress = u.progress FROM u WHERE j.ctid = u.tid RETURNING j.id;
@@ -172,7 +172,7 @@ SELECT 1 FROM rota_jobs WHERE id = $1 AND attempt = $2 AND state = 'running' AND
 
 -- Which of these jobs have others waiting for them.
 -- name: waited_for
-SELECT u.after FROM unnest($1::text[]) AS u(after)
+SELECT u.after FROM unnest($1::text::text[]) AS u(after)
 CROSS JOIN LATERAL (SELECT 1 FROM rota_dependencies WHERE after = u.after AND NOT met LIMIT 1) d;
 
 -- name: dependents_of

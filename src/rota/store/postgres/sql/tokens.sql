@@ -14,7 +14,7 @@ SELECT coalesce(sum(revision), 0)::bigint FROM rota_tokens;
 
 -- name: append_audit
 INSERT INTO rota_audit (at, n, token, role, owner, address, action, target, status)
-SELECT $1, u.* FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::integer[]) AS u;
+SELECT $1, u.* FROM unnest($2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::text[], $7::text::text[], $8::text::text[], $9::text::integer[]) AS u;
 
 -- name: audit_before
 SELECT seq, at, n, token, role, owner, address, action, target, status FROM rota_audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2;

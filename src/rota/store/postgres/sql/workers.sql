@@ -8,17 +8,23 @@ ON CONFLICT (id) DO UPDATE SET hello = excluded.hello, lease_until = excluded.le
 -- name: get_worker
 SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers WHERE id = $1;
 
+-- The ids come sorted, and rows are locked in that order.
 -- name: lock_worker
-SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers WHERE id = $1 FOR NO KEY UPDATE;
+SELECT w.* FROM unnest($1::text::text[]) AS u(id) CROSS JOIN LATERAL (
+  SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers
+  WHERE id = u.id OFFSET 0 FOR NO KEY UPDATE) w;
 
 -- name: lock_worker_now
-SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers WHERE id = $1 FOR NO KEY UPDATE NOWAIT;
+SELECT w.* FROM unnest($1::text::text[]) AS u(id) CROSS JOIN LATERAL (
+  SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers
+  WHERE id = u.id OFFSET 0 FOR NO KEY UPDATE NOWAIT) w;
 
 -- name: list_workers
 SELECT id, hello, registered_at, beat_at, lease_until, draining, gone_at, gone_why FROM rota_workers ORDER BY gone_at IS NOT NULL, registered_at;
 
 -- name: renew_worker
-UPDATE rota_workers SET beat_at = $1, lease_until = $2 WHERE id = $3 AND gone_at IS NULL;
+UPDATE rota_workers AS w SET beat_at = $1, lease_until = u.until FROM unnest($2::text::text[], $3::text::bigint[]) AS u(id, until)
+WHERE w.id = u.id AND w.gone_at IS NULL;
 
 -- name: clamp_workers
 WITH u AS MATERIALIZED (SELECT id FROM rota_workers WHERE gone_at IS NULL AND lease_until > $1 ORDER BY id FOR NO KEY UPDATE)
@@ -37,7 +43,7 @@ SELECT id FROM rota_workers WHERE gone_at IS NULL AND lease_until <= $1 ORDER BY
 DELETE FROM rota_workers WHERE gone_at IS NOT NULL AND gone_at < $1;
 
 -- name: put_handler
-INSERT INTO rota_handlers (name, spec, seen_at) SELECT u.name, u.spec, $3 FROM unnest($1::text[], $2::text[]) AS u(name, spec)
+INSERT INTO rota_handlers (name, spec, seen_at) SELECT u.name, u.spec, $3 FROM unnest($1::text::text[], $2::text::text[]) AS u(name, spec)
 ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, seen_at = excluded.seen_at;
 
 -- name: handlers
