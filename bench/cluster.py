@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 from tests import postgres
@@ -74,7 +75,8 @@ def new_database(*, counting: bool = False) -> Iterator[Database]:
     """Start a cluster, which is removed in the end; with `counting` it counts statements."""
     programs = postgres.found()
     assert programs is not None, "whoever asks has looked"
-    cluster = postgres.Cluster(programs, copy_of=None, **_SETTINGS, **(_COUNTING if counting else {}))
+    settings: dict[str, Any] = {**_SETTINGS, **(_COUNTING if counting else {})}
+    cluster = postgres.Cluster(programs, **settings)
     try:
         database = Database(cluster)
         if counting:
