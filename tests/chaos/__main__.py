@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import subprocess
 import sys
 from pathlib import Path
 
@@ -36,14 +35,16 @@ def main() -> int:
     if not isolation.is_inside():
         if lacks := isolation.missing():
             parser.exit(2, f"this needs {lacks}\n")
-        return subprocess.call(isolation.command(sys.argv[1:]))
+        isolation.enter(sys.argv[1:])
     rng = random.Random(options.seed)
     seconds = options.minutes * 60
     lanes = SHORT if options.short else [plan(rng, seconds, options.kinds, LEASE_S) for _ in range(options.lanes)]
     options.report.mkdir(parents=True, exist_ok=True)
     RUN.mkdir()
     logs = options.report / "logs"
-    run = Chaos(options.seed, RUN, lease_s=LEASE_S, per_s=15.0, say=say, logs=logs).run(CALM, lanes, seconds)
+    run = Chaos(options.seed, RUN, lease_s=LEASE_S, per_s=6.0 if options.short else 15.0, say=say, logs=logs).run(
+        CALM, lanes, seconds
+    )
     (options.report / "report.json").write_text(as_json(run))
     (options.report / "report.md").write_text(as_markdown(run))
     say("\n".join(run.violations) or "nothing was lost, nothing ran twice")
@@ -55,4 +56,7 @@ def say(what: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from tests import postgres
 from tests.chaos import clock
@@ -34,6 +35,11 @@ def missing() -> str | None:
 
 def is_inside() -> bool:
     return _MARK in os.environ
+
+
+def enter(arguments: Sequence[str]) -> NoReturn:
+    """Become that command."""
+    os.execvp(_ENTER[0], command(arguments))
 
 
 def command(arguments: Sequence[str]) -> list[str]:

@@ -172,9 +172,12 @@ class Load:
     def _abort(self, client: Client, rng: random.Random) -> None:
         """Abort a job some time after its submission: it may be waiting, running, or over."""
         handler = rng.choice(["tree", "work", "awork"])
-        record = self._submit(client, "aborted", handler, {"seconds": 20.0}, grace=0.3)
-        time.sleep(rng.choice([0.0, 0.3, 1.0]))
+        record = self._submit(client, "aborted", handler, {"seconds": 20.0}, grace=0.3, priority=5)
         assert record.job is not None
+        until = now() + rng.choice([0.0, 5.0, 10.0])
+        while now() < until and client.get(record.job).state == "queued":
+            time.sleep(0.1)
+        time.sleep(rng.uniform(0.0, 0.5))
         try:
             client.abort(record.job, wait=rng.choice([0.0, 5.0]))
         except Conflict as over:

@@ -21,6 +21,7 @@ from tests.processes import PATIENCE_S
 
 GET = Request(method="GET", path="/")
 QUICK = Request(method="GET", path="/quick")
+WAITING = Request(method="GET", path="/", wait_s=30.0)
 NOBODY = "http://127.0.0.1:9"  # nothing listens on the discard port
 
 
@@ -88,17 +89,22 @@ class SilentLine(FakeLine):
         self.closed.set()
 
 
-async def given_up(both: AsyncServers, request: Request) -> None:
-    call = asyncio.create_task(both.send(request))
-    await asyncio.sleep(0)
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
+class Several(AsyncServers):
+    """Has the time that a test gives it."""
 
+    def __init__(self, *lines: SilentLine) -> None:
+        left: Iterator[Any] = iter(lines)
+        self.now = 0.0
+        addresses = ",".join([NOBODY] * len(lines))
+        super().__init__(addresses, lambda _address: next(left), first=lambda _n: 0, clock=lambda: self.now)
 
-def async_servers(*lines: SilentLine) -> AsyncServers:
-    left: Iterator[Any] = iter(lines)
-    return AsyncServers(",".join([NOBODY] * len(lines)), lambda _address: next(left), first=lambda _n: 0)
+    async def given_up(self, request: Request, after_s: float) -> None:
+        call = asyncio.create_task(self.send(request))
+        await asyncio.sleep(0)
+        self.now += after_s
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
 
 
 def test_one_that_is_silent_is_left_and_so_are_the_calls_that_wait_for_it() -> None:
@@ -106,10 +112,10 @@ def test_one_that_is_silent_is_left_and_so_are_the_calls_that_wait_for_it() -> N
 
     async def test() -> None:
         silent, good = SilentLine(), SilentLine()
-        both = async_servers(silent, good)
+        both = Several(silent, good)
         claim = asyncio.create_task(both.send(GET))
         await asyncio.sleep(0)
-        await given_up(both, GET)
+        await both.given_up(GET, 1.0)
         with pytest.raises(ServerUnreachable):
             await asyncio.wait_for(claim, PATIENCE_S)
         assert (await both.send(QUICK)).status == 200
@@ -118,13 +124,26 @@ def test_one_that_is_silent_is_left_and_so_are_the_calls_that_wait_for_it() -> N
     asyncio.run(test())
 
 
+@pytest.mark.parametrize(("request_", "after_s"), [(GET, 0.1), (WAITING, 29.0)])
+def test_one_whose_answer_is_not_due_yet_is_not_left(request_: Request, after_s: float) -> None:
+    async def test() -> None:
+        here, other = SilentLine(), SilentLine()
+        both = Several(here, other)
+        await both.given_up(request_, after_s)
+        await both.send(QUICK)
+        assert (here.sent, other.sent, here.closed.is_set()) == (2, 0, False)
+
+    asyncio.run(test())
+
+
 def test_one_that_answers_other_calls_meanwhile_is_not_left() -> None:
     async def test() -> None:
         here, other = SilentLine(), SilentLine()
-        both = async_servers(here, other)
+        both = Several(here, other)
         claim = asyncio.create_task(both.send(GET))
         await asyncio.sleep(0)
         await both.send(QUICK)
+        both.now += 60.0
         claim.cancel()
         with pytest.raises(asyncio.CancelledError):
             await claim
@@ -137,8 +156,8 @@ def test_one_that_answers_other_calls_meanwhile_is_not_left() -> None:
 def test_the_only_one_is_not_left() -> None:
     async def test() -> None:
         only = SilentLine()
-        alone = async_servers(only)
-        await given_up(alone, GET)
+        alone = Several(only)
+        await alone.given_up(GET, 1.0)
         assert (await alone.send(QUICK)).status == 200
         assert not only.closed.is_set()
 
