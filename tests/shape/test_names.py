@@ -101,11 +101,11 @@ ONLY_SQLITE = {
     "get_upload": "PostgreSQL asks end_upload, which only one transaction is answered",
 }
 ONLY_POSTGRES = {
-    "number_events", "has_event", "transaction_status",  # events that others number too; a commit whose answer was lost
+    "has_event", "transaction_status",  # a commit whose answer was lost
     "wakeups",  # all of them in one
     "look_at_job", "lock_job_now", "lock_worker", "lock_worker_now", "take_due_jobs", "take_unnamed_leases",
     "take_over_before", "late_leases", "is_base",  # rows that others may hold
-    "insert_listed", "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
+    "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
 }  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from rota.core.errors import Unavailable
 from rota.store.postgres.connections import Connections
 
 CHANNEL = "rota"
+_NOTIFY = "SELECT pg_notify($1, $2)"
+_SESSION = "SET synchronous_commit = off"  # a hint need not reach the disk before it is heard
 _ANSWER_S = 5.0  # of a statement; and a bell that has not heard itself for so long is not heard
 _CHECK_S = 15.0  # between two of its own messages: a connection may be cut without a word
 
@@ -25,7 +27,7 @@ class NotifyBell:
 
     def __init__(self, url: str, name: str) -> None:
         """`name` is one that no other bell has."""
-        self._connections = Connections(url, most=2, answer_s=_ANSWER_S)
+        self._connections = Connections(url, most=2, answer_s=_ANSWER_S, session=_SESSION)
         self._probe = f"?{name}"  # no message begins so
         self._heard_itself = asyncio.Event()
         self._ringing = asyncio.Lock()
@@ -36,7 +38,11 @@ class NotifyBell:
             con = await self._connections.take()
             good = False
             try:
-                await con.execute("SELECT pg_notify($1, $2)", CHANNEL, message)
+                prepared = self._connections.prepared(con)
+                if prepared is None:
+                    await con.execute(_NOTIFY, CHANNEL, message)
+                else:
+                    await (await prepared.get("notify", _NOTIFY)).fetch(CHANNEL, message)
                 good = True
             finally:
                 self._connections.give(con, good=good)

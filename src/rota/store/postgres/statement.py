@@ -20,7 +20,9 @@ from rota.store.rows import NewEvent
 
 Row = Sequence[Any]
 
-_BLOCK = 1000  # events for each number that the sequence gives
+_BLOCK = 1000  # events for each number that the sequence gives; `append_events` knows it too
+# Our transaction's id, then the number, then a new id for what follows: in this order, and in one message.
+_NUMBER = "SELECT pg_current_xact_id(); SELECT nextval('rota_events_seq'); SAVEPOINT rota_numbered"
 _BETWEEN = "\x1f"  # two texts of an array while it is written; where it comes in a text each is looked at
 
 
@@ -133,20 +135,19 @@ class BaseTx:
             if deltas := self._counted():
                 await self._run("add_count", *columns(deltas, 4))
             return
-        row = await self._one("number_events", -(-len(events) // _BLOCK))
-        assert row is not None, "it counts"
-        self.xid = row[0]
-        numbers = [block * _BLOCK + n for block in sorted(row[1]) for n in range(_BLOCK)][: len(events)]
-        self.last_event_written = numbers[-1], events[-1].job
+        for at in range(0, len(events), _BLOCK):
+            await self._append(events[at : at + _BLOCK])
+
+    async def _append(self, events: Sequence[NewEvent]) -> None:
         # What is written from here on has a new id, higher than that of any transaction with a lower number: each got its
         # id before its numbers, and those before ours.
-        await self._con.execute("SAVEPOINT rota_numbered")
-        rows = [
-            (n, e.job, e.owner, e.kind, e.state, e.attempt, e.by, _clean(e.why))
-            for n, e in zip(numbers, events, strict=True)
-        ]
+        await self._con.execute(_NUMBER)
+        rows = [(e.job, e.owner, e.kind, e.state, e.attempt, e.by, _clean(e.why)) for e in events]
         counted = columns(self._counted() or [("", "", "none", 0)], 4)
-        await self._run("append_events", self.now, int(row[0]), *counted, *columns(rows, 8))
+        written = await self._one("append_events", self.now, *counted, *columns(rows, 7))
+        assert written is not None, "it answers"
+        self.xid, first = written
+        self.last_event_written = first + len(events) - 1, events[-1].job
 
     def _counted(self) -> list[Row]:
         """Return what has become of the counters, and begin anew; sorted, for they too are waited for in one order."""

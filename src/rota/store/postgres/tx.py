@@ -49,7 +49,6 @@ class PostgresTx(HistoryTx):
             if job.after:
                 dependencies += [(after, job.id, at) for at, after in enumerate(job.after)]
         await self._run("insert_jobs", *columns(rows, 30))
-        await self._run("insert_listed", *columns([(job.id, job.owner, job.queue, job.handler) for job in jobs], 4))
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:

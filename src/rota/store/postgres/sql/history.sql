@@ -6,25 +6,24 @@ SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4:
 -- name: attempts_of
 SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts WHERE job = $1 ORDER BY attempt;
 
--- Our transaction's id, which is given before the numbers of its events, and those: each stands for 1,000. statement.py tells why.
--- name: number_events
-SELECT t.xid::text, array_agg(s.block) FROM (SELECT pg_current_xact_id() AS xid OFFSET 0) t
-CROSS JOIN LATERAL (SELECT nextval('rota_events_seq') AS block FROM generate_series(1, $1::int) WHERE t.xid IS NOT NULL) s GROUP BY 1;
-
--- Counters and events in one: the new id, under which the counters are written, is the events' horizon. It is 64 bits wide, of which
--- a row has 32; $2 is one that was given a little before.
+-- Counters and events in one: the new id, under which the counters are written, is the events' horizon. Ids are 64 bits wide, of which
+-- a row has 32; our transaction's own was given a little before. The sequence has just given us a number for a thousand events.
 -- name: append_events
 WITH c AS (
   INSERT INTO rota_counts AS c (queue, lane, state, part, n)
   SELECT u.queue, u.lane, u.state, pg_backend_pid() % 16, u.n
-  FROM unnest($3::text::text[], $4::text::text[], $5::text::text[], $6::text::bigint[]) AS u(queue, lane, state, n)
+  FROM unnest($2::text::text[], $3::text::text[], $4::text::text[], $5::text::bigint[]) AS u(queue, lane, state, n)
   ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n
   RETURNING c.xmin::text::bigint AS low),
-h AS (SELECT ($2::bigint >> 32 << 32) + low + CASE WHEN low < ($2 & 4294967295) THEN 4294967296 ELSE 0 END AS horizon FROM c LIMIT 1)
-INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, horizon)
-SELECT u.seq, $1, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, h.horizon
-FROM h CROSS JOIN unnest($7::text::bigint[], $8::text::text[], $9::text::text[], $10::text::text[], $11::text::text[], $12::text::bigint[],
-  $13::text::text[], $14::text::text[]) AS u(seq, job, owner, kind, state, attempt, by, why);
+t AS (SELECT pg_current_xact_id()::text::bigint AS id, currval('rota_events_seq') * 1000 AS first OFFSET 0),
+h AS (SELECT t.first, (t.id >> 32 << 32) + low + CASE WHEN low < (t.id & 4294967295) THEN 4294967296 ELSE 0 END AS horizon
+  FROM t CROSS JOIN c LIMIT 1),
+e AS (
+  INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, horizon)
+  SELECT h.first + u.n - 1, $1, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, h.horizon
+  FROM h CROSS JOIN unnest($6::text::text[], $7::text::text[], $8::text::text[], $9::text::text[], $10::text::bigint[], $11::text::text[],
+    $12::text::text[]) WITH ORDINALITY AS u(job, owner, kind, state, attempt, by, why, n))
+SELECT id::text, first FROM t;
 
 -- name: events_of
 SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE job = $1 AND seq > $2 ORDER BY seq LIMIT $3;
