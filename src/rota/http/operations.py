@@ -118,10 +118,11 @@ def traceparent(headers: Mapping[bytes, bytes]) -> str | None:
     return None if named is None else named.decode("latin-1")
 
 
-def _trace(scope: Scope) -> str | None:
-    """Return the id of the client's trace, for the log."""
+def _log_fault(scope: Scope) -> None:
+    """Log the exception that is being handled, with the client's trace if it has one."""
     named = read_traceparent(traceparent(dict(scope["headers"])) or "")
-    return None if named is None else trace_of(named)
+    trace = {} if named is None else {"trace": trace_of(named)}
+    _log.exception("request_failed", method=scope["method"], path=scope["path"], **trace)
 
 
 class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
@@ -198,7 +199,7 @@ class Resource:
             reply = refusals.reply(error)
         except Exception:
             self._metrics.request_failed()
-            _log.exception("request_failed", method=scope["method"], path=scope["path"], trace=_trace(scope))
+            _log_fault(scope)
             reply = refusals.reply(internal_fault())
         if isinstance(reply, Reply):
             await reply.send(send)
@@ -288,7 +289,7 @@ async def _send_stream(stream: Stream, scope: Scope, receive: Receive, send: Sen
                 await receive()  # the end of the connection
                 return
             except Exception:
-                _log.exception("request_failed", method=scope["method"], path=scope["path"], trace=_trace(scope))
+                _log_fault(scope)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

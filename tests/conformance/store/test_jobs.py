@@ -81,7 +81,7 @@ def test_an_attempt_joins_its_submitters_trace_if_it_starts_at_once_and_is_linke
     later = a_job("later", traceparent=TRACE, state=State.SCHEDULED, run_at=START + SECOND)
     bench.insert(now, later, a_job("none"))
     bench.register()
-    leases = [each.lease for each in bench.write(lambda tx: tx.claim_jobs("w", [("now", None), ("none", None)]))]
+    leases = bench.claim("now", "none")
     assert [(lease.traceparent, lease.trace_link, lease.queue) for lease in leases] == [
         (TRACE, None, "q"),
         (None, None, "default"),
@@ -92,8 +92,8 @@ def test_an_attempt_joins_its_submitters_trace_if_it_starts_at_once_and_is_linke
     held = bench.write(lambda tx: tx.lock_jobs(["now"]))["now"]
     bench.write(lambda tx: tx.settle_jobs([(held, again)]))
     for job in ("later", "now"):
-        (claimed,) = bench.write(lambda tx, job=job: tx.claim_jobs("w", [(job, None)]))
-        assert (claimed.lease.traceparent, claimed.lease.trace_link) == (None, TRACE), job
+        (lease,) = bench.claim(job)
+        assert (lease.traceparent, lease.trace_link) == (None, TRACE), job
 
 
 def test_what_the_job_says_wins_over_its_handler(bench: Bench):
