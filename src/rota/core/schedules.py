@@ -1,0 +1,143 @@
+"""Schedules: which of their slots fire when a server looks. Pure.
+
+Slots are decided in order and once each: `seen` is the time up to which a schedule's slots are decided, and a firing has its
+own row, unique by schedule and slot. So it does not matter how many servers look, how often, or when one was last there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import lru_cache
+
+from msgspec import Raw, Struct
+
+from rota.core.calendars import Rule
+from rota.core.times import SECOND
+
+LATE = 60 * SECOND  # a slot that nobody saw for so long was missed
+MAX_MISSED = 1000  # slots that fire at once when a server is back
+_FIRST_WINDOW = 3600 * SECOND
+
+rule_of = lru_cache(maxsize=10_000)(Rule)  # of (text, zone, anchor): to read one costs more than a slot
+
+
+class Missed(StrEnum):
+    """What becomes of slots that passed while no server was there, or that were seen too late."""
+
+    SKIP = "skip"  # nothing: the newest fires if it is no older than a minute
+    ONCE = "once"  # the newest fires, however old it is
+    ALL = "all"  # they all fire, at most `missed_limit` of them: the newest
+
+
+class Overlap(StrEnum):
+    """What becomes of a slot while a job of the schedule is not over."""
+
+    ALLOW = "allow"  # it fires
+    SKIP = "skip"  # it does not
+    QUEUE = "queue"  # it fires when that job is over; one slot waits, others that come meanwhile do not fire
+    ABORT = "abort"  # that job is aborted, and it fires when it is over; of several that come meanwhile the newest
+
+
+class Fate(StrEnum):
+    """What became of a slot."""
+
+    SUBMITTED = "submitted"  # a job was made
+    WAITING = "waiting"  # for the job before
+    SKIPPED = "skipped"  # because of the job before
+    MISSED = "missed"  # nobody looked in time
+    REFUSED = "refused"  # the job could not be made any more
+
+
+class Schedule(Struct, kw_only=True):
+    """A rule that submits jobs. Times are microseconds since 1970.
+
+    `job` is the submission, as JSON; `seen` the time up to which slots are decided, `next_at` the next slot, None when there
+    is none any more or the schedule is paused; `waiting` the slot that waits for the job before. `zone_mark` is the
+    fingerprint of the zone's rules that `next_at` was found with; `revision` counts changes.
+    """
+
+    id: str
+    name: str
+    owner: str
+    rule: str
+    timezone: str
+    job: Raw
+    missed: Missed = Missed.ONCE
+    missed_limit: int = 100
+    overlap: Overlap = Overlap.ALLOW
+    jitter_s: float = 0.0
+    starts_at: int | None = None
+    ends_at: int | None = None
+    paused_at: int | None = None
+    seen: int
+    next_at: int | None = None
+    waiting: int | None = None
+    zone_mark: str = ""
+    created_at: int
+    updated_at: int
+    revision: int = 1
+
+
+class Firing(Struct, frozen=True, kw_only=True):
+    """What became of one slot, and when; `job` is the one that was made. `manual`: somebody asked for it."""
+
+    schedule: str
+    slot: int
+    at: int
+    fate: Fate
+    job: str | None = None
+    why: str | None = None
+    manual: bool = False
+
+
+class Due(Struct, frozen=True):
+    """What a look at a schedule decides: slots that fire, the newest last, and the oldest of those that were missed."""
+
+    fire: list[int]
+    missed: int | None
+
+
+def following(schedule: Schedule, after: int) -> int | None:
+    """Return the first slot after a time, within the schedule's start and end; None when there is none."""
+    if schedule.starts_at is not None:
+        after = max(after, schedule.starts_at - 1)
+    slot = _rule(schedule).after(after)
+    return None if slot is None or (schedule.ends_at is not None and slot > schedule.ends_at) else slot
+
+
+def due(schedule: Schedule, now: int) -> Due:
+    """Decide the slots that have come since `seen`."""
+    limit = schedule.missed_limit if schedule.missed is Missed.ALL else 1
+    slots = _newest(schedule, now, limit + 1)
+    fire = slots[-limit:]
+    if schedule.missed is Missed.SKIP and fire and now - fire[-1] > LATE:
+        fire = []
+    return Due(fire, following(schedule, schedule.seen) if len(slots) > len(fire) else None)
+
+
+def runs_at(schedule: Schedule, slot: int) -> int:
+    """Return when the job of a slot is to run: up to `jitter_s` later, always as much for the same slot."""
+    spread = round(schedule.jitter_s * SECOND)
+    if spread == 0:
+        return slot
+    digest = hashlib.blake2b(f"{schedule.id} {slot}".encode(), digest_size=8).digest()
+    return slot + int.from_bytes(digest) % spread
+
+
+def _newest(schedule: Schedule, now: int, n: int) -> Sequence[int]:
+    """Return the newest `n` slots that are not decided, in order, without walking over all of a long outage."""
+    begin = schedule.seen if schedule.starts_at is None else max(schedule.seen, schedule.starts_at - 1)
+    end = now if schedule.ends_at is None else min(now, schedule.ends_at)
+    window = _FIRST_WINDOW
+    while True:
+        since = max(begin, end - window)
+        slots = list(_rule(schedule).slots(since, end))
+        if len(slots) >= n or since <= begin:
+            return slots[-n:]
+        window *= 8
+
+
+def _rule(schedule: Schedule) -> Rule:
+    return rule_of(schedule.rule, schedule.timezone, schedule.starts_at or schedule.created_at)
