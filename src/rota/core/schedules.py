@@ -14,11 +14,12 @@ from functools import lru_cache
 from msgspec import Raw, Struct
 
 from rota.core.calendars import Rule
+from rota.core.states import FINAL, State
 from rota.core.times import SECOND
 
 LATE = 60 * SECOND  # a slot that nobody saw for so long was missed
 MAX_MISSED = 1000  # slots that fire at once when a server is back
-_FIRST_WINDOW = 3600 * SECOND
+_FIRST_WINDOW = 64 * SECOND
 
 rule_of = lru_cache(maxsize=10_000)(Rule)  # of (text, zone, anchor): to read one costs more than a slot
 
@@ -81,7 +82,10 @@ class Schedule(Struct, kw_only=True):
 
 
 class Firing(Struct, frozen=True, kw_only=True):
-    """What became of one slot, and when; `job` is the one that was made. `manual`: somebody asked for it."""
+    """What became of one slot, and when; `job` is the one that was made. `manual`: somebody asked for it.
+
+    `open` says that its job may not be over, and that slots to come have to ask.
+    """
 
     schedule: str
     slot: int
@@ -90,6 +94,32 @@ class Firing(Struct, frozen=True, kw_only=True):
     job: str | None = None
     why: str | None = None
     manual: bool = False
+    open: bool = False
+
+
+class OpenFiring(Struct, frozen=True):
+    """A firing that is `open`; `state` is its job's, None when that was removed."""
+
+    schedule: str
+    slot: int
+    job: str
+    state: State | None
+
+    @property
+    def lives(self) -> bool:
+        """Say whether its job is not over."""
+        return self.state is not None and self.state not in FINAL
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A change of a schedule: what was done, by whom, and what its settings were from then on."""
+
+    schedule: str
+    revision: int
+    at: int
+    by: str | None
+    what: str
+    settings: Raw
 
 
 class Due(Struct, frozen=True):
@@ -97,6 +127,35 @@ class Due(Struct, frozen=True):
 
     fire: list[int]
     missed: int | None
+
+
+class Fates(Struct):
+    """What becomes of slots that fire, in view of the job before: each one's fate, and the slot that `waits` from now on.
+
+    `given_up` is the slot that waited, and gave way to a newer one.
+    """
+
+    fates: list[tuple[int, Fate]]
+    waits: int | None
+    given_up: int | None = None
+
+
+def overlapping(policy: Overlap, slots: Sequence[int], *, lives: bool, waits: int | None) -> Fates:
+    """Decide what becomes of slots, the newest last, while a job of the schedule `lives`, or the slot `waits`."""
+    if policy is Overlap.ALLOW:
+        return Fates([(slot, Fate.SUBMITTED) for slot in slots], waits)
+    decided = Fates([], waits)
+    if policy is Overlap.ABORT and slots:  # only the newest is wanted
+        decided.fates = [(slot, Fate.SKIPPED) for slot in slots[:-1]]
+        slots = slots[-1:]
+    for slot in slots:
+        fate = Fate.SKIPPED
+        if not lives and decided.waits is None:
+            fate, lives = Fate.SUBMITTED, True
+        elif policy is Overlap.ABORT or (policy is Overlap.QUEUE and decided.waits is None):
+            fate, decided.waits, decided.given_up = Fate.WAITING, slot, decided.waits
+        decided.fates.append((slot, fate))
+    return decided
 
 
 def following(schedule: Schedule, after: int) -> int | None:
@@ -126,7 +185,7 @@ def runs_at(schedule: Schedule, slot: int) -> int:
     return slot + int.from_bytes(digest) % spread
 
 
-def _newest(schedule: Schedule, now: int, n: int) -> Sequence[int]:
+def _newest(schedule: Schedule, now: int, n: int) -> list[int]:
     """Return the newest `n` slots that are not decided, in order, without walking over all of a long outage."""
     begin = schedule.seen if schedule.starts_at is None else max(schedule.seen, schedule.starts_at - 1)
     end = now if schedule.ends_at is None else min(now, schedule.ends_at)
@@ -140,4 +199,6 @@ def _newest(schedule: Schedule, now: int, n: int) -> Sequence[int]:
 
 
 def _rule(schedule: Schedule) -> Rule:
-    return rule_of(schedule.rule, schedule.timezone, schedule.starts_at or schedule.created_at)
+    counts = schedule.rule.startswith("every")  # no other rule has an anchor
+    anchor = schedule.created_at if schedule.starts_at is None else schedule.starts_at
+    return rule_of(schedule.rule, schedule.timezone, anchor if counts else 0)

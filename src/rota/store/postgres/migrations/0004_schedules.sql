@@ -2,11 +2,11 @@
 -- Schedules: `next_at` is null while there is no slot to come, or none is wanted.
 CREATE TABLE rota_schedules (
   id            text COLLATE "C" PRIMARY KEY,
-  name          text COLLATE "C" NOT NULL UNIQUE,
+  name          text COLLATE "C" NOT NULL,
   owner         text COLLATE "C" NOT NULL,
   rule          text NOT NULL,
   timezone      text NOT NULL,
-  job           bytea NOT NULL,
+  job           text NOT NULL,
   missed        text NOT NULL CHECK (missed IN ('skip', 'once', 'all')),
   missed_limit  bigint NOT NULL CHECK (missed_limit > 0),
   overlap       text NOT NULL CHECK (overlap IN ('allow', 'skip', 'queue', 'abort')),
@@ -21,11 +21,12 @@ CREATE TABLE rota_schedules (
   created_at    bigint NOT NULL,
   updated_at    bigint NOT NULL,
   revision      bigint NOT NULL,
-  CHECK (paused_at IS NULL OR next_at IS NULL)
+  UNIQUE (name, owner),
+  CHECK (paused_at IS NULL OR (next_at IS NULL AND waiting IS NULL))
 );
 CREATE INDEX rota_schedules_next ON rota_schedules (next_at, id) WHERE next_at IS NOT NULL;
 CREATE INDEX rota_schedules_waiting ON rota_schedules (id) WHERE waiting IS NOT NULL;
-CREATE INDEX rota_schedules_owner ON rota_schedules (owner, name);
+CREATE INDEX rota_schedules_owner ON rota_schedules (owner, id);
 CREATE INDEX rota_schedules_zone ON rota_schedules (timezone, zone_mark) WHERE next_at IS NOT NULL;
 
 -- What became of slots. The key is what makes a slot fire once; `open` says that its job may not be over.
@@ -50,6 +51,6 @@ CREATE TABLE rota_schedule_history (
   at        bigint NOT NULL,
   by        text,
   what      text NOT NULL,
-  settings  bytea NOT NULL,
+  settings  text NOT NULL,
   PRIMARY KEY (schedule, revision)
 );

@@ -1,11 +1,11 @@
 -- Schedules: `next_at` is null while there is no slot to come, or none is wanted.
 CREATE TABLE rota_schedules (
   id            TEXT PRIMARY KEY,
-  name          TEXT NOT NULL UNIQUE,
+  name          TEXT NOT NULL,
   owner         TEXT NOT NULL,
   rule          TEXT NOT NULL,
   timezone      TEXT NOT NULL,
-  job           BLOB NOT NULL,
+  job           TEXT NOT NULL,
   missed        TEXT NOT NULL CHECK (missed IN ('skip', 'once', 'all')),
   missed_limit  INTEGER NOT NULL CHECK (missed_limit > 0),
   overlap       TEXT NOT NULL CHECK (overlap IN ('allow', 'skip', 'queue', 'abort')),
@@ -20,11 +20,12 @@ CREATE TABLE rota_schedules (
   created_at    INTEGER NOT NULL,
   updated_at    INTEGER NOT NULL,
   revision      INTEGER NOT NULL,
-  CHECK (paused_at IS NULL OR next_at IS NULL)
+  UNIQUE (name, owner),
+  CHECK (paused_at IS NULL OR (next_at IS NULL AND waiting IS NULL))
 ) STRICT;
 CREATE INDEX rota_schedules_next ON rota_schedules (next_at, id) WHERE next_at IS NOT NULL;
 CREATE INDEX rota_schedules_waiting ON rota_schedules (id) WHERE waiting IS NOT NULL;
-CREATE INDEX rota_schedules_owner ON rota_schedules (owner, name);
+CREATE INDEX rota_schedules_owner ON rota_schedules (owner, id);
 CREATE INDEX rota_schedules_zone ON rota_schedules (timezone, zone_mark) WHERE next_at IS NOT NULL;
 
 -- What became of slots. The key is what makes a slot fire once; `open` says that its job may not be over.
@@ -49,6 +50,6 @@ CREATE TABLE rota_schedule_history (
   at        INTEGER NOT NULL,
   by        TEXT,
   what      TEXT NOT NULL,
-  settings  BLOB NOT NULL,
+  settings  TEXT NOT NULL,
   PRIMARY KEY (schedule, revision)
 ) STRICT, WITHOUT ROWID;
