@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rota.core.calendars import BadRule, Rule, fingerprint
+from rota.core.calendars import BadRule, Rule, is_current, zone_mark
 from rota.core.times import SECOND, parse_time, rfc3339
 
 # Where clocks are set by an hour, by half of one, at midnight, by two hours, backwards in what they call summer, by a day.
@@ -182,5 +182,7 @@ def test_a_zone_that_is_none_is_refused(zone):
 
 
 def test_a_zone_is_known_by_its_offsets():
-    assert fingerprint("Europe/Berlin", 2026) == fingerprint("Europe/Vienna", 2026)
-    assert len({fingerprint(zone, 2026) for zone in ("Europe/Berlin", "Europe/London", "UTC", "Africa/Cairo")}) == 4
+    assert zone_mark("Europe/Berlin", 2026) == zone_mark("Europe/Vienna", 2026)
+    assert is_current("Europe/Berlin", zone_mark("Europe/Berlin", 2019))
+    assert not is_current("Europe/Berlin", zone_mark("Europe/London", 2026))
+    assert len({zone_mark(zone, 2026) for zone in ("Europe/Berlin", "Europe/London", "UTC", "Africa/Cairo")}) == 4

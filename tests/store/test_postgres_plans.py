@@ -157,9 +157,11 @@ async def schedule_everything(tx: Tx) -> None:
     some = [replace(schedule, id=f"s{n:09}", next_at=n) for n in range(1, 501)]
     await tx.move_schedules(some)
     firings = [Firing(schedule=each.id, slot=7, at=7, fate=Fate.SUBMITTED) for each in some]
+    await tx.fired_slots([(each.schedule, each.slot) for each in firings])
     await tx.insert_firings(firings)
     await tx.update_firings(firings)
     await tx.close_firings(await tx.open_firings([each.id for each in some]))
+    await tx.close_all_firings("s000000007")
     await tx.forget_firings(1_700_000_000_000_100, 500)
     await tx.append_schedule_change(
         Change(schedule="new", revision=1, at=1, by=None, what="created", settings=Raw(b"{}"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
@@ -42,6 +42,7 @@ _MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _TICK = timedelta(seconds=1)
+_DAY_S = 86400
 
 ClockChange = Literal["skipped", "first", "second"]
 
@@ -54,7 +55,7 @@ class BadRule(ValueError):
         self.field = field
 
 
-class Firing(Struct, frozen=True, kw_only=True):
+class Slot(Struct, frozen=True, kw_only=True):
     """A slot, for people: its time, and as the wall clock shows it, with the offset from UTC in seconds.
 
     `clock` says that the clock is set about then: the time of day is `skipped` that day, or it is the `first` or the
@@ -78,6 +79,9 @@ class Rule:
         self._every: int | None = None
         self._once: int | None = None
         self._cron = ""
+        self._last: tuple[int, int | None] | None = (
+            None  # what was asked, and the answer: many share a rule, and a slot
+        )
         if len(text) > MAX_RULE:
             raise BadRule("rule", f"a rule has at most {MAX_RULE} characters")
         word, _, rest = self.text.partition(" ")
@@ -98,7 +102,9 @@ class Rule:
             return self._anchor + ((at - self._anchor) // self._every + 1) * self._every
         if self._once is not None:
             return self._once if self._once > at else None
-        return self._after(at)
+        if self._last is None or self._last[0] != at:
+            self._last = at, self._after(at)
+        return self._last[1]
 
     def slots(self, after: int, until: int) -> Iterator[int]:
         """Yield the slots after a time, up to another one and that included."""
@@ -107,9 +113,9 @@ class Rule:
             yield slot
             slot = self.after(slot)
 
-    def preview(self, after: int, n: int, until: int) -> list[Firing]:
+    def preview(self, after: int, n: int, until: int) -> list[Slot]:
         """Return the next `n` slots after a time, at most until another, as people want to see them."""
-        return [self._firing(slot) for slot in islice(self.slots(after, until), n)]
+        return [self._shown_slot(slot) for slot in islice(self.slots(after, until), n)]
 
     # --- cron
 
@@ -148,7 +154,7 @@ class Rule:
     def _shown(self, at: int) -> datetime:
         return from_micros(at).replace(microsecond=0).astimezone(self.zone)
 
-    def _firing(self, slot: int) -> Firing:
+    def _shown_slot(self, slot: int) -> Slot:
         shown = self._shown(slot)
         clock: ClockChange | None = None
         if _is_twice(shown):
@@ -156,7 +162,7 @@ class Rule:
         elif self._cron and next(self._matches(shown.replace(tzinfo=None) - _TICK)) != shown:
             clock = "skipped"
         offset = shown.utcoffset() or timedelta()
-        return Firing(at=slot, local=shown.isoformat(), offset_s=round(offset.total_seconds()), clock=clock)
+        return Slot(at=slot, local=shown.isoformat(), offset_s=round(offset.total_seconds()), clock=clock)
 
 
 def find_zone(name: str) -> ZoneInfo:
@@ -167,20 +173,32 @@ def find_zone(name: str) -> ZoneInfo:
         raise BadRule("timezone", f"{name!r} is no time zone; write an IANA name, like Europe/Berlin") from None
 
 
-@lru_cache(maxsize=1024)
-def fingerprint(zone: str, year: int) -> str:
-    """Return a hash of a zone's offsets in three years from `year` on: it is another one when its rules were changed."""
+def zone_mark(zone: str, year: int) -> str:
+    """Return a text that changes when the rules of a zone do: the year, and a hash of its offsets in three from then on."""
+    return _zone_mark(zone, year)
+
+
+def is_current(zone: str, mark: str) -> bool:
+    """Say whether the rules of a zone are still those of its mark. Raises BadRule when there is no such zone any more."""
+    return _zone_mark(zone, int(mark.partition(":")[0])) == mark
+
+
+def read_zones_anew() -> None:
+    """Forget the rules of all zones: they may have been changed meanwhile. A Rule keeps those that it was made with."""
+    ZoneInfo.clear_cache()
+    _zone_mark.cache_clear()
+
+
+@lru_cache(maxsize=4096)
+def _zone_mark(zone: str, year: int) -> str:
     info = find_zone(zone)
-    half_hours = range(
-        int(datetime(year, 1, 1, tzinfo=UTC).timestamp()), int(datetime(year + 3, 1, 1, tzinfo=UTC).timestamp()), 1800
-    )
-    changes, last = [], None
-    for second in half_hours:
-        offset = datetime.fromtimestamp(second, info).utcoffset()
-        if offset != last:
-            changes.append(f"{second} {offset}")
-            last = offset
-    return sha256("\n".join(changes).encode()).hexdigest()[:16]
+    begin, end = (round(datetime(y, 1, 1, tzinfo=UTC).timestamp()) for y in (year, year + 3))
+    changes = [str(_offset_at(begin, info))]
+    for day in range(begin, end, _DAY_S):  # no zone changes twice a day
+        if _offset_at(day, info) != _offset_at(day + _DAY_S, info):
+            at = _change_between(day, day + _DAY_S, info)
+            changes.append(f"{at} {_offset_at(at, info)}")
+    return f"{year}:{sha256(chr(10).join(changes).encode()).hexdigest()[:16]}"
 
 
 def _interval(text: str) -> int:
@@ -243,11 +261,20 @@ def _offset(shown: datetime, fold: int) -> timedelta:
 def _set_at(shown: datetime) -> int:
     """Return when the clock is set that never shows this, or shows it twice."""
     low, high = sorted(to_micros(shown.replace(fold=fold)) // SECOND for fold in (0, 1))
-    before = datetime.fromtimestamp(low, shown.tzinfo).utcoffset()
+    return _change_between(low, high, shown.tzinfo) * SECOND
+
+
+def _change_between(low: int, high: int, zone: tzinfo | None) -> int:
+    """Return the first second after `low` with the offset that holds at `high`, where it is another one."""
+    before = _offset_at(low, zone)
     while high - low > 1:
         middle = (low + high) // 2
-        if datetime.fromtimestamp(middle, shown.tzinfo).utcoffset() == before:
+        if _offset_at(middle, zone) == before:
             low = middle
         else:
             high = middle
-    return high * SECOND
+    return high
+
+
+def _offset_at(second: int, zone: tzinfo | None) -> timedelta | None:
+    return datetime.fromtimestamp(second, zone).utcoffset()

@@ -13,9 +13,10 @@ from functools import lru_cache
 
 from msgspec import Raw, Struct
 
-from rota.core.calendars import Rule
+from rota.core import calendars
+from rota.core.calendars import Rule, Slot
 from rota.core.states import FINAL, State
-from rota.core.times import SECOND
+from rota.core.times import SECOND, from_micros
 
 LATE = 60 * SECOND  # a slot that nobody saw for so long was missed
 MAX_MISSED = 1000  # slots that fire at once when a server is back
@@ -123,10 +124,11 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Due(Struct, frozen=True):
-    """What a look at a schedule decides: slots that fire, the newest last, and the oldest of those that were missed."""
+    """What a look at a schedule decides: slots that fire, the newest last, the oldest of those that were missed, the next."""
 
     fire: list[int]
     missed: int | None
+    next_at: int | None
 
 
 class Fates(Struct):
@@ -158,6 +160,17 @@ def overlapping(policy: Overlap, slots: Sequence[int], *, lives: bool, waits: in
     return decided
 
 
+def read_zones_anew() -> None:
+    """Forget the rules of all zones, and all rules that were made with them."""
+    calendars.read_zones_anew()
+    rule_of.cache_clear()
+
+
+def mark_of(schedule: Schedule, now: int) -> str:
+    """Return the mark of a schedule's zone, from this year on."""
+    return calendars.zone_mark(schedule.timezone, from_micros(now).year)
+
+
 def following(schedule: Schedule, after: int) -> int | None:
     """Return the first slot after a time, within the schedule's start and end; None when there is none."""
     if schedule.starts_at is not None:
@@ -166,14 +179,27 @@ def following(schedule: Schedule, after: int) -> int | None:
     return None if slot is None or (schedule.ends_at is not None and slot > schedule.ends_at) else slot
 
 
+def preview(schedule: Schedule, after: int, n: int, until: int) -> list[Slot]:
+    """Return the next `n` slots after a time, at most until another, as people want to see them."""
+    if schedule.starts_at is not None:
+        after = max(after, schedule.starts_at - 1)
+    return _rule(schedule).preview(after, n, until if schedule.ends_at is None else min(until, schedule.ends_at))
+
+
 def due(schedule: Schedule, now: int) -> Due:
-    """Decide the slots that have come since `seen`."""
+    """Decide the slots that have come since `seen`, of which `next_at` is the first."""
+    first, next_at = schedule.next_at, None
+    if first is None or first > now:
+        return Due([], None, first)
+    late = schedule.missed is Missed.SKIP and now - first > LATE
+    if not late and ((next_at := following(schedule, first)) is None or next_at > now):
+        return Due([first], None, next_at)  # as nearly always
     limit = schedule.missed_limit if schedule.missed is Missed.ALL else 1
     slots = _newest(schedule, now, limit + 1)
     fire = slots[-limit:]
-    if schedule.missed is Missed.SKIP and fire and now - fire[-1] > LATE:
+    if late and fire and now - fire[-1] > LATE:
         fire = []
-    return Due(fire, following(schedule, schedule.seen) if len(slots) > len(fire) else None)
+    return Due(fire, first if len(slots) > len(fire) else None, following(schedule, now))
 
 
 def runs_at(schedule: Schedule, slot: int) -> int:

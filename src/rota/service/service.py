@@ -19,12 +19,14 @@ from rota.core.jobs import HandlerSpec
 from rota.core.states import State
 from rota.service.audit import Audit
 from rota.service.feed import Feed
+from rota.service.firing import ScheduleUpkeep
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
 from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.relay import Bell, Relay
+from rota.service.schedules import Schedules
 from rota.service.signals import Signals
 from rota.service.tokens import Tokens
 from rota.service.upkeep import Upkeep
@@ -86,7 +88,9 @@ class Service:
         observer = observer or Nobody()
         self.zone = zone
         self.signals = Signals(observer)
-        self.jobs = Jobs(store, self.signals, observer, Ids(rng.getrandbits), zone)
+        ids = Ids(rng.getrandbits)
+        self.jobs = Jobs(store, self.signals, observer, ids, zone)
+        self.schedules = Schedules(store, self.signals, observer, ids, zone)
         self.work = Work(store, self.signals, observer, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random)
         self.pull = PullWorkers(
             store, self.signals, observer, self.jobs, self.work, lease_s=pull_lease_s, jitter=rng.random
@@ -96,8 +100,9 @@ class Service:
         self.hooks = Hooks(store, sender, secret=hook_secret, jitter=rng.random, wake=self.signals.wake_upkeep)
         self.tokens = Tokens(store, secret=secrets.token_hex, monotonic=monotonic)
         self.audit = Audit(store, monotonic)
+        firing = ScheduleUpkeep(store, self.signals, observer, ids, monotonic=monotonic)
         self.upkeep = Upkeep(
-            store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit,
+            store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit, schedules=firing,
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
         )  # fmt: skip
         if bell is not None:

@@ -92,13 +92,17 @@ class Overdue(Struct, frozen=True):
 
 
 class Wakeups(Struct, frozen=True):
-    """When upkeep has something to do next, by kind; a time that has passed is work to do now."""
+    """When upkeep has something to do next, by kind; a time that has passed is work to do now.
+
+    `waits` says that a slot of a schedule waits for a job.
+    """
 
     due: int | None
     deadline: int | None
     lease: int | None
     delivery: int | None
-    slot: int | None  # of a schedule; 0 while one waits for a job
+    slot: int | None
+    waits: bool
 
 
 class WorkerRow(Struct, frozen=True):

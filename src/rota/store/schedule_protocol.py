@@ -63,8 +63,12 @@ class ScheduleTx(Protocol):
         """Return schedules whose next slot was found with this mark; held as due ones are."""
         ...
 
-    async def insert_firings(self, firings: Sequence[Firing]) -> set[tuple[str, int]]:
-        """Write what became of slots, and return the (schedule, slot) of those that are new: a slot fires once."""
+    async def fired_slots(self, slots: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Return those of these (schedule, slot) of which something has become."""
+        ...
+
+    async def insert_firings(self, firings: Sequence[Firing]) -> None:
+        """Write what became of slots; a second firing of the same slot breaks the transaction."""
         ...
 
     async def update_firings(self, firings: Sequence[Firing]) -> None:
@@ -83,8 +87,12 @@ class ScheduleTx(Protocol):
         """Note that the jobs of these firings are over."""
         ...
 
-    async def forget_firings(self, before: int, limit: int) -> None:
-        """Remove firings that were decided before `before`, at most `limit` of them."""
+    async def close_all_firings(self, schedule: str) -> None:
+        """Note that nobody asks any more whether the jobs of a schedule are over."""
+        ...
+
+    async def forget_firings(self, before: int, limit: int) -> int:
+        """Remove firings that were decided before `before`, at most `limit` of them; open ones stay. Return how many."""
         ...
 
     async def append_schedule_change(self, change: Change) -> None:

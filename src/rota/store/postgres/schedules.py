@@ -61,11 +61,13 @@ class ScheduleTx(BaseTx):
     async def schedules_by_mark(self, timezone: str, mark: str, limit: int) -> list[Schedule]:
         return await self._schedules(await self._all("schedules_by_mark", timezone, mark, limit))
 
-    async def insert_firings(self, firings: Sequence[Firing]) -> set[tuple[str, int]]:
-        if not firings:
-            return set()
-        rows = await self._all("insert_firings", *columns([firing_row(f) for f in firings], 8))
+    async def fired_slots(self, slots: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        rows = await self._all("fired_slots", *columns(slots, 2)) if slots else []
         return {(schedule, slot) for schedule, slot in rows}
+
+    async def insert_firings(self, firings: Sequence[Firing]) -> None:
+        if firings:
+            await self._run("insert_firings", *columns([firing_row(f) for f in firings], 8))
 
     async def update_firings(self, firings: Sequence[Firing]) -> None:
         rows = [(f.at, f.fate, f.job, f.why, int(f.open), f.schedule, f.slot) for f in firings]
@@ -82,8 +84,11 @@ class ScheduleTx(BaseTx):
         if firings:
             await self._run("close_firings", *columns([(f.schedule, f.slot) for f in firings], 2))
 
-    async def forget_firings(self, before: int, limit: int) -> None:
-        await self._run("forget_firings", before, limit)
+    async def close_all_firings(self, schedule: str) -> None:
+        await self._run("close_all_firings", schedule)
+
+    async def forget_firings(self, before: int, limit: int) -> int:
+        return len(await self._all("forget_firings", before, limit))
 
     async def append_schedule_change(self, change: Change) -> None:
         c = change

@@ -60,8 +60,11 @@ class ScheduleTx(BaseTx):
     async def schedules_by_mark(self, timezone: str, mark: str, limit: int) -> list[Schedule]:
         return self._whole(self._all("schedules_by_mark", timezone, mark, limit))
 
-    async def insert_firings(self, firings: Sequence[Firing]) -> set[tuple[str, int]]:
-        return {(f.schedule, f.slot) for f in firings if self._one("insert_firings", *firing_row(f))}
+    async def fired_slots(self, slots: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        return {slot for slot in slots if self._one("fired_slots", *slot)}
+
+    async def insert_firings(self, firings: Sequence[Firing]) -> None:
+        self._many("insert_firings", [firing_row(f) for f in firings])
 
     async def update_firings(self, firings: Sequence[Firing]) -> None:
         self._many(
@@ -77,8 +80,11 @@ class ScheduleTx(BaseTx):
     async def close_firings(self, firings: Sequence[OpenFiring]) -> None:
         self._many("close_firings", [(f.schedule, f.slot) for f in firings])
 
-    async def forget_firings(self, before: int, limit: int) -> None:
-        self._run("forget_firings", before, limit)
+    async def close_all_firings(self, schedule: str) -> None:
+        self._run("close_all_firings", schedule)
+
+    async def forget_firings(self, before: int, limit: int) -> int:
+        return len(self._all("forget_firings", before, limit))
 
     async def append_schedule_change(self, change: Change) -> None:
         c = change

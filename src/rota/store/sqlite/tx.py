@@ -250,7 +250,8 @@ class SqliteTx(ArrayTx, ScheduleTx, TokenTx):
 
         due, deadline, delivery = first("next_due", "next_range"), first("next_deadline"), first("next_delivery")
         lease = first("next_unnamed", "next_unnamed_shard", "next_worker_expiry")
-        return Wakeups(due, deadline, lease, delivery, first("any_waiting", "next_slot"))
+        waits = self._one("any_waiting") is not None
+        return Wakeups(due, deadline, lease, delivery, first("next_slot"), waits)
 
     # -- leases
 

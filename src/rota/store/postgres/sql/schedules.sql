@@ -63,11 +63,13 @@ WHERE next_at IS NOT NULL AND (timezone, zone_mark) > ($1, $2) ORDER BY timezone
 -- name: schedules_by_mark
 SELECT id FROM rota_schedules WHERE next_at IS NOT NULL AND timezone = $1 AND zone_mark = $2 LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED;
 
--- A slot fires once: one that is there already is left as it is, and not returned.
+-- name: fired_slots
+SELECT f.* FROM unnest($1::text[], $2::bigint[]) AS u(schedule, slot) CROSS JOIN LATERAL (
+  SELECT schedule, slot FROM rota_firings WHERE schedule = u.schedule AND slot = u.slot OFFSET 0) f;
+
 -- name: insert_firings
 INSERT INTO rota_firings (schedule, slot, at, fate, job, why, manual, open)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[])
-ON CONFLICT DO NOTHING RETURNING schedule, slot;
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[]);
 
 -- name: update_firings
 WITH u AS MATERIALIZED (
@@ -94,8 +96,12 @@ WITH u AS MATERIALIZED (
   WHERE f.schedule = u.schedule)
 UPDATE rota_firings AS f SET open = 0 FROM u WHERE f.ctid = u.tid;
 
+-- name: close_all_firings
+UPDATE rota_firings SET open = 0 WHERE open = 1 AND schedule = $1;
+
 -- name: forget_firings
-DELETE FROM rota_firings WHERE ctid = ANY(ARRAY(SELECT ctid FROM rota_firings WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED));
+DELETE FROM rota_firings WHERE ctid = ANY(ARRAY(
+  SELECT ctid FROM rota_firings WHERE at < $1 AND open = 0 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1;
 
 -- name: append_schedule_change
 INSERT INTO rota_schedule_history (schedule, revision, at, by, what, settings) VALUES ($1, $2, $3, $4, $5, $6);

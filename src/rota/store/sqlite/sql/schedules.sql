@@ -51,7 +51,7 @@ SELECT id FROM rota_schedules WHERE id > ? AND seen > ? ORDER BY id LIMIT ?;
 SELECT next_at FROM rota_schedules INDEXED BY rota_schedules_next WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1;
 
 -- name: any_waiting
-SELECT 0 FROM rota_schedules INDEXED BY rota_schedules_waiting WHERE waiting IS NOT NULL LIMIT 1;
+SELECT 1 FROM rota_schedules INDEXED BY rota_schedules_waiting WHERE waiting IS NOT NULL LIMIT 1;
 
 -- name: next_zone_mark
 SELECT timezone, zone_mark FROM rota_schedules INDEXED BY rota_schedules_zone
@@ -60,9 +60,11 @@ WHERE next_at IS NOT NULL AND (timezone, zone_mark) > (?, ?) ORDER BY timezone, 
 -- name: schedules_by_mark
 SELECT id FROM rota_schedules INDEXED BY rota_schedules_zone WHERE next_at IS NOT NULL AND timezone = ? AND zone_mark = ? LIMIT ?;
 
--- A slot fires once: one that is there already is left as it is, and not returned.
+-- name: fired_slots
+SELECT schedule, slot FROM rota_firings WHERE schedule = ? AND slot = ?;
+
 -- name: insert_firings
-INSERT INTO rota_firings (schedule, slot, at, fate, job, why, manual, open) VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING RETURNING 1;
+INSERT INTO rota_firings (schedule, slot, at, fate, job, why, manual, open) VALUES (?,?,?,?,?,?,?,?);
 
 -- name: update_firings
 UPDATE rota_firings SET at = ?, fate = ?, job = ?, why = ?, open = ? WHERE schedule = ? AND slot = ?;
@@ -77,9 +79,12 @@ WHERE f.open = 1 AND f.schedule = ? ORDER BY f.slot;
 -- name: close_firings
 UPDATE rota_firings SET open = 0 WHERE schedule = ? AND slot = ?;
 
+-- name: close_all_firings
+UPDATE rota_firings INDEXED BY rota_firings_open SET open = 0 WHERE open = 1 AND schedule = ?;
+
 -- name: forget_firings
 DELETE FROM rota_firings WHERE (schedule, slot) IN
-  (SELECT schedule, slot FROM rota_firings INDEXED BY rota_firings_at WHERE at < ? ORDER BY at LIMIT ?);
+  (SELECT schedule, slot FROM rota_firings INDEXED BY rota_firings_at WHERE at < ? AND open = 0 ORDER BY at LIMIT ?) RETURNING 1;
 
 -- name: append_schedule_change
 INSERT INTO rota_schedule_history (schedule, revision, at, by, what, settings) VALUES (?,?,?,?,?,?);
