@@ -284,6 +284,8 @@ class Schedules:
     def _check(self, schedule: Schedule, job: Submission, now: int) -> None:
         """Check all that a schedule is, and find its next slot. Raises Invalid, TooLarge."""
         admission.check_name("name", schedule.name, "", colons=True)
+        if "/" in schedule.name or schedule.name == "preview":
+            raise Invalid("name", "stands in paths: it has no slash, and is not preview")
         if not 1 <= schedule.missed_limit <= MAX_MISSED:
             raise Invalid("missed_limit", f"is between 1 and {MAX_MISSED}")
         for field, why in _NOT_IN_A_SCHEDULE.items():
@@ -339,6 +341,8 @@ def _time(field: str, text: str, timezone: str, now: int) -> int:
 
 
 async def _find(tx: Tx, which: str, caller: Caller) -> Schedule:
+    if "\0" in which:  # not all stores can look for it
+        raise NotFound("there is no schedule of this name")
     schedule = await tx.get_schedule(which)
     if schedule is None or not caller.sees(schedule.owner):
         named = await tx.schedules_named(which, caller.owner, 2)
