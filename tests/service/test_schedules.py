@@ -103,8 +103,16 @@ class Scene:
         self.run(self.service.work.settle(worker, [Report(job=job, attempt=1, outcome=outcome)]))
 
 
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    bench = Bench(KINDS["sqlite-inline"](tmp_path))
+    yield Scene(bench)
+    bench.close()
+
+
 @pytest.fixture(params=["postgres", "sqlite-inline"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """A scene on each store, for what rows are locked for."""
     bench = Bench(KINDS[request.param](tmp_path))
     yield Scene(bench)
     bench.close()
@@ -139,7 +147,8 @@ def test_a_label_of_that_name_stays(scene: Scene) -> None:
     assert scene.jobs()[0].labels == {"schedule": "mine"}
 
 
-def test_many_servers_fire_a_slot_once(scene: Scene) -> None:
+def test_many_servers_fire_a_slot_once(either: Scene) -> None:
+    scene = either
     for n in range(700):
         scene.add(name=f"s{n}")
     others = [scene.another(seed) for seed in (2, 3)]
@@ -193,7 +202,8 @@ def test_a_slot_that_comes_seldom_is_skipped_when_it_is_late(scene: Scene) -> No
     assert rfc3339(scene.get("skip").next_at or 0).startswith("2026-03-02T13:00")
 
 
-def test_a_clock_that_is_set_back_fires_nothing_twice(scene: Scene) -> None:
+def test_a_clock_that_is_set_back_fires_nothing_twice(either: Scene) -> None:
+    scene = either
     scene.add()
     scene.add(name="q", overlap=Overlap.QUEUE)
     scene.let(150)
@@ -230,7 +240,8 @@ def test_overlap_allow_and_skip(scene: Scene) -> None:
     assert [fate for _, fate in scene.fates("skip")] == ["submitted", "skipped", "submitted", "skipped"]
 
 
-def test_overlap_queue_holds_one_slot_until_the_job_is_over(scene: Scene) -> None:
+def test_overlap_queue_holds_one_slot_until_the_job_is_over(either: Scene) -> None:
+    scene = either
     scene.add(overlap=Overlap.QUEUE)
     scene.let(180)
     assert [fate for _, fate in scene.fates()] == ["submitted", "waiting", "skipped"]
@@ -246,7 +257,8 @@ def test_overlap_queue_holds_one_slot_until_the_job_is_over(scene: Scene) -> Non
     assert [fate for _, fate in scene.fates()][-1] == "skipped"
 
 
-def test_overlap_abort_stops_the_old_one_first(scene: Scene) -> None:
+def test_overlap_abort_stops_the_old_one_first(either: Scene) -> None:
+    scene = either
     scene.add(overlap=Overlap.ABORT)
     scene.let(30)
     worker = scene.worker()
@@ -306,7 +318,8 @@ def test_jitter_is_the_same_for_the_same_slot(scene: Scene) -> None:
     assert scene.jobs()[0].state is State.QUEUED
 
 
-def test_run_now_is_beside_the_rule(scene: Scene) -> None:
+def test_run_now_is_beside_the_rule(either: Scene) -> None:
+    scene = either
     scene.add(overlap=Overlap.SKIP)
     job = scene.run(scene.service.schedules.run("h", ANA_LIKE))
     assert (job.state, job.labels) == (State.QUEUED, {"schedule": "h"})
@@ -320,7 +333,8 @@ def test_run_now_is_beside_the_rule(scene: Scene) -> None:
 ANA_LIKE = Caller(token="t3", name="x", known=True)
 
 
-def test_changes_are_kept_with_who_made_them(scene: Scene) -> None:
+def test_changes_are_kept_with_who_made_them(either: Scene) -> None:
+    scene = either
     scene.add(caller=ANA, name="n")
     scene.edit("n", ANA, rule="0 9 * * MON", timezone="Europe/Berlin")
     assert scene.edit("n", ANA, rule="0 9 * * MON").revision == 2, "nothing has changed"
@@ -348,7 +362,8 @@ def test_an_edit_takes_effect_at_once(scene: Scene) -> None:
     assert len(scene.fates("other")) == 3
 
 
-def test_removed_is_gone_and_its_jobs_stay(scene: Scene) -> None:
+def test_removed_is_gone_and_its_jobs_stay(either: Scene) -> None:
+    scene = either
     scene.add()
     scene.let(30)
     scene.do("remove")
@@ -384,38 +399,37 @@ def test_owners_see_theirs_alone(scene: Scene) -> None:
         scene.do("run", "x", Caller(role=Role.USER, owner="bob", allow=frozenset()))
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "text"),
-    [
-        ({"rule": "0 0 30 2 *"}, "rule", "no 30 February"),
-        ({"rule": "61 * * * *"}, "rule", "minute"),
-        ({"rule": "sometimes"}, "rule", "is no rule"),
-        ({"rule": "every 0.5s"}, "rule", "shortest"),
-        ({"rule": "at 2020-01-01"}, "rule", "no slot to come"),
-        ({"timezone": "Europe/Berlim"}, "timezone", "no time zone"),
-        ({"rule": "0 0 1 1 *", "starts_at": "2026-03-02", "ends_at": "2026-04-01"}, "rule", "between start and end"),
-        ({"starts_at": "2026-03-02", "ends_at": "2026-03-01"}, "ends_at", "before"),
-        ({"starts_at": "2326-03-02"}, "starts_at", "100 years"),
-        ({"starts_at": "soon"}, "starts_at", "is no time"),
-        ({"jitter": "2d"}, "jitter", "a day"),
-        ({"jitter": "-1"}, "jitter", "duration"),
-        ({"missed_limit": 0}, "missed_limit", "between 1 and 1000"),
-        ({"name": "a\nb"}, "name", "characters"),
-        ({"job": Submission(script="true")}, "name", "required"),
-        ({"job": Submission()}, "name", "required"),
-        ({"name": "n", "job": Submission()}, "job.handler", "exactly one"),
-        ({"job": Submission(handler="h", run_at="2026-04-01")}, "job.run_at", "schedule says"),
-        ({"job": Submission(handler="h", delay=0)}, "job.delay", "schedule says"),
-        ({"job": Submission(handler="h", after=["x"])}, "job.after", "wait"),
-        ({"job": Submission(handler="h", ref="x")}, "job.ref", "bulk"),
-        ({"job": Submission(handler="h", inputs=Raw(b"[1]"))}, "job.inputs", "array"),
-        ({"job": Submission(handler="h", priority=1 << 40)}, "job.priority", "between"),
-    ],
-)
-def test_bad_input_names_its_field(scene: Scene, fields: dict[str, Any], field: str, text: str) -> None:
-    with pytest.raises(Invalid, match=text) as caught:
-        scene.add(**{"rule": "* * * * *", **fields})
-    assert caught.value.field == field
+BAD: list[tuple[dict[str, Any], str, str]] = [
+    ({"rule": "0 0 30 2 *"}, "rule", "no 30 February"),
+    ({"rule": "61 * * * *"}, "rule", "minute"),
+    ({"rule": "sometimes"}, "rule", "is no rule"),
+    ({"rule": "every 0.5s"}, "rule", "shortest"),
+    ({"rule": "at 2020-01-01"}, "rule", "no slot to come"),
+    ({"timezone": "Europe/Berlim"}, "timezone", "no time zone"),
+    ({"rule": "0 0 1 1 *", "starts_at": "2026-03-02", "ends_at": "2026-04-01"}, "rule", "between start and end"),
+    ({"starts_at": "2026-03-02", "ends_at": "2026-03-01"}, "ends_at", "before"),
+    ({"starts_at": "2326-03-02"}, "starts_at", "100 years"),
+    ({"starts_at": "soon"}, "starts_at", "is no time"),
+    ({"jitter": "2d"}, "jitter", "a day"),
+    ({"jitter": "-1"}, "jitter", "duration"),
+    ({"missed_limit": 0}, "missed_limit", "between 1 and 1000"),
+    ({"name": "a\nb"}, "name", "characters"),
+    ({"job": Submission(script="true")}, "name", "required"),
+    ({"job": Submission()}, "job.handler", "exactly one"),
+    ({"job": Submission(handler="h", run_at="2026-04-01")}, "job.run_at", "schedule says"),
+    ({"job": Submission(handler="h", delay=0)}, "job.delay", "schedule says"),
+    ({"job": Submission(handler="h", after=["x"])}, "job.after", "wait"),
+    ({"job": Submission(handler="h", ref="x")}, "job.ref", "bulk"),
+    ({"job": Submission(handler="h", inputs=Raw(b"[1]"))}, "job.inputs", "array"),
+    ({"job": Submission(handler="h", priority=1 << 40)}, "job.priority", "between"),
+]
+
+
+def test_bad_input_names_its_field(scene: Scene) -> None:
+    for fields, field, text in BAD:
+        with pytest.raises(Invalid, match=text) as caught:
+            scene.add(**{"rule": "* * * * *", **fields})
+        assert caught.value.field == field, fields
     assert scene.run(scene.service.schedules.find(LOCAL, None, "", 9)) == []
 
 
@@ -469,7 +483,8 @@ def test_new_rules_of_a_zone_move_the_next_slot(scene: Scene, monkeypatch: pytes
     assert (rfc3339(moved.next_at or 0)[11:19], moved.zone_mark == old.zone_mark) == ("13:00:00", False)
 
 
-def test_old_firings_are_pruned(scene: Scene) -> None:
+def test_old_firings_are_pruned(either: Scene) -> None:
+    scene = either
     scene.add("every 1h")
     scene.let(10 * 3600, step_s=1800)
     assert len(scene.fates()) == 10

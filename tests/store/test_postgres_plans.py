@@ -152,7 +152,7 @@ async def schedule_everything(tx: Tx) -> None:
     await tx.insert_schedule(replace(schedule, id="new", name="new"))
     await tx.due_schedules(500)
     await tx.free_schedules(500)
-    await tx.schedules_ahead(5, "", 500)
+    await tx.schedules_ahead(5, 500)
     await tx.schedules_by_mark("Europe/Berlin", "2026:a", 500)
     some = [replace(schedule, id=f"s{n:09}", next_at=n) for n in range(1, 501)]
     await tx.move_schedules(some)

@@ -70,23 +70,17 @@ class ScheduleUpkeep:
 
         return await self._do(write)
 
-    async def clock_was_set(self) -> None:
-        """Let slots come again that are decided, by a clock that was ahead: those that fired then do not fire again."""
-        last = ""
-        more = True
-        while more:
+    async def take_back(self, tx: Tx) -> bool:
+        """Let slots come again that a clock decided which was ahead; False when there are more such schedules.
 
-            async def write(tx: Tx, after: str = last) -> list[Schedule]:
-                ahead = await tx.schedules_ahead(tx.now + SECOND, after, _BATCH)
-                for schedule in ahead:
-                    schedule.seen = tx.now
-                    _find_next(schedule, tx.now)
-                await tx.move_schedules(ahead)
-                return ahead
-
-            ahead = await self._store.write(write)
-            more = len(ahead) == _BATCH
-            last = ahead[-1].id if ahead else ""
+        What fired then does not fire again: its firings are there.
+        """
+        ahead = await tx.schedules_ahead(tx.now + SECOND, _BATCH)
+        for schedule in ahead:
+            schedule.seen = tx.now
+            _find_next(schedule, tx.now)
+        await tx.move_schedules(ahead)
+        return len(ahead) < _BATCH
 
     @property
     def zones_due(self) -> bool:

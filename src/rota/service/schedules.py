@@ -108,9 +108,7 @@ class Schedules:
     async def add(self, new: NewSchedule, caller: Caller) -> Schedule:
         """Make a schedule. Raises Invalid, TooLarge, Forbidden; Conflict when its owner has one of this name."""
         job = own_submission(caller, new.job, "job.")
-        name = new.name or job.handler
-        if name is None:
-            raise Invalid("name", "is required where there is no handler to name it after")
+        name = new.name or job.handler or ""
         job = replace(job, owner=job.owner or DEFAULT_OWNER)
 
         async def write(tx: Tx) -> Schedule:
@@ -283,9 +281,6 @@ class Schedules:
 
     def _check(self, schedule: Schedule, job: Submission, now: int) -> None:
         """Check all that a schedule is, and find its next slot. Raises Invalid, TooLarge."""
-        admission.check_name("name", schedule.name, "", colons=True)
-        if "/" in schedule.name or schedule.name == "preview":
-            raise Invalid("name", "stands in paths: it has no slash, and is not preview")
         if not 1 <= schedule.missed_limit <= MAX_MISSED:
             raise Invalid("missed_limit", f"is between 1 and {MAX_MISSED}")
         for field, why in _NOT_IN_A_SCHEDULE.items():
@@ -294,6 +289,11 @@ class Schedules:
         if job.inputs != NO_INPUTS:
             raise Invalid("job.inputs", "a schedule's job is no array")
         admission.draft(job, "job.", self._ids, now, UTC)
+        if not schedule.name:
+            raise Invalid("name", "is required where there is no handler to name it after")
+        admission.check_name("name", schedule.name, "", colons=True)
+        if "/" in schedule.name or schedule.name == "preview":
+            raise Invalid("name", "stands in paths: it has no slash, and is not preview")
         _check_rule(schedule, now)
 
 

@@ -114,7 +114,6 @@ class Upkeep:
             await self._tokens.seen(now, seen.tokens)
             if self._jumped(seen.offset):
                 await self._hold_rescue(now)
-                await self._schedules.clock_was_set()
         except Exception as error:  # the store is away: its leases could not be renewed either
             self._failed("look", error)
             self._clock_offset = None
@@ -301,9 +300,19 @@ class Upkeep:
         return row.lease_until <= now and self._is_steady(now)
 
     async def _hold_rescue(self, now: int) -> None:
-        """Give every worker one lease, from now, to be heard of: after a start, an outage, a jump of the clock."""
+        """Give every worker one lease, from now, to be heard of: after a start, an outage, a jump of the clock.
+
+        And let schedules go by the clock as it is now.
+        """
         self._held_at = now
-        await self._store.write(lambda tx: tx.clamp_leases(tx.now + self._lease))
+
+        async def write(tx: Tx) -> bool:
+            whole = await self._schedules.take_back(tx)
+            await tx.clamp_leases(tx.now + self._lease)
+            return whole
+
+        while not await self._store.write(write):
+            pass
 
     def _fence_at(self, overdue: Overdue) -> int:
         """Return when an overdue attempt is over on its worker: it was told, or has lost its lease, and a grace passed."""

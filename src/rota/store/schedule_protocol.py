@@ -51,8 +51,8 @@ class ScheduleTx(Protocol):
         """Return schedules with a slot that waits, none of whose jobs lives; held as due ones are."""
         ...
 
-    async def schedules_ahead(self, at: int, after: str, limit: int) -> list[Schedule]:
-        """Return schedules whose slots are decided up to a time after `at`, by id from after `after` on; held."""
+    async def schedules_ahead(self, at: int, limit: int) -> list[Schedule]:
+        """Return schedules whose slots are decided up to a time after `at`; held."""
         ...
 
     async def zone_marks(self) -> list[tuple[str, str]]:

@@ -46,8 +46,8 @@ class ScheduleTx(BaseTx):
     async def free_schedules(self, limit: int) -> list[Schedule]:
         return self._whole(self._all("free_schedules", limit))
 
-    async def schedules_ahead(self, at: int, after: str, limit: int) -> list[Schedule]:
-        return self._whole(self._all("schedules_ahead", after, at, limit))
+    async def schedules_ahead(self, at: int, limit: int) -> list[Schedule]:
+        return self._whole(self._all("schedules_ahead", at, limit))
 
     async def zone_marks(self) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []

@@ -54,7 +54,7 @@ ORDER BY id LIMIT $1 FOR NO KEY UPDATE OF s SKIP LOCKED;
 
 -- Those whose slots are decided up to a time that is yet to come: the clock was set back.
 -- name: schedules_ahead
-SELECT id FROM rota_schedules WHERE id > $1 AND seen > $2 ORDER BY id LIMIT $3 FOR NO KEY UPDATE;
+SELECT id FROM rota_schedules WHERE seen > $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE;
 
 -- name: next_zone_mark
 SELECT timezone, zone_mark FROM rota_schedules

@@ -45,7 +45,7 @@ ORDER BY id LIMIT ?;
 
 -- Those whose slots are decided up to a time that is yet to come: the clock was set back.
 -- name: schedules_ahead
-SELECT id FROM rota_schedules WHERE id > ? AND seen > ? ORDER BY id LIMIT ?;
+SELECT id FROM rota_schedules WHERE seen > ? ORDER BY id LIMIT ?;
 
 -- name: next_slot
 SELECT next_at FROM rota_schedules INDEXED BY rota_schedules_next WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1;
