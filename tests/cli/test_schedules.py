@@ -10,7 +10,8 @@ from tests.cli.conftest import Run
 def test_a_schedule_from_its_making_to_its_end(run: Run) -> None:
     done = run(
         "schedule", "add", "30 2 * * *", "echo", "--name", "nightly", "--tz", "Europe/Berlin", "--data", '{"a": 1}',
-        "--missed", "all:3", "--overlap", "skip", "--jitter", "30s", "--start", "2030-03-30", "--owner", "ana", "--priority", "2", "--label", "k=v",
+        "--missed", "all:3", "--overlap", "skip", "--jitter", "30s", "--start", "2030-03-30", "--owner", "ana",
+        "--priority", "2", "--label", "k=v",
     )  # fmt: skip
     assert (done.exit_code, done.stderr) == (0, "")
     id_ = done.stdout.strip()
