@@ -42,7 +42,7 @@ _MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _TICK = timedelta(seconds=1)
-_DAY_S = 86400
+_WEEK_S = 7 * 86400
 
 ClockChange = Literal["skipped", "first", "second"]
 
@@ -193,11 +193,13 @@ def read_zones_anew() -> None:
 def _zone_mark(zone: str, year: int) -> str:
     info = find_zone(zone)
     begin, end = (round(datetime(y, 1, 1, tzinfo=UTC).timestamp()) for y in (year, year + 3))
-    changes = [str(_offset_at(begin, info))]
-    for day in range(begin, end, _DAY_S):  # no zone changes twice a day
-        if _offset_at(day, info) != _offset_at(day + _DAY_S, info):
-            at = _change_between(day, day + _DAY_S, info)
-            changes.append(f"{at} {_offset_at(at, info)}")
+    offset = _offset_at(begin, info)
+    changes = [str(offset)]
+    for week in range(begin, end, _WEEK_S):  # no zone changes there and back within a week
+        if _offset_at(week + _WEEK_S, info) != offset:
+            at = _change_between(week, week + _WEEK_S, info)
+            offset = _offset_at(week + _WEEK_S, info)
+            changes.append(f"{at} {offset}")
     return f"{year}:{sha256(chr(10).join(changes).encode()).hexdigest()[:16]}"
 
 
