@@ -95,6 +95,8 @@ ONLY_SQLITE = {
             "next_delivery",
             "next_unnamed_shard",
             "next_range",
+            "next_slot",
+            "any_waiting",
         ),
         "PostgreSQL is asked for all of them at once: wakeups",
     ),
@@ -104,7 +106,7 @@ ONLY_POSTGRES = {
     "has_event", "transaction_status",  # a commit whose answer was lost
     "wakeups",  # all of them in one
     "look_at_job", "lock_job_now", "lock_worker", "lock_worker_now", "take_due_jobs", "take_unnamed_leases",
-    "take_over_before", "late_leases", "is_base",  # rows that others may hold
+    "take_over_before", "late_leases", "is_base", "lock_schedule",  # rows that others may hold
     "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
 }  # fmt: skip
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 
 from rota.core.access import Role
 from rota.core.arrays import Range, Shard
 from rota.core.jobs import Attempt, LogChunk, Progress, Submission
+from rota.core.schedules import Change, Fate, Firing
 from rota.core.states import Outcome, State
 from rota.service.service import Service
 from rota.store import statements
@@ -41,7 +44,12 @@ SMALL = {
 # A page of several walks is merged: at most a page of each. Others sort what one job, or one statement's arguments, have.
 SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label"}
 SORTS_ITS_OWN = {"after_of", "deliveries_of", "shards_of", "attempts_of", "shares_root", "clamp_shards", "is_base"}
-NOT_HOT = {"shares_root": "old arrays, once each"}
+SORTS_ITS_OWN |= {"open_firings", "schedules_ahead"}
+NOT_HOT = {
+    "shares_root": "old arrays, once each",
+    "schedules_ahead": "after a start, and when the clock was set back",
+    "schedules_by_mark": "when the rules of a zone have changed; each row once",
+}
 
 
 class Recorder:
@@ -87,6 +95,14 @@ async def ask_everything(tx: Tx) -> None:
     await tx.unnamed_leases(500)
     await tx.overdue_jobs(1, 500)
     await tx.inputs_at("fo000000009", 3)
+    await tx.get_schedule("s000000007")
+    await tx.list_schedules(None, "s000000007", 100)
+    await tx.list_schedules("owner3", "s000000007", 100)
+    await tx.schedules_named("n7", None, 2)
+    await tx.schedules_named("n7", "owner7", 2)
+    await tx.zone_marks()
+    await tx.firings_of("s000000007", 5, 100)
+    await tx.schedule_changes("s000000007", 5, 100)
 
 
 async def do_everything(tx: Tx) -> None:
@@ -126,6 +142,31 @@ async def do_everything(tx: Tx) -> None:
     await tx.audit_before(None, 9, None)
     await tx.audit_before(None, 9, "t")
     await tx.prune_audit(5, 100, 9)
+    await schedule_everything(tx)
+
+
+async def schedule_everything(tx: Tx) -> None:
+    schedule = await tx.lock_schedule("s000000007")
+    assert schedule is not None
+    await tx.update_schedule(schedule)
+    await tx.insert_schedule(replace(schedule, id="new", name="new"))
+    await tx.due_schedules(500)
+    await tx.free_schedules(500)
+    await tx.schedules_ahead(5, 500)
+    await tx.schedules_by_mark("Europe/Berlin", "2026:a", 500)
+    some = [replace(schedule, id=f"s{n:09}", next_at=n) for n in range(1, 501)]
+    await tx.move_schedules(some)
+    firings = [Firing(schedule=each.id, slot=7, at=7, fate=Fate.SUBMITTED) for each in some]
+    await tx.fired_slots([(each.schedule, each.slot) for each in firings])
+    await tx.insert_firings(firings)
+    await tx.update_firings(firings)
+    await tx.close_firings(await tx.open_firings([each.id for each in some]))
+    await tx.close_all_firings("s000000007")
+    await tx.forget_firings(1_700_000_000_000_100, 500)
+    await tx.append_schedule_change(
+        Change(schedule="new", revision=1, at=1, by=None, what="created", settings=Raw(b"{}"))
+    )
+    await tx.delete_schedule("new")
 
 
 @pytest.fixture(scope="module")

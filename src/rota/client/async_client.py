@@ -15,6 +15,7 @@ from rota.client.async_transport import AsyncTransport
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
+from rota.client.schedules import AsyncSchedules
 from rota.client.streams import Stream
 from rota.client.submission import (
     Changes,
@@ -105,6 +106,11 @@ class AsyncClient:
         self._retrying = Retrying(tries)
         self._sleep = sleep
         self._jitter = jitter
+
+    @property
+    def schedules(self) -> AsyncSchedules[AsyncJob]:
+        """Return what can be done with schedules."""
+        return AsyncSchedules(self, AsyncJob, self._own)
 
     async def submit(
         self, handler: str, data: Any = None, *, key: str | None = None, **options: Unpack[Options]

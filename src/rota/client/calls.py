@@ -133,6 +133,56 @@ def audit(limit: int, token: str | None) -> Call[Raw]:
     return Call(Request(method="GET", path="/v1/audit" + _query({"limit": limit, "token": token})), Raw)
 
 
+def add_schedule(new: Mapping[str, Any], schedule: type[T]) -> Call[T]:
+    """Make a schedule."""
+    return Call(Request(method="POST", path="/v1/schedules", body=encode(new)), schedule)
+
+
+def schedule_pages(owner: str | None, schedule: type[T]) -> Pages[T]:
+    """Walk the schedules, the oldest first."""
+
+    def ask(cursor: str | None, limit: int) -> Call[Page[T]]:
+        path = "/v1/schedules" + _query({"owner": owner, "cursor": cursor, "limit": limit})
+        return Call(Request(method="GET", path=path), Page[schedule])  # type: ignore[valid-type]
+
+    return Pages(ask)
+
+
+def schedule(which: str, schedule: type[T]) -> Call[T]:
+    """Read a schedule."""
+    return Call(Request(method="GET", path=_schedule(which)), schedule)
+
+
+def edit_schedule(which: str, changes: Mapping[str, Any], schedule: type[T]) -> Call[T]:
+    """Change a schedule."""
+    return Call(Request(method="PATCH", path=_schedule(which), body=encode(changes)), schedule)
+
+
+def remove_schedule(which: str) -> Call[None]:
+    """Remove a schedule."""
+    return Call(Request(method="DELETE", path=_schedule(which)), None)
+
+
+def schedule_action(which: str, action: str, answer: type[T]) -> Call[T]:
+    """Pause or resume a schedule, or run it now (the answer is a job then)."""
+    return Call(Request(method="POST", path=_schedule(which, action)), answer)
+
+
+def preview_schedule(which: str, n: int, slots: type[T]) -> Call[T]:
+    """Read when a schedule fires next."""
+    return Call(Request(method="GET", path=_schedule(which, "preview", {"n": n})), slots)
+
+
+def preview_rule(timing: Mapping[str, Any], n: int, slots: type[T]) -> Call[T]:
+    """Read when a rule would fire."""
+    return Call(Request(method="POST", path="/v1/schedules/preview" + _query({"n": n}), body=encode(timing)), slots)
+
+
+def firings(which: str, limit: int, page: type[T]) -> Call[T]:
+    """Read what became of a schedule's last slots."""
+    return Call(Request(method="GET", path=_schedule(which, "firings", {"limit": limit})), page)
+
+
 class Pages(Generic[T]):
     """Walks a listing: says what to ask next, and takes the answers. `limit` bounds the items in all."""
 
@@ -279,6 +329,12 @@ def _job(id: str, part: str = "", query: Mapping[str, Any] | None = None) -> str
     if not id:
         raise Invalid("id", "is empty")
     return f"/v1/jobs/{quote(id, safe='')}" + (f"/{part}" if part else "") + _query(query or {})
+
+
+def _schedule(which: str, part: str = "", query: Mapping[str, Any] | None = None) -> str:
+    if not which:
+        raise Invalid("schedule", "is empty")
+    return f"/v1/schedules/{quote(which, safe='')}" + (f"/{part}" if part else "") + _query(query or {})
 
 
 def _query(parameters: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from rota.client import calls
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
+from rota.client.schedules import Schedules
 from rota.client.servers import Servers
 from rota.client.streams import Stream
 from rota.client.submission import (
@@ -109,6 +110,11 @@ class Client:
         self._retrying = Retrying(tries)
         self._sleep = sleep
         self._jitter = jitter
+
+    @property
+    def schedules(self) -> Schedules[Job]:
+        """Return what can be done with schedules."""
+        return Schedules(self, Job, self._own)
 
     def submit(self, handler: str, data: Any = None, *, key: str | None = None, **options: Unpack[Options]) -> Job:
         """Submit a job for a handler; when this returns, the job is stored durably.

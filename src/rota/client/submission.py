@@ -69,7 +69,7 @@ class Changes(TypedDict, total=False):
 
 
 _NAMES = {"at": "run_at"}
-_DURATIONS = frozenset({"delay", "timeout", "grace"})
+_DURATIONS = frozenset({"delay", "jitter", "timeout", "grace"})
 _AT_ONCE = 4096  # inputs that are written together
 
 
@@ -83,7 +83,7 @@ def body_of(options: Options, **kind: Any) -> dict[str, Any]:
             raise TypeError(
                 f"submit() has no argument {name!r}; it takes {', '.join(sorted(Options.__optional_keys__))}"
             )
-        body[_NAMES.get(name, name)] = _plain(name, value)
+        body[_NAMES.get(name, name)] = plain(name, value)
     return body
 
 
@@ -98,7 +98,7 @@ def body_of_item(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def changes_of(changes: Changes) -> dict[str, Any]:
     """Return the JSON members of an edit."""
-    return {_NAMES.get(name, name): _plain(name, value) for name, value in changes.items()}
+    return {_NAMES.get(name, name): plain(name, value) for name, value in changes.items()}
 
 
 def texts(variables: Mapping[str, Any] | None) -> dict[str, str] | None:
@@ -138,7 +138,8 @@ def inputs_of(values: Iterable[Any]) -> tuple[msgspec.Raw, int]:
     return msgspec.Raw(text), count
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any) -> Any:
+    """Return an argument as JSON can hold it."""
     if name == "inputs" and not isinstance(value, str):
         return inputs_of(value)[0]
     if isinstance(value, timedelta) and name in _DURATIONS:

@@ -57,7 +57,12 @@ def to_micros(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def from_micros(at: int) -> datetime:
+    """Return microseconds since 1970 as an aware datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=at)
+
+
 @lru_cache(maxsize=1024)  # the jobs of a bulk share their times
 def rfc3339(at: int) -> str:
     """Write microseconds since 1970 as RFC 3339 in UTC, always with six digits, so that texts sort as times do."""
-    return f"{(_EPOCH + timedelta(microseconds=at)).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return f"{from_micros(at).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

@@ -16,10 +16,17 @@ from rota.http.metrics import Metrics
 from rota.http.openapi import describe
 from rota.http.operations import Edge, Operation, Resource
 from rota.http.problems import Refusal, problem_reply
-from rota.http.routes import admin, docs, events, jobs, tokens, workers
+from rota.http.routes import admin, docs, events, jobs, schedules, tokens, workers
 from rota.service.service import Service
 
-NATIVE = [*jobs.OPERATIONS, *workers.OPERATIONS, *events.OPERATIONS, *admin.OPERATIONS, *tokens.OPERATIONS]
+NATIVE = [
+    *jobs.OPERATIONS,
+    *workers.OPERATIONS,
+    *schedules.OPERATIONS,
+    *events.OPERATIONS,
+    *admin.OPERATIONS,
+    *tokens.OPERATIONS,
+]
 # The older APIs, by the letters of `--apis`.
 APIS: dict[str, list[Operation[Any, Any]]] = {
     "a": user_tasks.OPERATIONS,

@@ -37,7 +37,7 @@ _OPTIONAL_TOKEN: list[dict[str, list[str]]] = [
     {"basic": []},
 ]  # whether one is asked for, servers differ
 _HEADERS = {
-    "location": {"description": "Where the job is.", "schema": {"type": "string"}},
+    "location": {"description": "Where it is.", "schema": {"type": "string"}},
     "link": {"description": 'The next page, with rel="next".', "schema": {"type": "string"}},
 }
 

@@ -72,21 +72,11 @@ class JobsFor:
 
     def own(self, submission: Submission, where: str = "") -> Submission:
         """Return a submission as the caller's own. Raises Forbidden when it is for somebody else, or may not be at all."""
-        self._check_kind(
-            submission.script is not None or submission.command is not None,
-            submission.image is not None,
-            bool(submission.secrets),
-            where,
-        )
-        if submission.owner is None and self._caller.owner is not None:
-            return replace(submission, owner=self._caller.owner)
-        self.check_owner(submission.owner, where + "owner")
-        return submission
+        return own_submission(self._caller, submission, where)
 
     def check_owner(self, owner: str | None, field: str) -> None:
         """Raise Forbidden when somebody else's jobs are asked for by name."""
-        if owner is not None and not self._caller.sees(owner):
-            raise Forbidden(f"{field}: this token is for the jobs of {self._caller.owner!r}")
+        check_owner(self._caller, owner, field)
 
     async def get(self, job: str) -> Job:
         """Return a job."""
@@ -154,7 +144,7 @@ class JobsFor:
         """Run a job again. Raises Forbidden too: what ran once may not be allowed now."""
         old = await self.get(job)
         secrets = bool((old.options or _NO_OPTIONS).secrets)
-        self._check_kind(old.kind in ("script", "command"), old.kind == "image", secrets, "")
+        _check_kind(self._caller, old.kind in ("script", "command"), old.kind == "image", secrets, "")
         with Submitting(self._traceparent) as span:
             again = await self._jobs.retry(job, key=key, caller=self._caller, traceparent=span.traceparent)
             span.submitted([again])
@@ -173,11 +163,6 @@ class JobsFor:
     def _narrow(self, query: Query) -> Query:
         self.check_owner(query.owner, "owner")
         return query if self._caller.owner is None else replace(query, owner=self._caller.owner)
-
-    def _check_kind(self, script: bool, image: bool, secrets: bool, where: str) -> None:
-        for asked, permission in ((script, SCRIPTS), (image, IMAGES), (secrets, SECRETS)):
-            if asked and permission not in self._caller.allow:
-                raise Forbidden(f"{where}{permission} are not allowed to {_who(self._caller)}")
 
 
 class WorkFor:
@@ -308,6 +293,32 @@ class PullFor:
             row = await self._pull.row_of(worker)
             if row is None or row.hello.token != self._caller.token:
                 raise NotFound(f"there is no worker {worker!r}: register it")
+
+
+def own_submission(caller: Caller, submission: Submission, where: str) -> Submission:
+    """Return a submission as the caller's own. Raises Forbidden when it is for somebody else, or may not be at all."""
+    check_submission(caller, submission, where)
+    if submission.owner is None and caller.owner is not None:
+        return replace(submission, owner=caller.owner)
+    check_owner(caller, submission.owner, where + "owner")
+    return submission
+
+
+def check_submission(caller: Caller, s: Submission, where: str) -> None:
+    """Raise Forbidden when the caller may not submit jobs of this kind."""
+    _check_kind(caller, s.script is not None or s.command is not None, s.image is not None, bool(s.secrets), where)
+
+
+def check_owner(caller: Caller, owner: str | None, field: str) -> None:
+    """Raise Forbidden when what is somebody else's is asked for by name."""
+    if owner is not None and not caller.sees(owner):
+        raise Forbidden(f"{field}: this token is for the jobs of {caller.owner!r}")
+
+
+def _check_kind(caller: Caller, script: bool, image: bool, secrets: bool, where: str) -> None:
+    for asked, permission in ((script, SCRIPTS), (image, IMAGES), (secrets, SECRETS)):
+        if asked and permission not in caller.allow:
+            raise Forbidden(f"{where}{permission} are not allowed to {_who(caller)}")
 
 
 def missing(job: str) -> NotFound:

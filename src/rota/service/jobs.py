@@ -199,21 +199,9 @@ class Jobs:
             found = _existing((await tx.lock_jobs([job])).get(job), job)
             if found.state in FINAL:
                 raise Conflict(f"job {job} is over: it is {found.state}", found.state)
-            if found.state in WAITING:
-                await cancel_jobs(tx, [found], Reason.REQUESTED, effects, by=by, why=None)
-                return
-            if only_waiting:
+            if only_waiting and found.state is State.RUNNING:
                 raise Conflict(f"job {job} is running", found.state)
-            if found.abort_requested_at is None:
-                await tx.request_aborts([found])
-                event = NewEvent(job, found.owner, "abort_requested", State.RUNNING, found.attempt, by)
-                await tx.append_events([event])
-            if found.array is not None:
-                found.abort_requested_at = found.abort_requested_at or tx.now
-                await arrays.abort(tx, found, effects)
-            else:
-                assert found.worker is not None
-                effects.orders.add(found.worker)
+            await stop(tx, found, effects, by=by)
 
         with self._signals.on("over", job) as waiter:
             await self._store.write(write)
@@ -350,6 +338,22 @@ class Jobs:
             self._signals.publish(effects)
             self._observer.submitted(len(jobs))
         return jobs
+
+
+async def stop(tx: Tx, job: Job, effects: Effects, *, by: str | None, why: str | None = None) -> None:
+    """Cancel a job (from `lock_jobs`) that waits, or ask for the abort of one that runs."""
+    if job.state in WAITING:
+        await cancel_jobs(tx, [job], Reason.REQUESTED, effects, by=by, why=why)
+        return
+    if job.abort_requested_at is None:
+        await tx.request_aborts([job])
+        await tx.append_events([NewEvent(job.id, job.owner, "abort_requested", State.RUNNING, job.attempt, by, why)])
+    if job.array is not None:
+        job.abort_requested_at = job.abort_requested_at or tx.now
+        await arrays.abort(tx, job, effects)
+    else:
+        assert job.worker is not None
+        effects.orders.add(job.worker)
 
 
 def _existing(job: Job | None, id_: str) -> Job:

@@ -19,12 +19,14 @@ from rota.core.jobs import HandlerSpec
 from rota.core.states import State
 from rota.service.audit import Audit
 from rota.service.feed import Feed
+from rota.service.firing import ScheduleUpkeep
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
 from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer, Stopwatch
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.relay import Bell, Relay
+from rota.service.schedules import Schedules
 from rota.service.signals import Signals
 from rota.service.tokens import Tokens
 from rota.service.upkeep import Upkeep
@@ -87,7 +89,9 @@ class Service:
         self.zone = zone
         self.signals = Signals(observer)
         stopwatch = Stopwatch(store, observer, monotonic)
-        self.jobs = Jobs(store, self.signals, observer, Ids(rng.getrandbits), zone=zone, stopwatch=stopwatch)
+        ids = Ids(rng.getrandbits)
+        self.jobs = Jobs(store, self.signals, observer, ids, zone=zone, stopwatch=stopwatch)
+        self.schedules = Schedules(store, self.signals, observer, ids, zone)
         self.work = Work(
             store, self.signals, observer, stopwatch, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random
         )
@@ -101,8 +105,9 @@ class Service:
         )
         self.tokens = Tokens(store, secret=secrets.token_hex, zone=zone, monotonic=monotonic)
         self.audit = Audit(store, monotonic)
+        firing = ScheduleUpkeep(store, self.signals, observer, ids, monotonic=monotonic)
         self.upkeep = Upkeep(
-            store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit,
+            store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit, schedules=firing,
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
             stopwatch=stopwatch,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What goes on by itself: promote what is due, remind and fence what is overdue, rescue what is lost, deliver, prune.
+"""What goes on by itself: fire schedules, promote what is due, remind and fence what is overdue, rescue, deliver, prune.
 
 Every server does all of it; there is no leader. Each step takes its rows in a transaction that checks them again, so
 two servers that do the same step at once do it once.
@@ -18,6 +18,7 @@ from rota.core.times import SECOND
 from rota.service import arrays, audit
 from rota.service.audit import Audit
 from rota.service.changes import Ended, end_attempts
+from rota.service.firing import ScheduleUpkeep
 from rota.service.heartbeats import TIMEOUT_SLACK
 from rota.service.hooks import Hooks
 from rota.service.observer import Observer, Stopwatch
@@ -62,6 +63,7 @@ class Upkeep:
         *,
         tokens: Tokens,
         audit: Audit,
+        schedules: ScheduleUpkeep,
         lease_s: float,
         retention_s: float,
         jitter: Callable[[], float],
@@ -76,6 +78,7 @@ class Upkeep:
         self._hooks = hooks
         self._tokens = tokens
         self._audit = audit
+        self._schedules = schedules
         self._lease = round(lease_s * SECOND)
         self._retention = round(retention_s * SECOND)
         self._jitter = jitter
@@ -124,6 +127,9 @@ class Upkeep:
             self._follow(seen.events)
         rescuable = now >= self._held_at + self._lease
         steps: tuple[tuple[str, int | None, Callable[[], Awaitable[object]]], ...] = (
+            ("zones", now if self._schedules.zones_due else None, self._schedules.look_at_zones),
+            ("free", now if next_.waits else None, self._schedules.free),
+            ("fire", next_.slot, self._schedules.fire),
             ("promote", next_.due, self.promote),
             ("overdue", next_.deadline, self.end_overdue),
             ("rescue", next_.lease if rescuable else None, self.rescue),
@@ -242,7 +248,8 @@ class Upkeep:
             await tx.forget_answers(tx.now - _ANSWERS_KEPT, _BATCH)
             await tx.forget_workers(tx.now - _GONE_WORKERS_KEPT)
             await audit.prune(tx)
-            return len(old), whole
+            firings = await tx.forget_firings(tx.now - self._retention, _BATCH)
+            return len(old), whole and firings < _BATCH
 
         pruned, whole = await self._store.write(write)
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)
@@ -296,9 +303,19 @@ class Upkeep:
         return row.lease_until <= now and self._is_steady(now)
 
     async def _hold_rescue(self, now: int) -> None:
-        """Give every worker one lease, from now, to be heard of: after a start, an outage, a jump of the clock."""
+        """Give every worker one lease, from now, to be heard of: after a start, an outage, a jump of the clock.
+
+        And let schedules go by the clock as it is now.
+        """
         self._held_at = now
-        await self._store.write(lambda tx: tx.clamp_leases(tx.now + self._lease))
+
+        async def write(tx: Tx) -> bool:
+            whole = await self._schedules.take_back(tx)
+            await tx.clamp_leases(tx.now + self._lease)
+            return whole
+
+        while not await self._store.write(write):
+            pass
 
     def _fence_at(self, overdue: Overdue) -> int:
         """Return when an overdue attempt is over on its worker: it was told, or has lost its lease, and a grace passed."""

@@ -32,12 +32,13 @@ from rota.store.rows import (
     Wakeups,
     WorkerRow,
 )
+from rota.store.schedule_protocol import ScheduleTx
 
 T = TypeVar("T")
 Which = Literal["all", "good", "bad"]
 
 
-class Tx(Protocol):
+class Tx(ScheduleTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int
@@ -140,7 +141,7 @@ class Tx(Protocol):
         ...
 
     async def wakeups(self) -> Wakeups:
-        """Return when the next job is due, attempt overdue, lease over, hook to be called."""
+        """Return when the next job is due, attempt overdue, lease over, hook to be called, slot of a schedule."""
         ...
 
     # -- leases ---------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from rota.core.jobs import (
     WorkerHello,
 )
 from rota.core.retry import Backoff
+from rota.core.schedules import Change, Fate, Firing, Missed, OpenFiring, Overlap, Schedule
 from rota.core.states import Outcome, Reason, State
 from rota.core.templates import render
 
@@ -93,12 +94,17 @@ class Overdue(Struct, frozen=True):
 
 
 class Wakeups(Struct, frozen=True):
-    """When upkeep has something to do next, by kind; a time that has passed is work to do now."""
+    """When upkeep has something to do next, by kind; a time that has passed is work to do now.
+
+    `waits` says that a slot of a schedule waits for a job.
+    """
 
     due: int | None
     deadline: int | None
     lease: int | None
     delivery: int | None
+    slot: int | None
+    waits: bool
 
 
 class WorkerRow(Struct, frozen=True):
@@ -313,3 +319,44 @@ def audit_of(row: tuple[Any, ...]) -> AuditRow:
     """Build a line of the trail from `audit_before`'s columns."""
     seq, at, n, token, role, *rest = row
     return AuditRow(seq, at, n, token, Role(role), *rest)
+
+
+def schedule_row(s: Schedule) -> tuple[Any, ...]:
+    """Return all columns of a schedule but its id."""
+    return (
+        s.name, s.owner, s.rule, s.timezone, raw(s.job), s.missed.value, s.missed_limit, s.overlap.value, s.jitter_s,
+        s.starts_at, s.ends_at, s.paused_at, s.seen, s.next_at, s.waiting, s.zone_mark, s.created_at, s.updated_at, s.revision,
+    )  # fmt: skip
+
+
+def schedule_of(row: tuple[Any, ...]) -> Schedule:
+    """Build a schedule from `get_schedules`' columns."""
+    return Schedule(
+        id=row[0], name=row[1], owner=row[2], rule=row[3], timezone=row[4], job=Raw(row[5]), missed=Missed(row[6]),
+        missed_limit=row[7], overlap=Overlap(row[8]), jitter_s=row[9], starts_at=row[10], ends_at=row[11], paused_at=row[12],
+        seen=row[13], next_at=row[14], waiting=row[15], zone_mark=row[16], created_at=row[17], updated_at=row[18],
+        revision=row[19],
+    )  # fmt: skip
+
+
+def firing_row(f: Firing) -> tuple[Any, ...]:
+    """Return the columns that `insert_firings` writes."""
+    return f.schedule, f.slot, f.at, f.fate.value, f.job, f.why, int(f.manual), int(f.open)
+
+
+def firing_of(row: tuple[Any, ...]) -> Firing:
+    """Build a firing from `firings_of`'s columns."""
+    schedule, slot, at, fate, job, why, manual = row
+    return Firing(schedule=schedule, slot=slot, at=at, fate=Fate(fate), job=job, why=why, manual=bool(manual))
+
+
+def open_firing_of(row: tuple[Any, ...]) -> OpenFiring:
+    """Build an open firing from `open_firings`' columns."""
+    schedule, slot, job, state = row
+    return OpenFiring(schedule, slot, job, None if state is None else STATES[state])
+
+
+def change_of(schedule: str, row: tuple[Any, ...]) -> Change:
+    """Build a change from `schedule_changes`' columns."""
+    revision, at, by, what, settings = row
+    return Change(schedule=schedule, revision=revision, at=at, by=by, what=what, settings=Raw(settings))

@@ -1,9 +1,9 @@
 """What every part of a transaction on PostgreSQL shares: the connection, the named statements, what is held, counters, events.
 
-Rows are waited for in one order: a worker, then jobs by id; after them come the rows that belong to those (shards by
-attempt, then the rest), and counters last. So no two transactions wait for each other. A transaction that finds out late
-that it needs another job does not wait for it: it begins again (`StartOver`) and takes all that it knows of at once, in
-order. Claims, and upkeep's steps, leave out what others hold and so never wait for a job.
+Rows are waited for in one order: a schedule, a worker, then jobs by id; after them come the rows that belong to those
+(shards by attempt, then the rest), and counters last. So no two transactions wait for each other. A transaction that finds
+out late that it needs another job does not wait for it: it begins again (`StartOver`) and takes all that it knows of at
+once, in order. Claims, and upkeep's steps, leave out what others hold and so never wait for a job.
 """
 
 from __future__ import annotations

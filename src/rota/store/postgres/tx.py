@@ -11,6 +11,7 @@ from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
 from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.history import HistoryTx
+from rota.store.postgres.schedules import ScheduleTx
 from rota.store.postgres.statement import Row, array, columns
 from rota.store.rows import (
     STATES,
@@ -32,7 +33,7 @@ _MOST_AT_ONCE = 2_000  # of them in one statement
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 
 
-class PostgresTx(HistoryTx):
+class PostgresTx(HistoryTx, ScheduleTx):
     """See store/protocol.py."""
 
     # -- jobs

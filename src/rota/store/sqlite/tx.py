@@ -35,6 +35,7 @@ from rota.store.rows import (
     worker_of,
 )
 from rota.store.sqlite.arrays import MOST_DELETED, ArrayTx
+from rota.store.sqlite.schedules import ScheduleTx
 from rota.store.sqlite.tokens import TokenTx
 
 _MOST_SCANNED = 20_000  # rows that one page of a listing may read
@@ -43,7 +44,7 @@ _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ArrayTx, TokenTx):
+class SqliteTx(ArrayTx, ScheduleTx, TokenTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs
@@ -251,7 +252,8 @@ class SqliteTx(ArrayTx, TokenTx):
 
         due, deadline, delivery = first("next_due", "next_range"), first("next_deadline"), first("next_delivery")
         lease = first("next_unnamed", "next_unnamed_shard", "next_worker_expiry")
-        return Wakeups(due, deadline, lease, delivery)
+        waits = self._one("any_waiting") is not None
+        return Wakeups(due, deadline, lease, delivery, first("next_slot"), waits)
 
     # -- leases
 

@@ -270,4 +270,6 @@ SELECT
   least((SELECT lease_until FROM rota_jobs WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1),
         (SELECT lease_until FROM rota_shards WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1),
         (SELECT min(lease_until) FROM rota_workers WHERE gone_at IS NULL)),
-  (SELECT next_at FROM rota_deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1);
+  (SELECT next_at FROM rota_deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1),
+  (SELECT next_at FROM rota_schedules WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1),
+  (SELECT 1 FROM rota_schedules WHERE waiting IS NOT NULL LIMIT 1) IS NOT NULL;
