@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench import documents, draining, idle, latency, machine, mapping, recovery, submitting
+from bench import documents, draining, idle, latency, machine, mapping, recovery, scheduling, submitting
 from bench.figures import Row
 from bench.scale import QUICK, Scale
 
@@ -19,6 +19,7 @@ _PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "recovery": recovery.rows,
     "idle": idle.rows,
     "map": mapping.rows,
+    "schedules": scheduling.rows,
 }
 
 
