@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench import documents, draining, idle, latency, machine, mapping, postgres, recovery, submitting
+from bench import documents, draining, idle, latency, machine, mapping, postgres, recovery, scheduling, submitting
 from bench.figures import Row
 from bench.scale import QUICK, Scale
 
@@ -20,6 +20,7 @@ _PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "idle": idle.rows,
     "map": mapping.rows,
     "postgres": postgres.rows,
+    "schedules": scheduling.rows,
 }
 
 

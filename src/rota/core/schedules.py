@@ -20,7 +20,6 @@ from rota.core.times import SECOND, from_micros
 
 LATE = 60 * SECOND  # a slot that nobody saw for so long was missed
 MAX_MISSED = 1000  # slots that fire at once when a server is back
-_FIRST_WINDOW = 64 * SECOND
 
 rule_of = lru_cache(maxsize=10_000)(Rule)  # of (text, zone, anchor): to read one costs more than a slot
 
@@ -188,18 +187,19 @@ def preview(schedule: Schedule, after: int, n: int, until: int) -> list[Slot]:
 
 def due(schedule: Schedule, now: int) -> Due:
     """Decide the slots that have come since `seen`, of which `next_at` is the first."""
-    first, next_at = schedule.next_at, None
+    first = schedule.next_at
     if first is None or first > now:
         return Due([], None, first)
-    late = schedule.missed is Missed.SKIP and now - first > LATE
-    if not late and ((next_at := following(schedule, first)) is None or next_at > now):
-        return Due([first], None, next_at)  # as nearly always
-    limit = schedule.missed_limit if schedule.missed is Missed.ALL else 1
-    slots = _newest(schedule, now, limit + 1)
-    fire = slots[-limit:]
-    if late and fire and now - fire[-1] > LATE:
+    following_at = following(schedule, first)
+    if following_at is None or following_at > now:  # as nearly always
+        slots, next_at = [first], following_at
+    else:
+        limit = schedule.missed_limit if schedule.missed is Missed.ALL else 1
+        slots, next_at = _newest(schedule, now, limit, apart=following_at - first), following(schedule, now)
+    fire = slots
+    if schedule.missed is Missed.SKIP and now - slots[-1] > LATE:
         fire = []
-    return Due(fire, first if len(slots) > len(fire) else None, following(schedule, now))
+    return Due(fire, first if first not in fire else None, next_at)
 
 
 def runs_at(schedule: Schedule, slot: int) -> int:
@@ -211,11 +211,14 @@ def runs_at(schedule: Schedule, slot: int) -> int:
     return slot + int.from_bytes(digest) % spread
 
 
-def _newest(schedule: Schedule, now: int, n: int) -> list[int]:
-    """Return the newest `n` slots that are not decided, in order, without walking over all of a long outage."""
+def _newest(schedule: Schedule, now: int, n: int, *, apart: int) -> list[int]:
+    """Return the newest `n` slots that are not decided, in order, without walking over all of a long outage.
+
+    `apart` is how far apart two slots are, for a guess at where to begin.
+    """
     begin = schedule.seen if schedule.starts_at is None else max(schedule.seen, schedule.starts_at - 1)
     end = now if schedule.ends_at is None else min(now, schedule.ends_at)
-    window = _FIRST_WINDOW
+    window = apart * n + SECOND
     while True:
         since = max(begin, end - window)
         slots = list(_rule(schedule).slots(since, end))

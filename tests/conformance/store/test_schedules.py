@@ -125,7 +125,7 @@ def test_a_slot_fires_once(bench: Bench):
 
 def test_a_slot_that_waits_is_free_when_every_open_job_is_over(bench: Bench):
     insert(bench, a_schedule("a", waiting=9, next_at=None), a_schedule("b", waiting=9, next_at=None), a_schedule("c"))
-    bench.insert(a_job("j1"), a_job("j2"))
+    bench.insert(a_job("j1"), a_job("j2", priority=1))
     bench.register()
     bench.claim("j2")
     firings = [
