@@ -156,7 +156,9 @@ async def schedule_everything(tx: Tx) -> None:
     await tx.schedules_by_mark("Europe/Berlin", "2026:a", 500)
     some = [replace(schedule, id=f"s{n:09}", next_at=n) for n in range(1, 501)]
     await tx.move_schedules(some)
-    firings = [Firing(schedule=each.id, slot=7, at=7, fate=Fate.SUBMITTED) for each in some]
+    firings = [
+        Firing(schedule=each.id, slot=10**9, at=7, fate=Fate.SUBMITTED, job="fo000000007", open=True) for each in some
+    ]
     await tx.fired_slots([(each.schedule, each.slot) for each in firings])
     await tx.insert_firings(firings)
     await tx.update_firings(firings)
