@@ -31,6 +31,7 @@ from tests import postgres
 from .postgres_filled import fill
 from .postgres_race import NoHooks, Race
 
+pytestmark = pytest.mark.xdist_group("plans")  # one filled store for all
 SQL = statements.load("rota.store.postgres.sql")
 ROWS = 20_000
 SMALL = {
