@@ -210,6 +210,7 @@ LIKE: dict[str, tuple[Any, ...]] = {
     "holds": ("fo000000001", 1, "w"),
     "insert_labels": ("{k}", "{v}", "{j}"),
     "late_leases": (5,),
+    "meet_dependency": ("fo000000001", "fw000000007"),
     "lock_job_now": (["fw000000007"],),
     "lock_worker_now": ("{w}",),
     "range_is_due": (["fo000000009"], [7], 5),
