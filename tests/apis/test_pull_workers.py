@@ -387,3 +387,11 @@ def test_many_threads_of_one_worker_share_its_name(live: Live) -> None:
         for future in [pool.submit(work) for _ in range(8)]:
             future.result(DEADLINE_S)
     assert sorted(ended) == sorted(tasks)
+
+
+@pytest.mark.parametrize("name", [".", "[].", ""])
+def test_an_unknown_field_with_no_name_to_speak_of_is_refused_as_any(live: Live, name: str) -> None:
+    live.client.post("/register_worker", json={"worker_id": "w"})
+    answer = live.client.put("/heartbeat/w", json={name: 1})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"][0]["loc"][0] == "body"

@@ -12,7 +12,7 @@ import pytest
 from rota.http.app import APIS, operations
 from tests.http.live import Live
 
-BUDGET_S = 25
+BUDGET_S = 35
 PATIENCE_S = 250  # where the machine is too busy for all within the budget
 OPERATIONS = operations(APIS)
 

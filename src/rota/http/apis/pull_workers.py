@@ -61,7 +61,8 @@ def _detail(problem: Problem) -> DetailView:
         return DetailView(problem.detail)
     if problem.field is None:
         return DetailView([Wrong(["body"], problem.detail, "json_invalid")])
-    path: list[str | int] = [int(part) if part.isdecimal() else part for part in _PART.findall(problem.field)]
+    parts = _PART.findall(problem.field) or [problem.field]  # a name may be nothing but dots
+    path: list[str | int] = [int(part) if part.isdecimal() else part for part in parts]
     if path[0] not in ("body", "path", "query"):
         path.insert(0, "query" if path[0] == "wait" else "body")
     message = problem.detail.removeprefix(f"{problem.field}: ")
