@@ -9,19 +9,22 @@ if TYPE_CHECKING:
     from rota.client.async_client import AsyncClient as AsyncClient
     from rota.client.client import Client as Client
     from rota.wiring.inside import submit_in as submit_in
-    from rota.worker.app import Aborted as Aborted
     from rota.worker.app import App as App
-    from rota.worker.app import Context as Context
-    from rota.worker.app import Refuse as Refuse
-    from rota.worker.app import Retry as Retry
-    from rota.worker.app import Snooze as Snooze
+    from rota.worker.context import Aborted as Aborted
+    from rota.worker.context import Context as Context
+    from rota.worker.context import Fail as Fail
+    from rota.worker.context import Retry as Retry
+    from rota.worker.context import Snooze as Snooze
+    from rota.worker.middleware import Call as Call
 
-_HOMES = dict.fromkeys(("Aborted", "App", "Context", "Refuse", "Retry", "Snooze"), "rota.worker.app") | {
+_HOMES = dict.fromkeys(("Aborted", "Context", "Fail", "Retry", "Snooze"), "rota.worker.context") | {
+    "App": "rota.worker.app",
+    "Call": "rota.worker.middleware",
     "AsyncClient": "rota.client.async_client",
     "Client": "rota.client.client",
     "submit_in": "rota.wiring.inside",
 }
-__all__ = ["Aborted", "App", "AsyncClient", "Client", "Context", "Refuse", "Retry", "Snooze", "submit_in"]
+__all__ = ["Aborted", "App", "AsyncClient", "Call", "Client", "Context", "Fail", "Retry", "Snooze", "submit_in"]
 
 
 def __getattr__(name: str) -> Any:

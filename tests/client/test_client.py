@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from tests.client.live import Hands, LiveServer
 from tests.processes import PATIENCE_S
 
 
+@dataclass
+class Picture:
+    path: str
+    width: int
+
+
 def test_submit_wait_result(client: Client) -> None:
     before = datetime.now(UTC)
     job = client.submit("echo", {"path": "a.png", "width": 80}, owner="ana", labels={"x": "1"}, priority=3)
@@ -25,6 +32,10 @@ def test_submit_wait_result(client: Client) -> None:
     assert job.finished_at is not None
     assert before - timedelta(seconds=1) < job.submitted_at <= job.finished_at
     assert job.get_result() == job.result
+    picture = job.get_result(type=Picture)
+    assert (picture.path, picture.width) == ("a.png", 80)
+    with pytest.raises(Invalid, match="result: Expected `int`, got `object`"):
+        job.get_result(type=int)
     assert [event.kind for event in client.events(job)] == ["submitted", "started", "succeeded"]
     assert [attempt.outcome for attempt in client.attempts(job)] == ["succeeded"]
 
@@ -187,7 +198,7 @@ def test_async(server: LiveServer, hands: Hands) -> None:
     async def main() -> None:
         async with AsyncClient(server.url) as client:
             jobs = await asyncio.gather(*[client.submit("echo", n, labels={"a": "s"}) for n in range(20)])
-            assert [await job.get_result(PATIENCE_S) for job in jobs] == list(range(20))
+            assert [await job.get_result(PATIENCE_S, type=int) for job in jobs] == list(range(20))
             assert len([job async for job in client.jobs(labels={"a": "s"})]) == 20
             talk = await client.submit("talk")
             assert [log.text async for log in talk.logs(follow=True)] == ["line 0\n", "line 1\n", "line 2\n"]

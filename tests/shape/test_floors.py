@@ -25,6 +25,7 @@ def test_the_core_imports_no_world():
         "collections",
         "contextlib",
         "datetime",
+        "decimal",
         "enum",
         "functools",
         "hashlib",

@@ -24,7 +24,7 @@ EXPORTED = [
     "AsyncClient",
     "Client",
     "Context",
-    "Refuse",
+    "Fail",
     "Retry",
     "Snooze",
     "submit_in",

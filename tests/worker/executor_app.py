@@ -87,7 +87,7 @@ def fails_with(kind: str):
         case "error":
             raise ValueError("x" * 100_000)
         case "refuse":
-            raise rota.Refuse("never")
+            raise rota.Fail("never")
         case "snooze":
             raise rota.Snooze(7)
         case "retry":

@@ -35,7 +35,7 @@ async def says(word, *, ctx: rota.Context):
 
 @app.handler
 def fails(how):
-    raise {"refuse": rota.Refuse("no"), "snooze": rota.Snooze(3), "retry": rota.Retry(after=4), "x": KeyError("k")}[how]
+    raise {"refuse": rota.Fail("no"), "snooze": rota.Snooze(3), "retry": rota.Retry(after=4), "x": KeyError("k")}[how]
 
 
 def test_the_functions_stay_functions():
@@ -108,7 +108,7 @@ def test_importing_rota_imports_nothing():
 
 
 def test_what_rota_exports():
-    for name in ("App", "Context", "Aborted", "Refuse", "Snooze", "Retry", "Client", "AsyncClient"):
+    for name in ("App", "Context", "Aborted", "Fail", "Snooze", "Retry", "Client", "AsyncClient"):
         assert getattr(rota, name).__name__ == name
     with pytest.raises(AttributeError):
         rota.nothing  # noqa: B018

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from rota.client import calls
 from rota.client.async_servers import AsyncServers
@@ -55,11 +55,19 @@ class AsyncJob(JobFields, dict=True, eq=False):
         self.take(await self.client.wait(self, timeout))
         return self
 
-    async def get_result(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        """Wait, and return the result. Raises JobFailed when there is none, TimeoutError after `timeout` seconds."""
+    @overload
+    async def get_result(self, timeout: float | None = None) -> Any: ...  # noqa: ASYNC109
+    @overload
+    async def get_result(self, timeout: float | None = None, *, type: type[T]) -> T: ...  # noqa: ASYNC109
+
+    async def get_result(self, timeout: float | None = None, *, type: Any = None) -> Any:  # noqa: ASYNC109
+        """Wait, and return the result; with `type`, as one of that: whatever msgspec decodes into.
+
+        Raises JobFailed when there is none, TimeoutError after `timeout` seconds, Invalid when it is nothing of that type.
+        """
         if not self.over:
             await self.wait(timeout)
-        return self.outcome()
+        return self.outcome(type)
 
     async def abort(self, wait: float = 0.0) -> Self:
         """Stop the job; with `wait`, hold on up to so many seconds until it has ended. Raises Conflict if it was over."""

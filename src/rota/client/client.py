@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from rota.client import calls
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
@@ -53,11 +53,19 @@ class Job(JobFields, dict=True, eq=False):
         self.take(self.client.wait(self, timeout))
         return self
 
-    def get_result(self, timeout: float | None = None) -> Any:
-        """Wait, and return the result. Raises JobFailed when there is none, TimeoutError after `timeout` seconds."""
+    @overload
+    def get_result(self, timeout: float | None = None) -> Any: ...
+    @overload
+    def get_result(self, timeout: float | None = None, *, type: type[T]) -> T: ...
+
+    def get_result(self, timeout: float | None = None, *, type: Any = None) -> Any:
+        """Wait, and return the result; with `type`, as one of that: whatever msgspec decodes into.
+
+        Raises JobFailed when there is none, TimeoutError after `timeout` seconds, Invalid when it is nothing of that type.
+        """
         if not self.over:
             self.wait(timeout)
-        return self.outcome()
+        return self.outcome(type)
 
     def abort(self, wait: float = 0.0) -> Self:
         """Stop the job; with `wait`, hold on up to so many seconds until it has ended. Raises Conflict if it was over."""

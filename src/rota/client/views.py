@@ -8,9 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 
 from rota.client.problems import JobFailed
+from rota.core.errors import Invalid
 from rota.core.jobs import Failure, HandlerSpec, Progress, Proof
 from rota.core.states import FINAL
 
@@ -102,12 +103,17 @@ class JobFields(Struct, kw_only=True, eq=False):
         for name in JobFields.__struct_fields__:
             setattr(self, name, getattr(newer, name))
 
-    def outcome(self) -> Any:
-        """Return the result of a job that is over. Raises JobFailed unless it succeeded."""
+    def outcome(self, type: Any = None) -> Any:
+        """Return the result of a job that is over, as what is asked for. Raises JobFailed unless it succeeded; Invalid."""
         if self.state != "succeeded":
             message = None if self.error is None else f"{self.error.type}: {self.error.message}"
             raise JobFailed(self.id, self.state, self.reason, message)
-        return self.result
+        if type is None:
+            return self.result
+        try:
+            return convert(self.result, type, str_keys=True)
+        except ValidationError as wrong:
+            raise Invalid("result", str(wrong)) from None
 
 
 class Attempt(Struct, kw_only=True):

@@ -36,6 +36,11 @@ def parse_duration(text: str | float) -> float:
     return seconds
 
 
+def seconds_of(duration: str | float | timedelta) -> float:
+    """Return the seconds of a duration as Python says it: a timedelta too. Raises ValueError, as `parse_duration` does."""
+    return parse_duration(duration.total_seconds() if isinstance(duration, timedelta) else duration)
+
+
 def parse_time(text: str, zone: tzinfo = UTC) -> int:
     """Return the microseconds since 1970 that an ISO 8601 or RFC 3339 text means; `zone` is for texts without one.
 

@@ -11,8 +11,10 @@ import msgspec
 from rota.core import inputs
 from rota.core.jobs import Failure
 from rota.core.states import Outcome
-from rota.worker.app import Aborted, Context, Handler, Refuse, Retry, Sink, Snooze
+from rota.worker.app import App, Handler
+from rota.worker.context import Aborted, Context, Fail, Retry, Sink, Snooze
 from rota.worker.frames import Done, Start
+from rota.worker.middleware import Call, await_within, call_within
 
 MAX_RESULT = 1 << 20  # bytes of JSON
 MAX_MESSAGE = 8 << 10  # characters
@@ -23,13 +25,41 @@ _encode = msgspec.json.Encoder().encode
 
 
 def arguments(
-    handler: Handler, context: Context, data: bytes, args: bytes, item: bytes | None = None
+    handler: Handler, data: bytes, args: bytes, item: bytes | None = None
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return what a handler is called with: `core.inputs` says what, and it may want its context."""
+    """Return what a handler is called with: `core.inputs` says what, its annotations as what. Raises TypeError."""
     positional, keywords = inputs.arguments(data, args, item)
     if handler.wants_ctx:
-        keywords["ctx"] = context
+        keywords.pop("ctx", None)
+    if handler.signature.typed:
+        handler.signature.decode(positional, keywords)
     return positional, keywords
+
+
+def run(handler: Handler, context: Context, positional: list[Any], keywords: dict[str, Any]) -> Any:
+    """Call a handler, within its middlewares; of an async one the answer is to be awaited."""
+    if not handler.app.middlewares:
+        if handler.wants_ctx:
+            keywords["ctx"] = context
+        return handler.function(*positional, **keywords)
+    call = Call(handler.name, context, positional, keywords)
+    more = {"ctx": context} if handler.wants_ctx else {}
+    within = await_within if handler.is_async else call_within
+    return within(handler.app.middlewares, call, lambda: handler.function(*call.args, **call.kwargs, **more))
+
+
+class Started:
+    """Which apps have been started in this process."""
+
+    def __init__(self) -> None:
+        self._apps: set[App] = set()
+
+    def start(self, app: App) -> None:
+        """Do what an app wants done once in each process. Raises what that raises, and does it again the next time."""
+        if app.starts and app not in self._apps:
+            for function in app.starts:
+                function()
+            self._apps.add(app)
 
 
 def context(start: Start, sink: Sink) -> Context:
@@ -70,7 +100,7 @@ def raised(run: int, error: BaseException) -> Done:
             return Done(run, Outcome.SNOOZED, retry_in_s=float(error.seconds))
         case Retry():
             return Done(run, Outcome.ERRORED, error=failure(error), retry_in_s=float(error.after))
-        case Refuse():
+        case Fail():
             return Done(run, Outcome.ERRORED, error=failure(error), refused=True)
         case MemoryError():
             return Done(run, Outcome.OUT_OF_MEMORY, error=failure(error))

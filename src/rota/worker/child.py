@@ -24,7 +24,8 @@ from msgspec.structs import replace
 from rota import tracing
 from rota.core.jobs import Progress
 from rota.worker import calling, frames
-from rota.worker.app import Aborted, Context, Handler
+from rota.worker.app import Handler
+from rota.worker.context import Aborted, Context
 from rota.worker.frames import Done, Hooked, Moved, Said, Start, Swept
 from rota.worker.framing import Splitter
 
@@ -53,6 +54,7 @@ class Child:
     ) -> None:
         self._channel = channel
         self._handlers = handlers
+        self._started = calling.Started()
         self._jobs_left = recycle_jobs
         self._most_kib = _peak_kib() + (recycle_bytes >> 10)
         self._pid = os.getpid()
@@ -117,12 +119,13 @@ class Child:
         try:
             try:
                 handler = self._handlers[start.handler]
-                positional, keywords = calling.arguments(handler, self._context, start.data, start.args, start.item)
+                positional, keywords = calling.arguments(handler, start.data, start.args, start.item)
                 tracing.enter(start.traceparent)
                 self._phase = _Phase.RUNNING
                 if self._told_to_end:  # before there was anything to interrupt
                     raise Aborted
-                value = handler.function(*positional, **keywords)
+                self._started.start(handler.app)
+                value = calling.run(handler, self._context, positional, keywords)
                 self._phase = _Phase.BUSY
             except BaseException as raised:  # SystemExit and KeyboardInterrupt are errors of the handler
                 self._phase = _Phase.BUSY

@@ -26,8 +26,9 @@ from msgspec.structs import replace
 from rota import tracing
 from rota.core.states import Outcome
 from rota.worker import calling, frames
-from rota.worker.app import Context, Handler
+from rota.worker.app import Handler
 from rota.worker.child import MAX_STREAM, ChannelSink, any_descendants
+from rota.worker.context import Context
 from rota.worker.frames import Cancel, Done, Said, Start, Stream, Swept
 from rota.worker.framing import Splitter
 
@@ -57,6 +58,7 @@ class AsyncChild:
     def __init__(self, channel: socket.socket, handlers: Mapping[str, Handler], recycle_bytes: int) -> None:
         self._channel = channel
         self._handlers = handlers
+        self._started = calling.Started()
         self._most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + (recycle_bytes >> 10)
         self._pid = os.getpid()
         self._splitter = Splitter()
@@ -116,9 +118,10 @@ class AsyncChild:
         start = attempt.start
         try:
             handler = self._handlers[start.handler]
-            positional, keywords = calling.arguments(handler, attempt.context, start.data, start.args, start.item)
+            positional, keywords = calling.arguments(handler, start.data, start.args, start.item)
             tracing.enter(start.traceparent)
-            done = calling.succeeded(start.run, await handler.function(*positional, **keywords))
+            self._started.start(handler.app)
+            done = calling.succeeded(start.run, await calling.run(handler, attempt.context, positional, keywords))
         except asyncio.CancelledError as cancelled:
             done = (
                 Done(start.run, Outcome.ABORTED) if attempt.context.aborting else calling.raised(start.run, cancelled)

@@ -18,7 +18,8 @@ from msgspec import Raw
 from rota.core.jobs import Failure, Progress
 from rota.core.states import Outcome
 from rota.worker import calling
-from rota.worker.app import App, Context, Handler
+from rota.worker.app import App, Handler
+from rota.worker.context import Context
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -73,8 +74,9 @@ def run_inline(
     context.aborting = aborting
     encoded = msgspec.json.encode(data), msgspec.json.encode(list(args))
     try:
-        positional, keywords = calling.arguments(found, context, *encoded)
-        value = found.function(*positional, **keywords)
+        positional, keywords = calling.arguments(found, *encoded)
+        calling.Started().start(app)
+        value = calling.run(found, context, positional, keywords)
         done = calling.succeeded(0, asyncio.run(value) if found.is_async else value)
     except BaseException as raised:  # as in a child: SystemExit too is an error of the handler
         done = calling.raised(0, raised)
