@@ -8,7 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench import documents, draining, idle, latency, machine, mapping, postgres, recovery, scheduling, submitting
+from bench import (
+    documents,
+    draining,
+    idle,
+    latency,
+    machine,
+    mapping,
+    peering,
+    postgres,
+    recovery,
+    scheduling,
+    submitting,
+)
 from bench.figures import Row
 from bench.scale import QUICK, Scale
 
@@ -21,6 +33,7 @@ _PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "map": mapping.rows,
     "postgres": postgres.rows,
     "schedules": scheduling.rows,
+    "peers": peering.rows,
 }
 
 
@@ -34,7 +47,7 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {' '.join(_PARTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends servers and removes stores on the way out
-    about = machine.describe()
+    about = [*machine.describe(), *peering.about()]
     print("\n".join(about), flush=True)
     rows = []
     began = time.monotonic()
