@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -54,7 +55,8 @@ def create_app(
     loopback's. Starting and stopping the service is the caller's.
     """
     served = operations(apis)
-    edge = Edge(service, gate or Gate(service.tokens), metrics or Metrics(), own_workers, describe(served))
+    description = partial(_described, tuple(apis))
+    edge = Edge(service, gate or Gate(service.tokens), metrics or Metrics(), own_workers, description)
     router = Router(_routes(edge, [*served, *docs.PAGES]), redirect_slashes=False, default=_unknown)
     return Guard(router, allowed_hosts=allowed_hosts, loopback_names=loopback_names)
 
@@ -63,6 +65,11 @@ def operations(apis: Collection[str]) -> list[Operation[Any, Any]]:
     """Return all that is described: the native API, and the older ones that are served."""
     index = [] if "b" in apis else [docs.INDEX]
     return [*NATIVE, *index, *(operation for letter in apis for operation in APIS[letter])]
+
+
+@cache
+def _described(apis: tuple[str, ...]) -> bytes:
+    return describe(operations(apis))
 
 
 def _routes(edge: Edge, operations: Sequence[Operation[Any, Any]]) -> list[Route]:
