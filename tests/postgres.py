@@ -3,11 +3,17 @@
 It is Debian's package `postgresql`, of any version that is there, or that of ROTA_POSTGRES_BIN, the folder of `initdb`,
 `pg_ctl` and `postgres`. `initdb` refuses root, so as root it runs as `nobody`. Nothing is flushed to the disk: no test here
 pulls the plug.
+
+A cluster and a schema are dear to make, a fifth of a second of processor time each. A run of the tests makes one of each,
+and its processes work on copies (`new_store`). A store that is given back is emptied for the next test (`take_store`,
+`give_store`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import fcntl
 import os
 import shutil
 import socket
@@ -15,12 +21,34 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from rota.store.postgres.store import PostgresStore
+
+RUN = "TESTS_OF_ONE_RUN"  # names the folder that the processes of a run of the tests share (tests/conftest.py)
+_TEMPLATE = "rota_template"
+_EMPTY = """
+SET lock_timeout = '5s';
+SET session_replication_role = replica;  -- all goes, in whatever order
+DO $$ DECLARE one record; BEGIN
+  FOR one IN SELECT oid, relname FROM pg_class
+      WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'rota_schema' LOOP
+    EXECUTE format(CASE WHEN pg_relation_size(one.oid) > 1000000 THEN 'TRUNCATE %I CASCADE' ELSE 'DELETE FROM %I' END,
+      one.relname);
+  END LOOP;
+  FOR one IN SELECT seqrelid, seqstart FROM pg_sequence LOOP
+    PERFORM setval(one.seqrelid::regclass, one.seqstart, false);
+  END LOOP;
+END $$
+"""
+_IN_USE = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+_IN_USE += " AND xact_start IS NOT NULL"
 _QUICK = {
     "fsync": "off",
     "synchronous_commit": "on",
@@ -29,6 +57,7 @@ _QUICK = {
     "max_connections": "100",
 }
 _QUICK |= {"shared_buffers": "64MB", "log_min_messages": "fatal", "max_wal_size": "256MB", "shared_memory_type": "mmap"}
+_INITDB = ["-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
 _names = count(1)
 
 
@@ -68,7 +97,7 @@ class Cluster:
     """A PostgreSQL server that can be stopped, killed and started again. `port` is on `host`.
 
     `inside` stands before each of its commands (to enter a namespace); `initdb` is more to say to that program. A `folder`
-    that is given has to exist.
+    that is given has to exist. With either it is made anew, not copied.
     """
 
     def __init__(
@@ -89,11 +118,15 @@ class Cluster:
         give(self.folder)
         self._settings = {**_QUICK, **settings}
         self.port = free_port()
-        if copy_of is None:
-            quick = ["-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", *initdb]
-            self.run("initdb", "-D", self.data, *quick)
-        else:  # a standby that follows it
+        self._free: list[str] = []
+        made = None if copy_of or folder or initdb else _made(programs)
+        if copy_of is not None:  # a standby that follows it
             self.run("pg_basebackup", "-D", self.data, "-d", copy_of.url(), "-R", "-c", "fast", "--no-sync")
+        elif made is not None:
+            subprocess.run(["cp", "-a", made, self.data], check=True, timeout=120)
+        else:
+            self.run("initdb", "-D", self.data, *_INITDB, *initdb)
+        self._template = f" TEMPLATE {_TEMPLATE}" if made is not None else ""
         self.start()
         atexit.register(self.remove)
 
@@ -145,6 +178,29 @@ class Cluster:
         self.sql(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def new_store(self) -> str:
+        """Return the URL of a new database for a store. If it can be had for less its schema is there already."""
+        name = f"t{next(_names)}"
+        self.sql(f"CREATE DATABASE {name}{self._template}")
+        return self.url(name)
+
+    def take_store(self) -> str:
+        """Return the URL of an empty store, which `give_store` takes back."""
+        return self._free.pop() if self._free else self.new_store()
+
+    async def give_store(self, url: str) -> None:
+        """Empty a store for who takes the next, when nothing uses it any more and its schema is what it was."""
+        con = await asyncpg.connect(url)
+        try:
+            version = await con.fetchval("SELECT max(version) FROM rota_schema")
+            if version == PostgresStore.schema_version and not await con.fetchval(_IN_USE):
+                await con.execute(_EMPTY)
+                self._free.append(url)
+        except asyncpg.PostgresError:  # one that was left as no other test wants it
+            return
+        finally:
+            await con.close()
+
 
 def free_port() -> int:
     with socket.socket() as s:
@@ -160,6 +216,33 @@ def programs() -> Path:
         assert not os.environ.get("CI"), "CI has PostgreSQL: apt-get install postgresql"
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     return folder
+
+
+@cache
+def _made(programs: Path) -> Path | None:
+    """Return the data of a cluster with a database `rota_template`, made once in a run of the tests; None outside of one."""
+    if RUN not in os.environ:
+        return None
+    folder = Path(os.environ[RUN]) / f"postgresql{str(programs).replace('/', '-')}"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            making = folder.with_suffix(".new")
+            making.mkdir(mode=0o755)
+            cluster = Cluster(programs, folder=making)
+            cluster.sql(f"CREATE DATABASE {_TEMPLATE}")
+            with ThreadPoolExecutor(1) as thread:  # there may be a loop in this one
+                thread.submit(asyncio.run, _migrate(cluster.url(_TEMPLATE))).result()
+            cluster.stop()
+            atexit.unregister(cluster.remove)
+            making.rename(folder)
+    return folder / "data"
+
+
+async def _migrate(url: str) -> None:
+    store = PostgresStore(url)
+    await store.open()
+    await store.close()
 
 
 @cache

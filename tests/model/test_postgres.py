@@ -23,7 +23,7 @@ class PostgresMachine(Machine):
     url = ""
 
     def new_store(self) -> Store:
-        self.url = self.url or postgres.cluster().new_database()
+        self.url = self.url or postgres.cluster().new_store()
         return PostgresStore(self.url, clock=lambda: self.now)
 
 
@@ -31,7 +31,7 @@ class PostgresWalk(Walk):
     url = ""
 
     def new_store(self) -> Store:
-        self.url = self.url or postgres.cluster().new_database()
+        self.url = self.url or postgres.cluster().new_store()
         return PostgresStore(self.url, clock=lambda: self.now)
 
 

@@ -30,7 +30,7 @@ from .postgres_race import NoHooks, Race
 @pytest.mark.parametrize("seed", range(2))
 def test_servers_that_race_do_everything_once(seed: int) -> None:
     cluster = postgres.cluster()
-    url = cluster.new_database()
+    url = cluster.new_store()
     asyncio.run(Race(url, seed=seed).run())
     deadlocks = f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{url.rpartition('/')[2]}'"
     assert cluster.sql(deadlocks) == "0"
@@ -38,7 +38,7 @@ def test_servers_that_race_do_everything_once(seed: int) -> None:
 
 def test_a_reader_stops_before_what_is_not_committed_yet() -> None:
     async def main() -> None:
-        url = postgres.cluster().new_database()
+        url = postgres.cluster().new_store()
         one, other = PostgresStore(url), PostgresStore(url)
         await one.open()
         await other.open()
@@ -136,7 +136,7 @@ def test_a_session_that_loses_what_was_prepared_is_trusted_no_more() -> None:
 
     async def main() -> None:
         cluster = postgres.cluster()
-        url = cluster.new_database()
+        url = cluster.new_store()
         store = PostgresStore(url, connections=1)
         await store.open()
         jobs = service_over(store).jobs
@@ -159,7 +159,7 @@ def test_servers_race_behind_a_pooler_too() -> None:
     cluster = postgres.cluster()
     bouncer = Bouncer(cluster)
     try:
-        asyncio.run(Race(bouncer.url(cluster.new_database()), jobs=150).run())
+        asyncio.run(Race(bouncer.url(cluster.new_store()), jobs=150).run())
     finally:
         bouncer.close()
 
@@ -171,7 +171,7 @@ def test_a_commit_whose_answer_was_lost_is_done_once(side: str) -> None:
     async def main() -> None:
         cluster = postgres.cluster()
         async with Wire(cluster) as wire:
-            store = PostgresStore(wire.url(cluster.new_database()))
+            store = PostgresStore(wire.url(cluster.new_store()))
             await store.open()
             jobs = service_over(store).jobs
             for key in (None, "a key"):
@@ -190,7 +190,7 @@ def test_a_claim_and_a_report_whose_answers_were_lost_are_done_once(side: str) -
     async def main() -> None:
         cluster = postgres.cluster()
         async with Wire(cluster) as wire:
-            store = PostgresStore(wire.url(cluster.new_database()))
+            store = PostgresStore(wire.url(cluster.new_store()))
             await store.open()
             service = service_over(store)
             job = await service.jobs.submit(Submission(handler="h"))
@@ -211,7 +211,7 @@ def test_a_claim_and_a_report_whose_answers_were_lost_are_done_once(side: str) -
 
 def test_a_key_that_two_servers_get_at_once_makes_one_job() -> None:
     async def main() -> None:
-        url = postgres.cluster().new_database()
+        url = postgres.cluster().new_store()
         stores = [PostgresStore(url) for _ in range(3)]
         for store in stores:
             await store.open()
@@ -230,7 +230,7 @@ def test_a_token_that_servers_read_from_a_file_at_once_is_made_once() -> None:
     """Two servers of a compose file start together, and both find the first admin's token."""
 
     async def main() -> None:
-        url = postgres.cluster().new_database()
+        url = postgres.cluster().new_store()
         stores = [PostgresStore(url) for _ in range(3)]
         for store in stores:
             await store.open()
@@ -300,7 +300,7 @@ def test_what_only_adds_is_no_reason_to_refuse_a_store() -> None:
 
     async def main() -> None:
         cluster = postgres.cluster()
-        url = cluster.new_database()
+        url = cluster.new_store()
         store = PostgresStore(url)
         await store.open()
         cluster.sql("INSERT INTO rota_schema (version, expands) VALUES (9001, true)", url.rpartition("/")[2])
@@ -403,7 +403,7 @@ def test_a_synchronous_standby_takes_over_with_all_that_was_acknowledged() -> No
 @pytest.mark.parametrize("id_", ["\0", "a\ud800", "x" * 10_000])
 def test_an_id_that_cannot_be_is_bad_input_and_no_outage(id_: str) -> None:
     async def main() -> None:
-        store = PostgresStore(postgres.cluster().new_database())
+        store = PostgresStore(postgres.cluster().new_store())
         await store.open()
         with pytest.raises((Invalid, NotFound)):
             await service_over(store).jobs.get(id_)

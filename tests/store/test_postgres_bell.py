@@ -36,7 +36,7 @@ def bouncer() -> Iterator[Bouncer]:
 
 
 def test_what_one_rings_the_others_hear_also_after_a_connection_was_cut() -> None:
-    url = postgres.cluster().new_database()
+    url = postgres.cluster().new_store()
     heard: list[News] = []
     errors: list[Exception] = []
 
@@ -65,7 +65,7 @@ def test_what_one_rings_the_others_hear_also_after_a_connection_was_cut() -> Non
 
 
 def test_a_pooler_that_forbids_it_is_known_at_once(bouncer: Bouncer) -> None:
-    url = bouncer.url(postgres.cluster().new_database())
+    url = bouncer.url(postgres.cluster().new_store())
 
     async def test() -> None:
         bell = NotifyBell(url, "a")
@@ -78,7 +78,7 @@ def test_a_pooler_that_forbids_it_is_known_at_once(bouncer: Bouncer) -> None:
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_two_servers_hand_work_to_each_other_with_hints_and_without(pooled: bool, bouncer: Bouncer) -> None:
-    url = postgres.cluster().new_database()
+    url = postgres.cluster().new_store()
     url = bouncer.url(url) if pooled else url
 
     async def test() -> None:

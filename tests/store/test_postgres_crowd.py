@@ -40,7 +40,7 @@ class Counting(PostgresStore):
 
 def run(main: Callable[[Counting, Service], Awaitable[None]]) -> None:
     async def whole() -> None:
-        store = Counting(postgres.cluster().new_database())
+        store = Counting(postgres.cluster().new_store())
         await store.open()
         try:
             await main(store, Service(store, sender=NoHooks(), rng=random.Random(1)))

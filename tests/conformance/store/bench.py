@@ -46,6 +46,10 @@ class Kind(Protocol):
         """Let the next commit raise Crash, before or after it is durable; the store is lost then."""
         ...
 
+    async def end(self) -> None:
+        """Let go of what the store, which is closed, was kept in."""
+        ...
+
 
 class SqliteThreads:
     """The embedded store as servers use it."""
@@ -68,6 +72,9 @@ class SqliteThreads:
 
     def crash_at(self, store: Store, side: str) -> None:
         raise NotImplementedError
+
+    async def end(self) -> None:
+        pass
 
 
 class SqliteInline(SqliteThreads):
@@ -93,7 +100,7 @@ class Postgres:
     later = "INSERT INTO rota_schema (version) SELECT max(version) + 1 FROM rota_schema"
 
     def __init__(self, _folder: Path) -> None:
-        self._url = postgres.cluster().new_database()
+        self._url = postgres.cluster().take_store()
 
     def make(self, clock: Callable[[], int]) -> Store:
         return PostgresStore(self._url, clock=clock)
@@ -116,6 +123,9 @@ class Postgres:
                 raise Crash
 
         store.boundary = boundary
+
+    async def end(self) -> None:
+        await postgres.cluster().give_store(self._url)
 
 
 KINDS: dict[str, Callable[[Path], Kind]] = {

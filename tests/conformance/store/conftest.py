@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from .bench import KINDS, Bench
 
 @pytest.fixture(params=sorted(KINDS))
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(KINDS[request.param](tmp_path))
+    kind = KINDS[request.param](tmp_path)
+    bench = Bench(kind)
     yield bench
     bench.close()
+    asyncio.run(kind.end())

@@ -37,6 +37,7 @@ class Cluster:
     def __init__(self, folder: Path, way: str) -> None:
         self._folder = folder
         self._way = way
+        self._url: str | None = None
         self.now = 0.0  # seconds since the start: the store's clock and the monotonic one
         self.ahead = 0.0  # how far the store's clock was set forward
 
@@ -63,10 +64,13 @@ class Cluster:
             await self._http[0].stop()
         await self.service.stop()
         await self.store.close()
+        if self._url is not None:
+            await postgres.cluster().give_store(self._url)
 
     def _new_store(self, clock: Callable[[], int]) -> Store:
         if self._way == "postgres":
-            return PostgresStore(postgres.cluster().new_database(), clock=clock)
+            self._url = postgres.cluster().take_store()
+            return PostgresStore(self._url, clock=clock)
         return SqliteStore(self._folder / "rota.db", clock=clock, inline=True)
 
     async def submit(self, handler: str | None = "h", **fields: Any) -> str:
