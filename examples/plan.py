@@ -31,8 +31,11 @@ class Planned(Struct, frozen=True):
         return str(self.item["ref"])
 
 
-def plan(packages: list[Package], server: str, folder: str, run: str) -> list[Planned]:
-    """Return the jobs, which carry the label `tour=<run>`. The largest packages go first, so that none is late."""
+def plan(packages: list[Package], server: str, folder: str, run: str, measured: int | None = None) -> list[Planned]:
+    """Return the jobs, which carry the label `tour=<run>`. The largest packages go first, so that none is late.
+
+    `measured` is how many of them are measured, the smallest; all if it is None.
+    """
     measuring = [
         Planned(
             package.name,
@@ -43,7 +46,7 @@ def plan(packages: list[Package], server: str, folder: str, run: str) -> list[Pl
                 "priority": package.size // 100_000,
             },
         )
-        for at, package in enumerate(packages)
+        for at, package in enumerate(packages[-measured:] if measured else packages)
     ]
     report = {
         "ref": "report",

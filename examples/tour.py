@@ -119,7 +119,7 @@ def main() -> int:
     holds = False
     try:
         server.wait_ready(stopping)
-        holds = stopping.is_set() or _tour(server, screen, stopping)
+        holds = stopping.is_set() or _tour(server, screen, stopping, arguments.packages)
         while server.running and not stopping.wait(0.5):
             pass
     except CannotStart as error:
@@ -149,14 +149,15 @@ def _heed_make() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make run", description="Start a server and show Rota at work.")
     parser.add_argument("--quiet", action="store_true", help="print the ending only")
+    parser.add_argument("--packages", type=int, metavar="N", help="measure the N smallest packages only")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="save a picture of the terminal")
     return parser.parse_args()
 
 
-def _tour(server: Server, screen: Screen, stopping: threading.Event) -> bool:
+def _tour(server: Server, screen: Screen, stopping: threading.Event, measured: int | None) -> bool:
     """Submit the jobs, show them until they are over, check them. Return whether all was as promised."""
     settings, client = server.settings, server.client
-    planned = plan(packages(), settings.server_url, os.getcwd(), run=f"{time.time():.0f}")
+    planned = plan(packages(), settings.server_url, os.getcwd(), f"{time.time():.0f}", measured)
     jobs = client.submit_many([one.item for one in planned])
     board = Board(_heading(settings), jobs, planned)
     watched = Watched()
