@@ -329,3 +329,15 @@ def test_unknown_routes_and_methods(live: Live) -> None:
     assert answer.headers["allow"] == "GET, HEAD, POST"
     assert live.client.get("/v1/jobs/bulk").headers["allow"] == "POST"
     assert live.client.options("/v1/jobs").status_code == 405
+
+
+def test_a_unique_key_is_refused_with_the_id_of_the_job_that_has_it_or_stands_for_the_next(live: Live) -> None:
+    first = live.submit(unique_key="one")
+    assert first["unique_key"] == "one"
+    taken = live.client.post("/v1/jobs", json={"handler": "h", "unique_key": "one"})
+    check_problem(taken, 409, "unique-key-taken")
+    assert (taken.json()["job"], taken.json()["state"]) == (first["id"], "queued")
+    again = live.client.post("/v1/jobs", json={"handler": "h", "unique_key": "one", "on_conflict": "existing"})
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+    wrong = live.client.post("/v1/jobs", json={"handler": "h", "unique_key": "one", "on_conflict": "skip"})
+    check_problem(wrong, 422, "invalid", field="on_conflict")

@@ -25,7 +25,7 @@ from rota.store import statements
 from rota.store.postgres.statement import BaseTx
 from rota.store.postgres.store import SESSION, PostgresStore
 from rota.store.protocol import Query, Tx
-from rota.store.rows import NewAudit, TokenRow
+from rota.store.rows import NewAudit, TokenRow, Unique
 from tests import postgres
 
 from .postgres_filled import fill
@@ -143,6 +143,9 @@ async def do_everything(tx: Tx) -> None:
     await tx.audit_before(None, 9, None)
     await tx.audit_before(None, 9, "t")
     await tx.prune_audit(5, 100, 9)
+    for unique in (Unique("owner7", "kfw000000007", "fw000000007", None), Unique("owner3", "new", "fw000000007", 5)):
+        await tx.put_uniques(await tx.take_uniques([unique]))
+    await tx.forget_uniques(5, 500)
     await schedule_everything(tx)
 
 

@@ -34,6 +34,15 @@ _OPTIONS = (
     click.option("--label", "labels", metavar="K=V", multiple=True, help="Mark it; may be repeated."),
     click.option("--hook", metavar="URL", help="Call this when it is over."),
     click.option("--key", metavar="K", help="Submissions with the same key make one job."),
+    click.option(
+        "--unique", "unique_key", metavar="K", help="Refuse it while a job of its owner with this key is not over."
+    ),
+    click.option("--unique-for", metavar="TIME", help="With --unique: for this long, whatever becomes of the job."),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["reject", "existing", "replace"]),
+        help="With --unique: refuse it, print the other's id, or cancel the other if it waits.  [default: reject]",
+    ),
     click.option("--parallel", type=click.IntRange(1), metavar="N", help="Of an array: at most N inputs at once."),
     click.option("--halt", metavar="WHEN", help="Of an array: stop early: now|soon,fail|success|done=N or N%."),
     click.option("--wait", is_flag=True, help="Wait for its end, and print its result."),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from msgspec import DecodeError, Struct, json
 
-from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, RotaError, TooLarge, Unavailable
+from rota.core.errors import (
+    Conflict,
+    InFlight,
+    Invalid,
+    KeyReused,
+    KeyTaken,
+    NotFound,
+    RotaError,
+    TooLarge,
+    Unavailable,
+)
 
 TYPE_PREFIX = "urn:rota:problem:"
 
@@ -57,6 +67,7 @@ class Problem(Struct):
     limit: str | None = None
     allowed: int | None = None
     state: str | None = None
+    job: str | None = None
 
     @property
     def code(self) -> str:
@@ -81,6 +92,8 @@ def error_of(status: int, body: bytes) -> RotaError:
             return NotFound(text)
         case InFlight.code:
             return InFlight(text, problem.state)
+        case KeyTaken.code:
+            return KeyTaken(text, problem.job or "", problem.state)
         case Conflict.code:
             return Conflict(text, problem.state)
         case KeyReused.code:

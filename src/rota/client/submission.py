@@ -13,7 +13,7 @@ import msgspec
 from rota.client.views import JobFields
 from rota.core.arrays import MAX_INPUT_BYTES, MAX_INPUTS
 from rota.core.errors import Invalid, TooLarge
-from rota.core.jobs import Pull
+from rota.core.jobs import OnConflict, Pull
 from rota.core.retry import Backoff
 
 Duration = float | str | timedelta
@@ -26,6 +26,10 @@ class Options(TypedDict, total=False):
     `delay` and `timeout` are seconds, texts like `1h30m`, or timedeltas; `at` is a datetime or an RFC 3339 text (one
     without a zone is read in the server's zone). `after` names jobs that must succeed first. `retries` is how many
     failures are forgiven. `key` makes repeated submissions one: give what is unique to the work.
+
+    At most one job of an owner has a `unique_key`: while it is not over, or for as long as `unique_for` says, from its
+    submission. `on_conflict` is what becomes of the next one: `reject` (raises KeyTaken), `existing` (the job that has the key
+    is returned), `replace` (that one is canceled, if it waits).
 
     `inputs` makes the job an array: any iterable of JSON values (up to 1,000,000), or a text, whose lines they are. At most
     `parallel` of them run at once, and `halt` says when the rest is left (`soon,fail=10`, `now,success=1`, `soon,fail=5%`).
@@ -56,6 +60,9 @@ class Options(TypedDict, total=False):
     limits: Mapping[str, int | float | str]
     pull: Pull
     network: str
+    unique_key: str
+    unique_for: Duration
+    on_conflict: OnConflict
     traceparent: str
 
 
@@ -69,7 +76,7 @@ class Changes(TypedDict, total=False):
 
 
 _NAMES = {"at": "run_at"}
-_DURATIONS = frozenset({"delay", "jitter", "timeout", "grace"})
+_DURATIONS = frozenset({"delay", "jitter", "timeout", "grace", "unique_for"})
 _AT_ONCE = 4096  # inputs that are written together
 
 

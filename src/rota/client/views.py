@@ -91,6 +91,7 @@ class JobFields(Struct, kw_only=True, eq=False):
     confirmed: bool | None = None
     hook: str | None = None
     retry_of: str | None = None
+    unique_key: str | None = None
     traceparent: str | None = None
 
     @property

@@ -5,7 +5,8 @@
     ├── TooLarge       the input is over a named limit                    (413)
     ├── NotFound       there is no such job, worker, ...                  (404)
     ├── Conflict       the state of the thing forbids it                  (409)
-    │   └── InFlight   the same Idempotency-Key is being worked on        (409)
+    │   ├── InFlight   the same Idempotency-Key is being worked on        (409)
+    │   └── KeyTaken   another job has this unique key                    (409)
     ├── KeyReused      the Idempotency-Key came with another body         (422)
     ├── Forbidden      the caller's token does not allow it               (403)
     ├── Unavailable    the store cannot be written now; try again         (503)
@@ -66,6 +67,16 @@ class InFlight(Conflict):
     """A request with the same Idempotency-Key is being worked on at this moment."""
 
     code = "in-flight"
+
+
+class KeyTaken(Conflict):
+    """Another job of this owner has the unique key; `job` is its id, `state` its state."""
+
+    code = "unique-key-taken"
+
+    def __init__(self, message: str, job: str, state: str | None = None) -> None:
+        super().__init__(message, state)
+        self.job = job
 
 
 class KeyReused(RotaError):

@@ -11,6 +11,7 @@ from rota.core.states import Outcome, Reason, State
 
 Kind = Literal["handler", "script", "command", "image", "pull"]
 Pull = Literal["missing", "always", "never"]
+OnConflict = Literal["reject", "existing", "replace"]
 
 NULL = Raw(b"null")
 NO_ARGS = Raw(b"[]")
@@ -85,7 +86,10 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     of its `inputs`) and `image`. With `inputs` (a list; or a text: its lines) the job is an array; `parallel` is how many
     of them run at once at most, `halt` when it stops early (`now,fail=1`, `soon,success=10%`). Sizes in `limits` are
     bytes or texts like `512M`. `secrets` are names of variables whose values the worker has. Without an `owner` the job is
-    the caller's, or `default`. `traceparent` names the span that submits it (W3C Trace Context), in place of the request's
+    the caller's, or `default`. At most one job of an owner has a `unique_key`: while it is not over, or with `unique_for` (a
+    duration) for so long from its submission; `on_conflict` says what becomes of the next one: `reject` (409), `existing`
+    (the answer is the job that has the key), `replace` (that one is canceled if it waits). `traceparent` names the span that
+    submits it (W3C Trace Context), in place of the request's
     header of that name.
     """
 
@@ -117,6 +121,9 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     hook: str | None = None
     labels: dict[str, str] | None = None
     ref: str | None = None
+    unique_key: str | None = None
+    unique_for: str | float | None = None
+    on_conflict: OnConflict | None = None
     traceparent: str | None = None
 
 
@@ -187,6 +194,8 @@ class Job(Struct, kw_only=True):
     hook: str | None = None
     retry_of: str | None = None
     traceparent: str | None = None  # the span that submitted it, where it has said so
+    unique_key: str | None = None  # that no other job of its owner has (service/uniques.py)
+    existed: bool = False  # only in an answer: it was there before, and stands for one that was submitted
 
     @property
     def lane(self) -> str:

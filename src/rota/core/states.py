@@ -43,6 +43,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     DEPENDENCY = "dependency"  # canceled: a job that it waited for did not succeed
     REQUESTED = "requested"  # canceled or aborted: somebody asked
+    REPLACED = "replaced"  # canceled: a newer job took its unique key
 
 
 WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})

@@ -87,6 +87,7 @@ class JobView(Struct, kw_only=True):
     confirmed: bool | None
     hook: str | None
     retry_of: str | None
+    unique_key: str | None
     traceparent: str | None
     array: ArrayView | None
 
@@ -241,6 +242,7 @@ def job_view(job: Job) -> JobView:
         confirmed=job.confirmed,
         hook=job.hook,
         retry_of=job.retry_of,
+        unique_key=job.unique_key,
         traceparent=job.traceparent,
         array=None if job.array is None else array_view(job.array),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from rota.core.errors import Conflict, Invalid, RotaError, TooLarge
+from rota.core.errors import Conflict, Invalid, KeyTaken, RotaError, TooLarge
 from rota.http.replies import Headers, Reply, json_reply
 
 MEDIA = "application/problem+json"
@@ -23,6 +23,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no-such-route": (404, "There is no such route"),
     "method-not-allowed": (405, "The route does not take this method"),
     "conflict": (409, "The state of the thing forbids it"),
+    "unique-key-taken": (409, "Another job has the unique key"),
     "in-flight": (409, "The same request is being worked on"),
     "too-large": (413, "A limit is exceeded"),
     "unsupported-media-type": (415, "The body's type is not JSON"),
@@ -42,7 +43,7 @@ class Problem(Struct, kw_only=True, omit_defaults=True):
     """Why a request failed (RFC 9457).
 
     `field` is the part of the input that is wrong, `limit` the name of the limit that was exceeded, `allowed` what it
-    allows, `state` the state of the job that forbids what was asked.
+    allows, `state` the state of the job that forbids what was asked, `job` the id of the job that has the unique key.
     """
 
     type: str
@@ -53,6 +54,7 @@ class Problem(Struct, kw_only=True, omit_defaults=True):
     limit: str | None = None
     allowed: int | None = None
     state: str | None = None
+    job: str | None = None
 
 
 class Refusal(RotaError):
@@ -76,6 +78,7 @@ def problem_of(error: RotaError) -> Problem:
             problem.limit, problem.allowed = error.limit, error.allowed
         case Conflict():
             problem.state = error.state
+            problem.job = error.job if isinstance(error, KeyTaken) else None
     return problem
 
 

@@ -10,10 +10,11 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rota.core import templates
 from rota.core.access import DEFAULT_OWNER, LOCAL, Caller
-from rota.core.errors import Invalid, TooLarge
+from rota.core.errors import Invalid, KeyTaken, TooLarge
 from rota.core.ids import Ids
 from rota.core.jobs import (
     ARRAY_LANE,
@@ -31,6 +32,8 @@ from rota.core.states import Reason, State
 from rota.core.times import SECOND, parse_duration, parse_time
 from rota.core.traces import read_traceparent
 from rota.service.run_options import check_array, run_options
+from rota.service.signals import Effects
+from rota.service.uniques import Wish, take_keys
 from rota.store.protocol import Tx
 
 MAX_DATA = 1 << 20
@@ -50,7 +53,7 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f]+")
 _TEXT = re.compile(r"[^\x00]*")
 
 
-Maker = Callable[[Tx], Awaitable[list[Job]]]
+Maker = Callable[[Tx, Effects], Awaitable[list[Job]]]
 
 
 class Upload(Struct, frozen=True):
@@ -64,11 +67,21 @@ _NO_UPLOADS: Mapping[int, Upload] = {}
 
 
 class Draft(Struct):
-    """A checked submission: a job that lacks only its state, and whom it waits for (ids, or refs of its bulk)."""
+    """A checked submission: a job that lacks only its state, and whom it waits for (ids, or refs of its bulk).
+
+    `wish` is what it wants of its unique key; `stands` is the job that has the key, and stands for this one.
+    """
 
     job: Job
     after: list[str]
     ref: str | None
+    wish: Wish | None = None
+    stands: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Return the id of the job that others wait for."""
+        return self.stands or self.job.id
 
 
 async def admit(
@@ -76,6 +89,7 @@ async def admit(
     submissions: Sequence[Submission],
     ids: Ids,
     zone: tzinfo,
+    effects: Effects,
     *,
     bulk: bool,
     uploads: Mapping[int, Upload] = _NO_UPLOADS,
@@ -83,11 +97,13 @@ async def admit(
     caller: Caller = LOCAL,
     traceparent: str | None = None,
 ) -> list[Job]:
-    """Return the jobs that these submissions make, in their order, each in its first state; nothing is written.
+    """Return the jobs that these submissions make, in their order, each in its first state; only unique keys are written.
+
+    A job that `existed` has the unique key of a submission, and stands for it.
 
     `uploads` are the inputs of those that have some, by their number; `api` says through which of the four APIs they
     come; the jobs that `caller` does not see can be waited for by none of them. `traceparent` is the trace of those that name
-    none. Raises Invalid, TooLarge. Only the jobs of a `bulk` may name each other, by `ref`.
+    none. Raises Invalid, TooLarge, KeyTaken. Only the jobs of a `bulk` may name each other, by `ref`.
     """
     drafts = [draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone, api=api) for at, s in enumerate(submissions)]
     if traceparent is not None:
@@ -96,6 +112,8 @@ async def admit(
     for at, upload in uploads.items():
         s = submissions[at]
         drafts[at].job.array = Array(inputs=upload.inputs, parallel=s.parallel, halt=s.halt, root=upload.root)
+    if any(entry.wish for entry in drafts):
+        await _take_keys(tx, drafts, effects, caller, bulk=bulk)
     outside = resolve(drafts) if bulk else {after for entry in drafts for after in entry.after}
     states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items() if caller.sees(job.owner)}
     for at, entry in enumerate(drafts):
@@ -106,7 +124,29 @@ async def admit(
     for entry in in_order(drafts) if any(entry.after for entry in drafts) else drafts:
         place(entry.job, states, tx.now)
         states[entry.job.id] = entry.job.state
-    return [entry.job for entry in drafts]
+    return [await _standing(tx, entry, drafts) for entry in drafts]
+
+
+async def _take_keys(tx: Tx, drafts: Sequence[Draft], effects: Effects, caller: Caller, *, bulk: bool) -> None:
+    """Take unique keys, and note who stands for whom. Raises KeyTaken."""
+    taken = await take_keys(tx, [entry.wish for entry in drafts if entry.wish], effects, by=caller.by)
+    for at, entry in enumerate(drafts):
+        other = taken.get(entry.job.id)
+        if other is not None and not other.stands:
+            where = f"[{at}].unique_key" if bulk else "unique_key"
+            key = entry.job.unique_key or ""
+            raise KeyTaken(f"{where}: {other.sentence(key)}", other.job, other.state)
+        entry.stands = None if other is None else other.job
+
+
+async def _standing(tx: Tx, entry: Draft, drafts: Sequence[Draft]) -> Job:
+    """Return a draft's job, or the one that stands for it."""
+    if entry.stands is None:
+        return entry.job
+    job = next((other.job for other in drafts if other.job.id == entry.stands), None)
+    job = job or await tx.get_job(entry.stands)
+    assert job is not None, "it is locked"
+    return replace(job, existed=True)
 
 
 def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo, *, api: str | None = None) -> Draft:
@@ -164,9 +204,33 @@ def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo, 
         grace_s=grace,
         backoff=s.backoff,
         hook=s.hook,
+        unique_key=s.unique_key,
         traceparent=None if s.traceparent is None else _traceparent(s.traceparent, where),
     )
-    return Draft(job=job, after=list(dict.fromkeys(s.after)), ref=s.ref)
+    return Draft(job=job, after=list(dict.fromkeys(s.after)), ref=s.ref, wish=_wish(s, job, where))
+
+
+def _wish(s: Submission, job: Job, where: str) -> Wish | None:
+    """Return what a submission wants of its unique key. Raises Invalid."""
+    if s.unique_key is None:
+        for field in ("unique_for", "on_conflict"):
+            if getattr(s, field) is not None:
+                raise Invalid(where + field, "goes with a unique_key")
+        return None
+    check_key("unique_key", s.unique_key, where)
+    try:
+        period = None if s.unique_for is None else parse_duration(s.unique_for)
+    except ValueError as error:
+        raise Invalid(where + "unique_for", str(error)) from None
+    if period is not None and not 0.001 <= period <= MAX_TIMEOUT_S:
+        raise Invalid(where + "unique_for", "is more than 0 and at most 366 days")
+    return Wish(job, None if period is None else round(period * SECOND), s.on_conflict or "reject")
+
+
+def check_key(field: str, key: str, where: str) -> None:
+    """Raise Invalid unless this can be a key."""
+    if len(key) > MAX_NAME or not _is_name(key):
+        raise Invalid(where + field, f"is 1 to {MAX_NAME} characters, no control characters")
 
 
 def _kind_of(s: Submission, where: str, api: str | None) -> Kind:
@@ -214,10 +278,10 @@ def resolve(drafts: Sequence[Draft]) -> set[str]:
     for at, entry in enumerate(drafts):
         if entry.ref is not None and by_ref.setdefault(entry.ref, entry) is not entry:
             raise Invalid(f"[{at}].ref", f"{entry.ref!r} is used twice")
-    local = {entry.job.id for entry in by_ref.values()}
+    local = {entry.job.id for entry in drafts if entry.stands is None}
     outside: set[str] = set()
     for entry in drafts:
-        entry.after = [by_ref[name].job.id if name in by_ref else name for name in entry.after]
+        entry.after = list(dict.fromkeys(by_ref[name].id if name in by_ref else name for name in entry.after))
         outside.update(name for name in entry.after if name not in local)
     return outside
 

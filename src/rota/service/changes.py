@@ -53,7 +53,8 @@ async def cancel_jobs(
 
 
 async def insert_jobs(tx: Tx, jobs: Sequence[Job], effects: Effects, *, by: str | None = None) -> None:
-    """Write new jobs, each in its first state; `by` is who submits them."""
+    """Write new jobs, each in its first state, but for those that existed; `by` is who submits them."""
+    jobs = [job for job in jobs if not job.existed]
     await tx.insert_jobs(jobs)
     events = [NewEvent(job.id, job.owner, "submitted", job.state, by=by) for job in jobs]
     await tx.append_events(events)

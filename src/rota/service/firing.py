@@ -12,6 +12,7 @@ from datetime import UTC
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rota.core import calendars, schedules
 from rota.core.calendars import BadRule
@@ -22,10 +23,12 @@ from rota.core.schedules import Fate, Firing, OpenFiring, Overlap, Schedule
 from rota.core.states import FINAL, State
 from rota.core.times import SECOND, rfc3339
 from rota.service import admission
+from rota.service.admission import Draft
 from rota.service.changes import insert_jobs
 from rota.service.jobs import stop
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
+from rota.service.uniques import Taken, take_keys
 from rota.store.protocol import Store, Tx
 
 LABEL = "schedule"  # of the jobs of a schedule: its name
@@ -142,7 +145,7 @@ class _Look:
     def __init__(self, tx: Tx, ids: Ids) -> None:
         self._tx = tx
         self._ids = ids
-        self._jobs: list[Job] = []
+        self._drafts: list[Draft] = []
         self._new: list[Firing] = []
         self._changed: list[Firing] = []
         self._closed: list[OpenFiring] = []
@@ -179,12 +182,23 @@ class _Look:
     async def write(self, effects: Effects, looked_at: Sequence[Schedule]) -> int:
         """Write what was decided, and return how many jobs that makes."""
         tx = self._tx
+        jobs = await self._with_keys(effects)
         await tx.close_firings(self._closed)
         await tx.insert_firings(self._new)
         await tx.update_firings(self._changed)
         await tx.move_schedules(looked_at)
-        await insert_jobs(tx, self._jobs, effects, by="schedule")  # its name is their label
-        return len(self._jobs)
+        await insert_jobs(tx, jobs, effects, by="schedule")  # its name is their label
+        return len(jobs)
+
+    async def _with_keys(self, effects: Effects) -> list[Job]:
+        """Take the unique keys of the jobs, and return the jobs that there are to be then; of the others their firings tell."""
+        wishes = [draft.wish for draft in self._drafts if draft.wish is not None]
+        taken = await take_keys(self._tx, wishes, effects, by="schedule") if wishes else {}
+        for firings in (self._new, self._changed) if taken else ():
+            for at, firing in enumerate(firings):
+                if firing.job in taken:
+                    firings[at] = without_key(firing, taken[firing.job])
+        return [draft.job for draft in self._drafts if draft.job.id not in taken]
 
     def _plans(self, due: Iterable[Schedule]) -> list[_Plan]:
         plans: list[_Plan] = []
@@ -246,11 +260,11 @@ class _Look:
 
     def _fire(self, schedule: Schedule, slot: int) -> Firing:
         try:
-            job = make_job(schedule, self._ids, self._tx.now, slot)
+            draft = make_job(schedule, self._ids, self._tx.now, slot)
         except (RotaError, msgspec.MsgspecError) as refused:
             return self._firing(schedule, slot, Fate.REFUSED, why=str(refused)[:300].replace("\0", " "))
-        self._jobs.append(job)
-        return self._firing(schedule, slot, Fate.SUBMITTED, job=job.id)
+        self._drafts.append(draft)
+        return self._firing(schedule, slot, Fate.SUBMITTED, job=draft.job.id)
 
     def _firing(
         self, schedule: Schedule, slot: int, fate: Fate, *, job: str | None = None, why: str | None = None
@@ -259,13 +273,22 @@ class _Look:
         return Firing(schedule=schedule.id, slot=slot, at=self._tx.now, fate=fate, job=job, why=why, open=is_open)
 
 
-def make_job(schedule: Schedule, ids: Ids, now: int, slot: int) -> Job:
+def make_job(schedule: Schedule, ids: Ids, now: int, slot: int) -> Draft:
     """Return the job of a slot, which runs then, or at once if that has passed. Raises Invalid, TooLarge, MsgspecError."""
-    job = admission.draft(_submission(schedule.job), "job.", ids, now, UTC).job
+    draft = admission.draft(_submission(schedule.job), "job.", ids, now, UTC)
+    job = draft.job
     job.labels = {LABEL: schedule.name, **(job.labels or {})}
     job.run_at = max(now, schedules.runs_at(schedule, slot))
     admission.place(job, {}, now)
-    return job
+    return draft
+
+
+def without_key(firing: Firing, taken: Taken) -> Firing:
+    """Return what a firing is whose job's unique key another job has."""
+    why = f"job {taken.job} has its unique key"
+    if taken.stands:
+        return replace(firing, job=taken.job, why=why)
+    return replace(firing, fate=Fate.REFUSED, job=None, why=why, open=False)
 
 
 def by_of(schedule: Schedule) -> str:

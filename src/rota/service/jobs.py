@@ -63,8 +63,9 @@ class Jobs:
         caller: Caller = LOCAL,
         traceparent: str | None = None,
     ) -> Job:
-        """Submit a job, through which of the four APIs if any. Raises Invalid, TooLarge; with a key InFlight, KeyReused.
+        """Submit a job, through which of the four APIs if any.
 
+        Raises Invalid, TooLarge, KeyTaken; with a key InFlight, KeyReused.
         `traceparent` names the span that submits it, unless the submission does.
         """
         jobs = await self._submit([submission], key, bulk=False, api=api, caller=caller, traceparent=traceparent)
@@ -213,7 +214,7 @@ class Jobs:
     ) -> Job:
         """Run a job that is over again, as a new job that points to the old one. Raises Conflict unless it is over."""
 
-        async def make(tx: Tx) -> list[Job]:
+        async def make(tx: Tx, _effects: Effects) -> list[Job]:
             await tx.lock_jobs([job])  # so that it is not pruned meanwhile
             old = _existing(await tx.get_job(job), job)
             check_over(old)
@@ -282,9 +283,9 @@ class Jobs:
     ) -> list[Job]:
         uploads: dict[int, admission.Upload] = {}
 
-        async def make(tx: Tx) -> list[Job]:
+        async def make(tx: Tx, effects: Effects) -> list[Job]:
             return await admission.admit(
-                tx, submissions, self._ids, self._zone, bulk=bulk, uploads=uploads, api=api, caller=caller,
+                tx, submissions, self._ids, self._zone, effects, bulk=bulk, uploads=uploads, api=api, caller=caller,
                 traceparent=traceparent,
             )  # fmt: skip
 
@@ -319,7 +320,7 @@ class Jobs:
                         "this Idempotency-Key came before, with another body; use a new key for a new request"
                     )
                 return _answers.decode(kept[1]), False
-            jobs = await make(tx)
+            jobs = await make(tx, effects)
             await insert_jobs(tx, jobs, effects, by=caller.by)
             if key is not None:
                 await tx.put_answer(key, fingerprint, _encode_answer(jobs))
@@ -336,7 +337,7 @@ class Jobs:
                 self._in_flight.discard(key)
         if new:
             self._signals.publish(effects)
-            self._observer.submitted(len(jobs))
+            self._observer.submitted(sum(not job.existed for job in jobs))
         return jobs
 
 

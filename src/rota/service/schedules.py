@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from rota.core import schedules
 from rota.core.access import DEFAULT_OWNER, Caller
 from rota.core.calendars import BadRule, Rule, Slot, find_zone
-from rota.core.errors import Conflict, Invalid, NotFound
+from rota.core.errors import Conflict, Invalid, KeyTaken, NotFound
 from rota.core.ids import Ids
 from rota.core.jobs import NO_INPUTS, Job, Submission
 from rota.core.schedules import MAX_MISSED, Change, Fate, Firing, Missed, Overlap, Schedule
@@ -28,6 +28,7 @@ from rota.service.changes import insert_jobs
 from rota.service.firing import make_job
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
+from rota.service.uniques import take_keys
 from rota.store.protocol import Store, Tx
 
 MAX_PREVIEW = 100
@@ -205,7 +206,11 @@ class Schedules:
             schedule = await _lock(tx, which, caller)
             check_submission(caller, _submission(schedule.job), "job.")
             slot = await _free_slot(tx, schedule)
-            job = make_job(schedule, self._ids, tx.now, tx.now)
+            draft = make_job(schedule, self._ids, tx.now, tx.now)
+            job = draft.job
+            if draft.wish is not None and (taken := await take_keys(tx, [draft.wish], effects, by=caller.by)):
+                other = taken[job.id]
+                raise KeyTaken(other.sentence(draft.wish.key), other.job, other.state)
             job.run_at = tx.now  # jitter is for the crowd of a slot
             admission.place(job, {}, tx.now)
             asks = schedule.overlap is not Overlap.ALLOW

@@ -249,7 +249,8 @@ class Upkeep:
             await tx.forget_workers(tx.now - _GONE_WORKERS_KEPT)
             await audit.prune(tx)
             firings = await tx.forget_firings(tx.now - self._retention, _BATCH)
-            return len(old), whole and firings < _BATCH
+            keys = await tx.forget_uniques(tx.now, _BATCH)
+            return len(old), whole and max(firings, keys) < _BATCH
 
         pruned, whole = await self._store.write(write)
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)

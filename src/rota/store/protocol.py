@@ -33,12 +33,13 @@ from rota.store.rows import (
     WorkerRow,
 )
 from rota.store.schedule_protocol import ScheduleTx
+from rota.store.unique_protocol import UniqueTx
 
 T = TypeVar("T")
 Which = Literal["all", "good", "bad"]
 
 
-class Tx(ScheduleTx, Protocol):
+class Tx(ScheduleTx, UniqueTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int

@@ -164,6 +164,15 @@ class DeliveryRow(Struct, kw_only=True):
     log: list[Try] = []
 
 
+class Unique(Struct, frozen=True):
+    """A unique key of an owner, the job that has it, and until when; None: while that job is not over."""
+
+    owner: str
+    key: str
+    job: str
+    until: int | None
+
+
 class TokenRow(Struct, frozen=True):
     """A token as it is kept: `hash` is all that is known of its text. `core.access.Caller` explains the rest."""
 
@@ -224,7 +233,7 @@ def row_of(job: Job) -> tuple[Any, ...]:
         text(job.variables), job.owner, job.queue, job.priority, text(job.labels), job.waiting_for, job.run_at,
         job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
         job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
-        None if job.array is None else job.array.inputs, job.traceparent,
+        None if job.array is None else job.array.inputs, job.traceparent, job.unique_key,
     )  # fmt: skip
 
 
@@ -241,7 +250,7 @@ def job_of(row: tuple[Any, ...], after: list[str]) -> Job:
         reason=Reason(row[29]) if row[29] else None, abort_requested_at=row[30],
         confirmed=None if row[31] is None else bool(row[31]), hook=row[32], retry_of=row[33], image=row[34],
         options=_options(row[35]) if row[35] else None, api=row[36], array=row[37] and Array(inputs=row[37]),
-        open=bool(row[38]), traceparent=row[39],
+        open=bool(row[38]), traceparent=row[39], unique_key=row[40],
     )  # fmt: skip
 
 

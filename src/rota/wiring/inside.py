@@ -71,8 +71,9 @@ async def _submit_to_postgres(connection: asyncpg.Connection[Any], submission: S
     try:
         async with transaction_of(connection) as tx:
             uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
-            (job,) = await admission.admit(tx, [submission], _IDS, _zone(), bulk=False, uploads=uploads)
-            await insert_jobs(tx, [job], Effects())
+            effects = Effects()
+            (job,) = await admission.admit(tx, [submission], _IDS, _zone(), effects, bulk=False, uploads=uploads)
+            await insert_jobs(tx, [job], effects)
         return job.id
     except UndefinedTableError as error:
         raise Invalid("connection", "is to a database that is no store of Rota; rota migrate makes it one") from error
@@ -88,8 +89,9 @@ def _submit_to_file(connection: sqlite3.Connection, submission: Submission) -> s
 
     async def write(tx: SqliteTx) -> str:
         uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
-        (job,) = await admission.admit(tx, [submission], _IDS, _zone(), bulk=False, uploads=uploads)
-        await insert_jobs(tx, [job], Effects())
+        effects = Effects()
+        (job,) = await admission.admit(tx, [submission], _IDS, _zone(), effects, bulk=False, uploads=uploads)
+        await insert_jobs(tx, [job], effects)
         tx.flush_counts()
         return job.id
 

@@ -124,10 +124,13 @@ def parse_submission(body: bytes, content_type: bytes) -> Submission:
 
 
 async def submit(call: Call[NoQuery, Submission]) -> Reply:
-    """Submit a job. The answer is sent when the job is durable."""
+    """Submit a job. The answer is sent when the job is durable.
+
+    200: another job has its unique key, and stands for it (`on_conflict`: `existing`).
+    """
     _check(call.body)
     job = await call.jobs.submit(call.body, key=call.key)
-    return _job_reply(job, 201, _location(job))
+    return _job_reply(job, 200 if job.existed else 201, _location(job))
 
 
 def parse_bulk(body: bytes, content_type: bytes) -> list[Submission]:
@@ -295,7 +298,8 @@ async def edit(call: Call[NoQuery, Edit]) -> Reply:
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="POST", path="/v1/jobs", function=submit, summary="Submit a job", tag="jobs", who=Who.OWNERS,
-        query=NoQuery, body=Submission, answers={201: JobView}, keyed=True, limit=SUBMISSION_LIMIT, parse=parse_submission,
+        query=NoQuery, body=Submission, answers={201: JobView, 200: JobView}, problems=(409,), keyed=True,
+        limit=SUBMISSION_LIMIT, parse=parse_submission,
     ),
     Operation(
         method="GET", path="/v1/jobs", function=find, summary="List jobs", tag="jobs", who=Who.OWNERS,
@@ -303,7 +307,8 @@ OPERATIONS: list[Operation[Any, Any]] = [
     ),
     Operation(
         method="POST", path="/v1/jobs/bulk", function=submit_bulk, summary="Submit many jobs", tag="jobs",
-        who=Who.OWNERS, query=NoQuery, body=list[Submission], answers={201: Page[JobView]}, keyed=True, limit=BATCH_LIMIT,
+        who=Who.OWNERS, query=NoQuery, body=list[Submission], answers={201: Page[JobView]}, problems=(409,), keyed=True,
+        limit=BATCH_LIMIT,
         takes=("application/json", NDJSON), parse=parse_bulk,
     ),
     Operation(

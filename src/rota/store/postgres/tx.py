@@ -13,6 +13,7 @@ from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.history import HistoryTx
 from rota.store.postgres.schedules import ScheduleTx
 from rota.store.postgres.statement import Row, array, columns
+from rota.store.postgres.uniques import UniqueTx
 from rota.store.rows import (
     STATES,
     Claimed,
@@ -33,7 +34,7 @@ _MOST_AT_ONCE = 2_000  # of them in one statement
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 
 
-class PostgresTx(HistoryTx, ScheduleTx):
+class PostgresTx(HistoryTx, ScheduleTx, UniqueTx):
     """See store/protocol.py."""
 
     # -- jobs
@@ -49,7 +50,7 @@ class PostgresTx(HistoryTx, ScheduleTx):
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
             if job.after:
                 dependencies += [(after, job.id, at) for at, after in enumerate(job.after)]
-        await self._run("insert_jobs", *columns(rows, 30))
+        await self._run("insert_jobs", *columns(rows, 31))
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
@@ -313,6 +314,7 @@ _DELETIONS = (
     "delete_events",
     "delete_logs",
     "delete_deliveries",
+    "delete_uniques_of",
 )
 
 

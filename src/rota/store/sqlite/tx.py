@@ -37,6 +37,7 @@ from rota.store.rows import (
 from rota.store.sqlite.arrays import MOST_DELETED, ArrayTx
 from rota.store.sqlite.schedules import ScheduleTx
 from rota.store.sqlite.tokens import TokenTx
+from rota.store.sqlite.uniques import UniqueTx
 
 _MOST_SCANNED = 20_000  # rows that one page of a listing may read
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
@@ -44,7 +45,7 @@ _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ArrayTx, ScheduleTx, TokenTx):
+class SqliteTx(ArrayTx, ScheduleTx, TokenTx, UniqueTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs
@@ -430,6 +431,7 @@ _DELETIONS = (
     "delete_events",
     "delete_logs",
     "delete_deliveries",
+    "delete_uniques_of",
     "delete_job",
 )
 

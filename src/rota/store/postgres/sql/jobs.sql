@@ -9,12 +9,12 @@ WITH u AS (
     $7::text::text[], $8::text::text[], $9::text::text[], $10::text::text[], $11::text::text[], $12::text::bigint[], $13::text::text[],
     $14::text::int[], $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::float8[], $19::text::float8[],
     $20::text::text[], $21::text::text[], $22::text::text[], $23::text::bigint[], $24::text::text[], $25::text::text[], $26::text::text[],
-    $27::text::text[], $28::text::text[], $29::text::int[], $30::text::text[])
+    $27::text::text[], $28::text::text[], $29::text::int[], $30::text::text[], $31::text::text[])
     AS u(id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
-      max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent)),
+      max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent, unique_key)),
 listed AS (INSERT INTO rota_listed (id, owner, queue, handler) SELECT id, owner, queue, handler FROM u)
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
-  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent)
+  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent, unique_key)
 SELECT * FROM u;
 
 -- name: insert_labels
@@ -30,7 +30,7 @@ LEFT JOIN LATERAL (SELECT state FROM rota_jobs WHERE id = u.after OFFSET 0) j ON
 -- name: get_job
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
-  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent
+  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent, unique_key
 FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (SELECT * FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. This one only looks.
