@@ -216,6 +216,7 @@ def _ending(found: list[Finding], settings: Settings, hour: Job, *, quiet: bool)
         return [*lines, Text("The server goes on until Ctrl-C.")]
     lines += [Text(), Text("The server goes on until Ctrl-C. To try next:", "bold")]
     commands = [
+        (f"{settings.server_url}/ui/", "the dashboard"),
         (".venv/bin/rota jobs", "what ran"),
         (f".venv/bin/rota events {hour.id}", "how the abort went"),
         (".venv/bin/rota map 'wc -l {}' docs/*.md", "a command over many files"),

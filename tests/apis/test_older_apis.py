@@ -283,7 +283,7 @@ def test_only_the_chosen_apis_are_served(started: Callable[..., Live], apis: str
     assert {letter for tag, letter in names.items() if tag in tags} == set(apis)
     assert live.client.get("/schedule/ping").status_code == (200 if "d" in apis else 404)
     assert (live.client.get("/").status_code == 302) is ("b" in apis)
-    assert live.client.get("/", headers={"accept": "text/html"}).headers["location"] == "/docs"
+    assert live.client.get("/", headers={"accept": "text/html"}).headers["location"] == "/ui/"
     jobs = live.client.get("/jobs")
     if "b" in apis:
         assert "history" in jobs.json()

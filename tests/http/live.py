@@ -38,8 +38,9 @@ class Live:
 
     gate: Callable[[Service], Gate | None] = staticmethod(lambda _: None)
 
-    def __init__(self, folder: Path, *, connections: int = 1000, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, connections: int = 1000, port: int = 0, **settings: Any) -> None:
         self._connections = connections
+        self.port = port
         self.socket_path = folder / "rota.db.sock"
         self._folder = folder
         self._settings = settings
@@ -67,7 +68,9 @@ class Live:
         self.service = Service(store, sender=NoHooks(), observer=metrics, lease_s=LEASE_S, pull_lease_s=LEASE_S)
         await self.service.start()
         app = create_app(self.service, metrics=metrics, gate=self.gate(self.service), **self._settings)
-        self.server = HttpServer(self.service, app, port=0, socket_path=self.socket_path, connections=self._connections)
+        self.server = HttpServer(
+            self.service, app, port=self.port, socket_path=self.socket_path, connections=self._connections
+        )
         await self.server.start()
         self.url, self.port = self.server.url, self.server.port
         self.loop = asyncio.get_running_loop()

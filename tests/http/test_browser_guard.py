@@ -174,8 +174,8 @@ def test_a_rebound_name_is_no_name_of_ours(live: Live, page: Page) -> None:
     assert counts(live) == {**before, "scheduled": before["scheduled"] + 1}
 
 
-def test_a_link_from_elsewhere_leads_to_the_docs(live: Live, foreign: Page) -> None:
-    with foreign.expect_navigation(url=f"{live.url}/docs") as navigation:
+def test_a_link_from_elsewhere_leads_to_the_dashboard(live: Live, foreign: Page) -> None:
+    with foreign.expect_navigation(url=f"{live.url}/ui/") as navigation:
         foreign.evaluate("url => { location.href = url }", f"{live.url}/")
     assert navigation.value is not None
     assert navigation.value.status == 200
@@ -189,7 +189,7 @@ def test_the_docs_work_and_load_nothing_from_outside(live: Live, page: Page) -> 
         "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{live.url}/")
+    page.goto(f"{live.url}/docs")
     page.wait_for_selector("#operations-jobs-jobs_submit")
     paths = live.client.get("/openapi.json").json()["paths"].values()
     assert page.locator(".opblock").count() == sum(len(path) for path in paths) > 50

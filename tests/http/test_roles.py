@@ -13,7 +13,7 @@ import pytest
 from rota.core.access import LOCAL, STRANGER, Caller
 from rota.http.app import APIS, operations
 from rota.http.operations import Operation
-from rota.http.routes.docs import INDEX, PAGES
+from rota.http.routes import docs, ui
 from tests.http.guarded import Guarded
 
 ANYONE, OWNERS, WORKERS, ADMINS, KEEPERS = "anyone", "owners", "workers", "admins", "keepers"
@@ -35,7 +35,8 @@ TABLE = {
     "GET /v1/stats": ADMINS, "GET /metrics": ADMINS,
     "POST /v1/tokens": KEEPERS, "GET /v1/tokens": KEEPERS, "DELETE /v1/tokens/{id}": KEEPERS, "GET /v1/audit": KEEPERS,
     "GET /healthz": ANYONE, "GET /readyz": ANYONE, "GET /openapi.json": ANYONE, "GET /docs": ANYONE,
-    "GET /docs/assets/{name}": ANYONE, "GET /": ANYONE,
+    "GET /docs/assets/{name}": ANYONE, "GET /": ANYONE, "GET /ui": ANYONE, "GET /ui/{path}": ANYONE,
+    "GET /v1/me": OWNERS,
     # user tasks
     "POST /": OWNERS, "DELETE /": OWNERS, "GET /users/{id}": OWNERS, "GET /{userId}": OWNERS,
     # timed jobs
@@ -63,7 +64,7 @@ ADMITTED = {
     KEEPERS: {"admin"},
 }
 ROLES = ("nobody", "wrong", "admin", "user", "worker")
-OPERATIONS = [*operations(APIS), INDEX, *PAGES]
+OPERATIONS = [*operations(APIS), docs.INDEX, *docs.PAGES, *ui.PAGES]
 
 
 def name(operation: Operation[Any, Any]) -> str:

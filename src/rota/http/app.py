@@ -17,7 +17,7 @@ from rota.http.metrics import Metrics
 from rota.http.openapi import describe
 from rota.http.operations import Edge, Operation, Resource
 from rota.http.problems import Refusal, problem_reply
-from rota.http.routes import admin, docs, events, jobs, schedules, tokens, workers
+from rota.http.routes import admin, docs, events, jobs, me, schedules, tokens, ui, workers
 from rota.service.service import Service
 
 NATIVE = [
@@ -26,6 +26,7 @@ NATIVE = [
     *schedules.OPERATIONS,
     *events.OPERATIONS,
     *admin.OPERATIONS,
+    *me.OPERATIONS,
     *tokens.OPERATIONS,
 ]
 # The older APIs, by the letters of `--apis`.
@@ -57,7 +58,7 @@ def create_app(
     served = operations(apis)
     description = partial(_described, tuple(apis))
     edge = Edge(service, gate or Gate(service.tokens), metrics or Metrics(), own_workers, description)
-    router = Router(_routes(edge, [*served, *docs.PAGES]), redirect_slashes=False, default=_unknown)
+    router = Router(_routes(edge, [*served, *docs.PAGES, *ui.PAGES]), redirect_slashes=False, default=_unknown)
     return Guard(router, allowed_hosts=allowed_hosts, loopback_names=loopback_names)
 
 

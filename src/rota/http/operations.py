@@ -54,6 +54,10 @@ class AnyQuery(Struct, frozen=True):
     """No parameters; others are ignored."""
 
 
+class PageQuery(Struct, frozen=True):
+    """Parameters that the page's own script reads: the server does not look at them."""
+
+
 class Edge(Struct, frozen=True):
     """What all requests share. `description` returns the OpenAPI document; the first time that takes a tenth of a second."""
 
@@ -241,7 +245,7 @@ class _Run:
         self, call: Call[Any, Any], scope: Scope, receive: Receive, headers: dict[bytes, bytes]
     ) -> Reply | Stream:
         operation = self._operation
-        query = scope["query_string"]
+        query = b"" if operation.query is PageQuery else scope["query_string"]
         call.query = parse_query(query, operation.query, self._lists) if query else self._no_query
         if self._takes_body or b"content-length" in headers or b"transfer-encoding" in headers:
             body = await read_body(receive, int(headers.get(b"content-length", 0)), operation.limit)

@@ -13,24 +13,33 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 _encode = msgspec.json.Encoder().encode
-_EVERYWHERE: Headers = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+_EVERYWHERE: Headers = [(b"x-content-type-options", b"nosniff")]
+NOT_KEPT = b"no-store"
 
 
 class Reply:
-    """A whole answer. `headers` come on top of those that every answer has."""
+    """A whole answer. `headers` come on top of those that every answer has; `kept` says for how long a browser keeps it."""
 
-    __slots__ = ("body", "headers", "media", "status")
+    __slots__ = ("body", "headers", "kept", "media", "status")
 
-    def __init__(self, status: int, body: bytes = b"", headers: Headers | None = None, media: bytes = JSON) -> None:
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: Headers | None = None,
+        media: bytes = JSON,
+        kept: bytes = NOT_KEPT,
+    ) -> None:
         self.status = status
         self.body = body
         self.headers = headers
         self.media = media
+        self.kept = kept
 
     async def send(self, send: Send) -> None:
         """Write the answer."""
-        headers = _EVERYWHERE.copy()
-        if self.status != 204:
+        headers = [*_EVERYWHERE, (b"cache-control", self.kept)]
+        if self.status not in (204, 304):
             headers.append((b"content-type", self.media))
             headers.append((b"content-length", b"%d" % len(self.body)))
         if self.headers:
@@ -51,7 +60,7 @@ class Stream:
 
     async def begin(self, send: Send) -> None:
         """Write the headers."""
-        headers = [*_EVERYWHERE, (b"content-type", self.media)]
+        headers = [*_EVERYWHERE, (b"cache-control", NOT_KEPT), (b"content-type", self.media)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 

@@ -24,7 +24,7 @@ from rota.http.apis.states import words
 from rota.http.operations import AnyQuery, Call, NoBody, Operation
 from rota.http.problems import Refusals
 from rota.http.replies import Reply, json_reply
-from rota.http.routes.docs import to_docs
+from rota.http.routes.ui import to_ui
 from rota.service.access import JobsFor
 from rota.service.service import Service
 from rota.store.protocol import Query
@@ -115,7 +115,7 @@ def _finish_status(job: Job) -> str:
 async def index(call: Call[AnyQuery, NoBody]) -> Reply:
     """Lead a program to the list of jobs, and a browser to a page for people."""
     if call.accepts("text/html"):
-        return to_docs()
+        return to_ui()
     return json_reply(SaidView("see /jobs"), 302, [(b"location", b"/jobs")])
 
 

@@ -11,6 +11,7 @@ from rota.core.access import Who
 from rota.core.errors import NotFound
 from rota.http.operations import AnyQuery, Call, NoBody, NoQuery, Operation
 from rota.http.replies import Headers, Reply, json_reply
+from rota.http.routes.ui import to_ui
 
 # Scripts and styles come from our own files only; Swagger UI's style sheet holds its pictures (data:).
 _PAGE_HEADERS: Headers = [
@@ -49,16 +50,11 @@ async def asset(call: Call[NoQuery, NoBody]) -> Reply:
 
 
 async def index(call: Call[AnyQuery, NoBody]) -> Reply:
-    """Lead a browser to the docs, and tell a program where things are."""
+    """Lead a browser to the dashboard, and tell a program where things are."""
     if call.accepts("text/html"):
-        return to_docs()
+        return to_ui()
     places = {"jobs": "/v1/jobs", "docs": "/docs", "openapi": "/openapi.json", "health": "/healthz"}
     return json_reply({"name": "rota", "version": version("rota"), **places})
-
-
-def to_docs() -> Reply:
-    """Lead a browser on. It would go to the dashboard; while there is none, the docs are what a person can use."""
-    return Reply(307, b"", [(b"location", b"/docs"), *_PAGE_HEADERS], _HTML)
 
 
 # Unless timed jobs are served: `/` was theirs.

@@ -1,0 +1,119 @@
+// What goes on: counts, charts, queues, workers, what failed lately, what comes next.
+import { html, useMemo } from "../parts/view.js";
+import { get, isAdmin } from "../parts/api.js";
+import { useLoad, Loaded } from "../parts/load.js";
+import { Bar, Empty, Panel, Table } from "../parts/table.js";
+import { Icon, State } from "../parts/icons.js";
+import { Time, Took, compact, count, duration } from "../parts/time.js";
+import { inputOf, jobPath, nameOf } from "../parts/jobs.js";
+import { href } from "../parts/route.js";
+import { Command } from "../parts/json.js";
+
+const any = () => true;
+
+export default function Overview() {
+  return html`<div class="page overview"><h1 class="hidden">Overview</h1>
+    ${isAdmin() && html`<${Counts} />`}
+    <div class="columns"><div>
+      <${Running} />
+      ${isAdmin() && html`<${Queues} />`}
+    </div><div>
+      <${Failures} />
+      <${Next} />
+      ${isAdmin() && html`<${Workers} />`}
+    </div></div></div>`;
+}
+
+const stats = () => useLoad((signal) => get("/v1/stats", {}, { signal }), [], { concerns: any, every: 10_000 });
+
+function Tile({ state, name, value, note, to }) {
+  return html`<a class=${`tile is-${state}`} href=${href(to)}><span class="tile-name"><${Icon} name=${state} />${name}</span><b>${compact(value)}</b><span class="tile-note">${note ?? "\u00a0"}</span></a>`;
+}
+
+function Counts() {
+  const of = stats();
+  return html`<${Loaded} of=${of} lines=${2}>${({ jobs, slots, running, oldest_ready: oldest }) => {
+    const waits = Math.max(0, ...Object.values(oldest));
+    if (Object.values(jobs).every((n) => n === 0)) return html`<${First} />`;
+    return html`<div class="tiles">
+      <${Tile} state="running" name="Running" value=${jobs.running} note=${`${running} of ${slots} slots`} to="/jobs?state=running" />
+      <${Tile} state="queued" name="Queued" value=${jobs.queued} note=${jobs.queued ? `the oldest for ${duration(waits)}` : "nothing waits"} to="/jobs?state=queued" />
+      <${Tile} state="scheduled" name="Scheduled" value=${jobs.scheduled} note="for a time, or backing off" to="/jobs?state=scheduled" />
+      <${Tile} state="blocked" name="Blocked" value=${jobs.blocked} note="by other jobs" to="/jobs?state=blocked" />
+      <${Tile} state="succeeded" name="Succeeded" value=${jobs.succeeded} to="/jobs?state=succeeded" note="still kept" />
+      <${Tile} state="failed" name="Failed" value=${jobs.failed} to="/jobs?state=failed" note=${`${compact(jobs.aborted)} aborted, ${compact(jobs.canceled)} canceled`} />
+    </div>`;
+  }}<//>`;
+}
+
+function First() {
+  return html`<div class="first"><h2>No job yet</h2><p>Submit one, and watch it here:</p><${Command} text=${"rota script - <<< 'for n in 1 2 3; do echo line $n; sleep 1; done'"} />
+    <p>Or <a href=${href("/submit")}>fill in a form</a>.</p></div>`;
+}
+
+const recent = (query, signal) => get("/v1/jobs", query, { signal }).then((page) => page.items);
+
+function Running() {
+  const of = useLoad((signal) => recent({ state: "running", limit: 12 }, signal), [], { concerns: any, every: 2000 });
+  return html`<${Panel} id="running" title="Running now" more=${href("/jobs?state=running")}>
+    <${Loaded} of=${of} empty=${html`<p class="quiet pad">Nothing runs.</p>`}>${(jobs) => jobs.length > 0 && html`<${Table} label="Running jobs" rows=${jobs} link=${(job) => jobPath(job.id)} columns=${[
+      { name: "name", head: "Job", kind: "title name", cell: (job) => html`<a class="strong" href=${href(jobPath(job.id))}>${nameOf(job)}</a><span class="with">${inputOf(job)}</span>` },
+      { name: "progress", head: "Progress", kind: "wide", cell: (job) => html`<${Progress} job=${job} />` },
+      { name: "took", head: "For", kind: "num", cell: (job) => html`<${Took} from=${job.started_at} />` },
+      { name: "owner", head: "Owner", cell: (job) => job.owner },
+    ]} />`}<//>
+  <//>`;
+}
+
+export function Progress({ job }) {
+  if (job.display_state === "aborting") return html`<${State} of="aborting" />`;
+  if (job.array) {
+    const { done, inputs, failed, eta } = job.array;
+    return html`<span class="progress"><${Bar} value=${done} of=${inputs} label="Inputs that are over" kind=${failed ? "some-failed" : ""} /><span>${compact(done)} of ${compact(inputs)}${eta !== null ? `, ${duration(eta)} left` : ""}</span></span>`;
+  }
+  const { fraction, message } = job.progress ?? {};
+  if (fraction === undefined && !message) return html`<span class="quiet">–</span>`;
+  return html`<span class="progress">${typeof fraction === "number" && html`<${Bar} value=${fraction} label="Progress" />`}<span>${typeof fraction === "number" ? `${Math.floor(fraction * 100)} % ` : ""}${message}</span></span>`;
+}
+
+function Failures() {
+  const of = useLoad((signal) => recent({ state: "failed", limit: 8 }, signal), [], { concerns: (batch) => batch.kinds.has("failed"), every: 30_000 });
+  return html`<${Panel} id="failures" title="Failed lately" more=${href("/jobs?state=failed")}>
+    <${Loaded} of=${of}>${(jobs) => jobs.length === 0 ? html`<p class="quiet pad">No failure is kept.</p>` : html`<ul class="lines">${jobs.map((job) => html`<li key=${job.id}><a href=${href(jobPath(job.id))}><span class="line-top"><b>${nameOf(job)}</b><${Time} at=${job.finished_at} /></span><span class="line-sub is-failed">${job.error ? `${job.error.type}: ${job.error.message}` : job.reason}</span></a></li>`)}</ul>`}<//>
+  <//>`;
+}
+
+function Next() {
+  const of = useLoad((signal) => get("/v1/schedules", { limit: 200 }, { signal }).then((page) => page.items), [], { every: 30_000 });
+  return html`<${Panel} id="next" title="Schedules due next" more=${href("/schedules")}>
+    <${Loaded} of=${of}>${(all) => {
+      const due = all.filter((one) => one.next_at).sort((a, b) => (a.next_at < b.next_at ? -1 : 1)).slice(0, 5);
+      return due.length === 0 ? html`<p class="quiet pad">None is due.</p>` : html`<ul class="lines">${due.map((one) => html`<li key=${one.id}><a href=${href(`/schedules/${encodeURIComponent(one.id)}`)}><span class="line-top"><b>${one.name}</b><${Time} at=${one.next_at} /></span><span class="line-sub mono">${one.rule}${one.timezone !== "UTC" ? ` · ${one.timezone}` : ""}</span></a></li>`)}</ul>`;
+    }}<//>
+  <//>`;
+}
+
+function Queues() {
+  const of = stats();
+  return html`<${Panel} id="queues" title="Queues">
+    <${Loaded} of=${of}>${({ queues, oldest_ready: oldest }) => {
+      const rows = Object.entries(queues).map(([name, counts]) => ({ name, ...counts, oldest: oldest[name] })).sort((a, b) => (b.queued ?? 0) - (a.queued ?? 0) || (a.name < b.name ? -1 : 1)).slice(0, 12);
+      return rows.length === 0 ? html`<p class="quiet pad">No queue has a job.</p>` : html`<${Table} label="Queues" rows=${rows} rowKey=${(row) => row.name} link=${(row) => `/jobs?queue=${encodeURIComponent(row.name)}`} columns=${[
+        { name: "name", head: "Queue", kind: "title", cell: (row) => html`<a class="strong" href=${href(`/jobs?queue=${encodeURIComponent(row.name)}`)}>${row.name}</a>` },
+        { name: "queued", head: "Queued", kind: "num", cell: (row) => count(row.queued ?? 0) },
+        { name: "oldest", head: "Oldest", kind: "num", cell: (row) => duration(row.oldest) },
+        { name: "running", head: "Running", kind: "num", cell: (row) => count(row.running ?? 0) },
+        { name: "later", head: "Later", kind: "num", cell: (row) => count((row.scheduled ?? 0) + (row.blocked ?? 0)) },
+      ]} />`;
+    }}<//>
+  <//>`;
+}
+
+function Workers() {
+  const of = useLoad((signal) => get("/v1/workers", {}, { signal }).then((page) => page.items.filter((one) => one.state !== "gone")), [], { concerns: any, every: 5000 });
+  return html`<${Panel} id="workers" title="Workers" more=${href("/workers")}>
+    <${Loaded} of=${of}>${(workers) => workers.length === 0 ? html`<${Empty} title="No worker is there" command="rota worker --app MODULE:NAME">Jobs wait until one comes.<//>` : html`<ul class="lines">${workers.slice(0, 8).map((one) => html`<li key=${one.id}><a href=${href("/workers")}><span class="line-top"><b>${one.name}</b><span class="num">${one.running} of ${slots(one)}</span></span><span class="line-sub"><${Bar} value=${one.running} of=${slots(one)} label=${`Slots of ${one.name} in use`} /></span></a></li>`)}</ul>`}<//>
+  <//>`;
+}
+
+const slots = (worker) => worker.max_jobs ?? worker.slots + worker.async_slots;

@@ -1,0 +1,89 @@
+// What a page shows is loaded, shown, and loaded again when it may have changed.
+import { html, useEffect, useRef, useState } from "./view.js";
+import { connection, onBatch } from "./live.js";
+
+const LEAST_MS = 400, MOST_MS = 5000;
+
+/**
+ * `load(signal)` gives what is shown; it is asked again when `deps` change, when a batch of events `concerns` it, and every
+ * `every` ms while the page is seen. What was shown stays until there is something newer. The more an answer costs, the rarer it
+ * is asked for.
+ */
+export function useLoad(load, deps = [], { concerns = null, every = null, skip = false } = {}) {
+  const [state, set] = useState({ data: undefined, error: null, loading: !skip });
+  const self = useRef({});
+  self.current.load = load;
+  self.current.concerns = concerns;
+  self.current.every = every;
+  useEffect(() => {
+    if (skip) {
+      set({ data: undefined, error: null, loading: false });
+      return undefined;
+    }
+    const control = new AbortController();
+    let busy = false, again = false, timer = null, askedAt = 0, cost = 0, alive = true;
+    async function run() {
+      clearTimeout(timer);
+      timer = null;
+      busy = true;
+      again = false;
+      askedAt = performance.now();
+      try {
+        const data = await self.current.load(control.signal);
+        if (alive) set({ data, error: null, loading: false });
+      } catch (error) {
+        if (alive && error.name !== "AbortError") set((old) => ({ data: old.data, error, loading: false }));
+      }
+      cost = performance.now() - askedAt;
+      busy = false;
+      if (!alive) return;
+      if (again) soon();
+      else if (self.current.every) timer = setTimeout(() => (document.hidden ? soon(self.current.every) : run()), self.current.every);
+    }
+    function soon(least = 0) {
+      if (busy) {
+        again = true;
+        return;
+      }
+      const wait = Math.max(least, askedAt + Math.min(MOST_MS, Math.max(LEAST_MS, 5 * cost)) - performance.now());
+      if (wait <= 0) run();
+      else {
+        clearTimeout(timer);
+        timer = setTimeout(run, wait);
+      }
+    }
+    self.current.soon = soon;
+    set((old) => ({ data: old.data, error: null, loading: true }));
+    run();
+    const off = onBatch((batch) => {
+      if (batch.all || self.current.concerns?.(batch)) soon();
+    });
+    const back = connection.watch((how) => { if (how === "live") soon(); });
+    return () => {
+      alive = false;
+      control.abort();
+      clearTimeout(timer);
+      off();
+      back();
+    };
+  }, [...deps, skip]);
+  return { ...state, reload: () => self.current.soon?.() };
+}
+
+/** An error where it happened. */
+export function Trouble({ error, retry }) {
+  if (!error) return null;
+  return html`<div class="trouble" role="alert"><span>${error.message}</span>${retry && html`<button class="small" onClick=${retry}>Try again</button>`}</div>`;
+}
+
+/** What is loaded, or what is to be said instead. */
+export function Loaded({ of, empty, lines = 4, children }) {
+  if (of.data === undefined) return of.error ? html`<${Trouble} error=${of.error} retry=${of.reload} />` : html`<${Bones} lines=${lines} />`;
+  const shown = typeof children === "function" ? children(of.data) : children;
+  return html`${of.error && html`<${Trouble} error=${of.error} retry=${of.reload} />`}${shown || empty || null}`;
+}
+
+/** The shape of what is to come. */
+export function Bones({ lines = 4 }) {
+  return html`<div class="bones" aria-hidden="true">${Array.from({ length: lines }, (_, at) => html`<i key=${at}></i>`)}</div>`;
+}

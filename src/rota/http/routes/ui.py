@@ -1,0 +1,126 @@
+"""`/ui/`: the dashboard, which is a client of `/v1` and of nothing else. What is here hands out its files.
+
+Its modules load each other by relative paths, below a path that holds the fingerprint of them all: so a browser keeps them for
+ever, and after an update asks for others. Every other path below `/ui/` is a page, and pages are one file, which loads them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from msgspec import Struct
+
+from rota.core.access import Who
+from rota.core.errors import NotFound
+from rota.http.operations import Call, NoBody, Operation, PageQuery
+from rota.http.replies import Headers, Reply
+
+_HTML = b"text/html; charset=utf-8"
+_MEDIA = {
+    "css": b"text/css; charset=utf-8",
+    "js": b"text/javascript; charset=utf-8",
+    "svg": b"image/svg+xml",
+}
+_INDEX = "index.html"
+_FOR_EVER = b"public, max-age=31536000, immutable"
+_ASK_AGAIN = b"no-cache"
+# Scripts and styles come from our own files only, and no script may turn a text into HTML.
+_PAGE_HEADERS: Headers = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+
+
+class _File(Struct, frozen=True):
+    media: bytes
+    plain: bytes
+    packed: bytes
+
+
+class _Assets(Struct, frozen=True):
+    """All files of the dashboard. `mark` is their fingerprint; `page` is the file that every page is."""
+
+    mark: str
+    page: _File
+    by_name: dict[str, _File]
+
+
+@cache
+def _assets() -> _Assets:
+    texts = dict(_walk(files("rota.http").joinpath("assets", "ui"), ""))
+    digest = hashlib.sha256()
+    for name in sorted(texts):
+        digest.update(b"%s\0%d\0%s" % (name.encode(), len(texts[name]), texts[name]))
+    mark = digest.hexdigest()[:16]
+    page = texts.pop(_INDEX).replace(b"{{mark}}", mark.encode())
+    named = {name: _file(text, _MEDIA[name.rpartition(".")[2]]) for name, text in texts.items()}
+    return _Assets(mark, _file(page, _HTML), named)
+
+
+def _walk(folder: Traversable, above: str) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        name = above + entry.name
+        if entry.is_dir():
+            yield from _walk(entry, name + "/")
+        elif name == _INDEX or name.rpartition(".")[2] in _MEDIA:
+            yield name, entry.read_bytes()
+
+
+def _file(text: bytes, media: bytes) -> _File:
+    return _File(media, text, gzip.compress(text, 9, mtime=0))
+
+
+def _send(call: Call[PageQuery, NoBody], file: _File, headers: Headers, kept: bytes) -> Reply:
+    tag = b'"%s"' % _assets().mark.encode()
+    headers = [*headers, (b"etag", tag), (b"vary", b"accept-encoding")]
+    if tag in call.headers.get(b"if-none-match", b""):
+        return Reply(304, b"", headers, file.media, kept)
+    if b"gzip" in call.headers.get(b"accept-encoding", b""):
+        return Reply(200, file.packed, [*headers, (b"content-encoding", b"gzip")], file.media, kept)
+    return Reply(200, file.plain, headers, file.media, kept)
+
+
+async def show(call: Call[PageQuery, NoBody]) -> Reply:
+    """Show the dashboard to a person, or hand out a file of it."""
+    assets = _assets()
+    top, _, name = call.id.partition("/")
+    if top != "assets":
+        return _send(call, assets.page, _PAGE_HEADERS, _ASK_AGAIN)
+    mark, _, name = name.partition("/")
+    file = assets.by_name.get(name)
+    if mark != assets.mark or file is None:
+        raise NotFound(f"there is no file {call.id!r} of this version of the dashboard")
+    return _send(call, file, [], _FOR_EVER)
+
+
+async def lead(_: Call[PageQuery, NoBody]) -> Reply:
+    """Lead a browser to the dashboard."""
+    return to_ui()
+
+
+def to_ui() -> Reply:
+    """Lead a browser to the dashboard."""
+    return Reply(307, b"", [(b"location", b"/ui/"), *_PAGE_HEADERS], _HTML)
+
+
+PAGES: list[Operation[Any, Any]] = [
+    Operation(
+        method="GET", path="/ui", function=lead, summary="The dashboard", tag="ui", who=Who.ANYONE,
+        query=PageQuery, body=NoBody, answers={},
+    ),
+    Operation(
+        method="GET", path="/ui/{path:path}", function=show, summary="The dashboard", tag="ui", who=Who.ANYONE,
+        query=PageQuery, body=NoBody, answers={},
+    ),
+]  # fmt: skip

@@ -1,0 +1,156 @@
+"""Every page as a person sees it: at a desk and on a phone, by day and by night, empty and full, with what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.http.live import Live
+from tests.ui.viewer import Viewer
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("ui")]
+NASTY = "<img src=x onerror=document.title='owned'>"
+
+
+@pytest.fixture(scope="module")
+def stocked(live: Live) -> dict[str, str]:
+    """Jobs in every state, schedules, workers: what pages are shown of."""
+    worker = live.worker("h", scripts=True, arrays=True, name="w-1", host="node-1", pid=17)
+    live.worker("h", "other", name="w-2")
+    named = {}
+    for name in ("good", "bad", "gone", "runs"):
+        named[name] = live.submit(
+            data={"n": name, "text": NASTY}, owner="ana", labels={"team": "a"}, hook="http://127.0.0.1:9/h"
+        )["id"]
+    leases = {lease["job"]: lease for lease in live.claim(worker, 4)}
+    live.client.post(
+        f"/v1/workers/{worker}/logs",
+        json={
+            "logs": [
+                {"job": named["bad"], "attempt": 1, "n": 0, "stream": "stdout", "text": f"began {NASTY}\n"},
+                {"job": named["bad"], "attempt": 1, "n": 1, "stream": "stderr", "text": "it breaks\n"},
+            ],
+            "progress": [{"job": named["runs"], "attempt": 1, "progress": {"fraction": 0.4, "message": NASTY}}],
+        },
+    ).raise_for_status()
+    live.report(worker, leases[named["good"]], result={"rows": [1, 2, {"deep": NASTY}], "none": None})
+    error = {"type": "ValueError", "message": NASTY, "traceback": f"Traceback\n  {NASTY}"}
+    live.report(worker, leases[named["bad"]], "errored", error=error, refused=True)
+    live.client.post(f"/v1/jobs/{named['gone']}/abort").raise_for_status()
+    proof = {"signals": [["TERM", 0.01]], "processes": 3, "took_s": 0.2}
+    live.report(worker, leases[named["gone"]], "aborted", proof=proof)
+    named["queued"] = live.submit(handler="nobody-has-it", queue="q-2", priority=3)["id"]
+    named["later"] = live.submit(delay="5h")["id"]
+    named["blocked"] = live.submit(after=[named["later"]])["id"]
+    named["script"] = live.submit(handler=None, script=f"echo '{NASTY}'\nexit 3", delay="1h")["id"]
+    body = {
+        "name": "night",
+        "rule": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "job": {"handler": "h", "data": {"a": NASTY}},
+    }
+    made = live.client.post("/v1/schedules", json=body)
+    assert made.status_code == 201, made.text
+    named["schedule"] = made.json()["id"]
+    live.client.post(f"/v1/schedules/{named['schedule']}/run").raise_for_status()
+    return named
+
+
+PAGES = [
+    "/", "/jobs", "/jobs?state=failed&state=running", "/jobs?handler=no-such", "/jobs/{bad}", "/jobs/{good}",
+    "/jobs/{runs}", "/jobs/{gone}", "/jobs/{blocked}", "/jobs/{script}", "/jobs/{bad}?tab=log", "/jobs/{bad}?tab=events",
+    "/jobs/{bad}?tab=hook", "/jobs/no-such-job", "/schedules", "/schedules/{schedule}", "/workers", "/submit",
+    "/submit?kind=script", "/settings", "/nowhere",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1440, False), (360, True)], ids=["desk", "phone at night"])
+def test_every_page_is_whole_and_for_everybody(
+    browser: Browser, live: Live, stocked: dict[str, str], axe: str, width: int, dark: bool
+) -> None:
+    with Viewer(browser, live.url, width=width, dark=dark) as viewer:
+        viewer.go()
+        for path in PAGES:
+            page = viewer.turn(path.format(**stocked))
+            expect(page.locator("main")).not_to_be_empty()
+            assert viewer.overflows() <= 0, path
+            assert viewer.findings(axe) == [], path
+            assert page.title() != "owned"
+            expect(page.locator("main img")).to_have_count(0)
+
+
+def test_the_overview_counts_and_links(viewer: Viewer, live: Live, stocked: dict[str, str]) -> None:
+    page = viewer.go("/")
+    counts = live.client.get("/v1/stats").json()["jobs"]
+    expect(page.locator(".tile.is-failed b")).to_have_text(str(counts["failed"]))
+    expect(page.locator("#failures")).to_be_visible()
+    expect(page.locator(".panel", has=page.locator("#failures"))).to_contain_text("ValueError")
+    expect(page.locator(".panel", has=page.locator("#next"))).to_contain_text("night")
+    page.locator(".tile.is-failed").click()
+    expect(page.locator(".chip.is-failed")).to_have_attribute("aria-pressed", "true")
+    expect(viewer.row("ValueError")).to_have_count(1)
+    assert page.url == f"{live.url}/ui/jobs?state=failed"
+
+
+def test_a_job_shows_all_that_there_is_to_know(viewer: Viewer, stocked: dict[str, str]) -> None:
+    page = viewer.go(f"/jobs/{stocked['bad']}")
+    expect(page.locator(".error-text")).to_contain_text("ValueError")
+    expect(page.locator(".error-text .code-text")).to_contain_text("Traceback")
+    expect(page.locator(".log")).to_contain_text(f"began {NASTY}")
+    expect(page.locator(".log .stderr")).to_have_text("it breaks")
+    expect(page.locator(".spans")).to_contain_text("attempt 1")
+    page.get_by_role("tab", name="Events").click()
+    for kind in ("submitted", "started", "failed"):
+        expect(viewer.row(kind).first).to_be_visible()
+    page = viewer.go(f"/jobs/{stocked['gone']}")
+    expect(page.locator(".proof")).to_contain_text("TERM")
+    expect(page.locator(".proof")).to_contain_text("3 processes ended")
+    page = viewer.go(f"/jobs/{stocked['queued']}")
+    expect(page.locator(".reasons")).to_contain_text("no-worker")
+    page = viewer.go(f"/jobs/{stocked['good']}")
+    expect(page.locator("main .json").first).to_contain_text("rows")
+    page = viewer.go(f"/jobs/{stocked['blocked']}")
+    page.locator(".facts a").first.click()
+    expect(page.locator("h1")).to_have_text("h")
+    assert stocked["later"] in page.url
+
+
+def test_an_array_shows_its_inputs_failed_ones_first(viewer: Viewer, live: Live) -> None:
+    worker = live.worker("h", arrays=True, scripts=True)
+    job = live.submit(handler=None, command="work {}", inputs=["a", "b", NASTY], queue="arrays")["id"]
+    (lease,) = live.claim(live.worker(scripts=True, arrays=True, queues=["arrays"]), 1) or live.claim(worker, 1)
+    holder = live.client.get(f"/v1/jobs/{job}").json()
+    assert holder["state"] == "running"
+    ends: list[dict[str, Any]] = [
+        {"job": job, "attempt": lease["attempt"], "index": index, "outcome": "succeeded" if index < 2 else "errored",
+         "stdout": f"out {index}", "exit_code": 0 if index < 2 else 2}
+        for index in range(lease["first"], lease["first"] + len(lease["inputs"]))
+    ]  # fmt: skip
+    attempts = live.client.get(f"/v1/jobs/{job}/attempts").json()["items"]
+    live.client.post(f"/v1/workers/{attempts[0]['worker']}/logs", json={"results": ends}).raise_for_status()
+    page = viewer.go(f"/jobs/{job}?tab=inputs")
+    page.get_by_role("button", name="All").click()
+    expect(viewer.row("out 0")).to_have_count(1)
+    viewer.row("out 0").get_by_role("button").click()
+    expect(page.get_by_role("dialog")).to_contain_text("out 0")
+    page.keyboard.press("Escape")
+
+
+def test_an_empty_server_says_how_to_begin(browser: Browser, fresh: Live) -> None:
+    with Viewer(browser, fresh.url) as viewer:
+        page = viewer.go("/")
+        expect(page.locator("main")).to_contain_text("No job yet")
+        expect(page.locator("main")).to_contain_text("No worker is there")
+        for path, text in (("/jobs", "rota submit"), ("/schedules", "rota schedule add"), ("/workers", "rota worker")):
+            expect(viewer.go(path).locator(".empty")).to_contain_text(text)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Live]:
+    server = Live(tmp_path)
+    yield server
+    server.stop()
