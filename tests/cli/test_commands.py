@@ -157,6 +157,33 @@ def test_a_job_and_its_history(run: Run, client: Client) -> None:
         assert "there is no job 'nope'" in done.stderr
 
 
+def test_explain_shows_the_way_out_and_where_the_time_went(run: Run, client: Client) -> None:
+    job = client.submit("nobodi", priority=1)
+    lines = run("explain", job.id).stdout.splitlines()
+    assert lines[0] == f"{job.id}  queued"
+    assert lines[1].startswith("- no live worker offers handler 'nobodi'")
+    assert lines[2] == "    start a worker that has it: rota worker --app MODULE:NAME"
+    assert lines[4].startswith("where its time went: ")
+    assert lines[5].split()[:2] == ["a", "slot"]
+    assert lines[5].endswith("█" * 30)
+    assert "time" in json.loads(run("explain", job.id, "--json").stdout)
+
+
+def test_dry_runs(run: Run, client: Client) -> None:
+    for words in (["submit", "dry", "--data", "7"], ["script", "-"], ["image", "busybox"]):
+        done = run(*words, "--dry-run", "--owner", "dryer", input="true")
+        first, reason, *_ = done.stdout.splitlines()
+        assert (done.exit_code, first) == (0, "would be queued (queue default, owner dryer, priority 0)")
+        assert reason.startswith("- "), words
+        assert done.stderr == "dry run: nothing was submitted\n"
+    told = json.loads(run("submit", "dry", "--in", "1h", "--dry-run", "--json").stdout)
+    assert told["jobs"][0]["state"] == "scheduled"
+    assert list(client.jobs(owner="dryer")) == []
+    refused = run("submit", "dry", "--after", "nobody", "--dry-run")
+    assert refused.exit_code == 2
+    assert "there is no job 'nobody'" in refused.stderr
+
+
 def test_logs(run: Run, client: Client) -> None:
     job = client.submit("talk")
     followed = run("logs", job.id, "-f")

@@ -341,3 +341,28 @@ def test_a_unique_key_is_refused_with_the_id_of_the_job_that_has_it_or_stands_fo
     assert (again.status_code, again.json()["id"]) == (200, first["id"])
     wrong = live.client.post("/v1/jobs", json={"handler": "h", "unique_key": "one", "on_conflict": "skip"})
     check_problem(wrong, 422, "invalid", field="on_conflict")
+
+
+def test_a_dry_run_says_what_would_happen(live: Live) -> None:
+    before = live.client.get("/v1/jobs?handler=dry").json()["items"]
+    answer = live.client.post("/v1/jobs?dry_run=true", json={"handler": "dry", "delay": 60})
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told["dry_run"] is True
+    (job,) = told["jobs"]
+    assert (job["state"], job["runnable"], job["existing"]) == ("scheduled", False, None)
+    assert [why["code"] for why in job["reasons"]] == ["waits-for-time", "no-worker"]
+    bulk = [{"handler": "dry", "ref": "a"}, {"handler": "dry", "after": ["a"]}]
+    answer = live.client.post("/v1/jobs/bulk?dry_run=1", json=bulk)
+    assert (answer.status_code, [job["state"] for job in answer.json()["jobs"]]) == (200, ["queued", "blocked"])
+    assert live.client.get("/v1/jobs?handler=dry").json()["items"] == before == []
+
+
+def test_a_dry_run_is_refused_as_the_submission_would_be(live: Live) -> None:
+    for body in ({"handler": "a:b"}, {"handler": "h", "after": ["nobody"]}, {"nonsense": 1}):
+        real, dry = (live.client.post(f"/v1/jobs{query}", json=body) for query in ("", "?dry_run=true"))
+        assert (dry.status_code, dry.json()) == (real.status_code, real.json())
+    check_problem(live.client.post("/v1/jobs?dry_run=perhaps", json={"handler": "h"}), 422, "invalid")
+    check_problem(
+        live.client.post("/v1/jobs/bulk?dry_run=true", json=[{"handler": "h", "priority": 10**7}]), 422, "invalid"
+    )

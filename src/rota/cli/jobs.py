@@ -177,24 +177,6 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-@click.command(epilog="\b\nExample:\n  rota explain 01a1fe1b-ceb3-7143-ad7b-a460d3422ef5")
-@click.argument("id_", metavar="ID")
-@json_option
-@server_option
-def explain(id_: str, server: str | None, as_json: bool) -> None:
-    """Say why a job is not running, or where it stands, and what would change that."""
-    with connect(server) as client:
-        if as_json:
-            click.echo(bytes(client.call(calls.explain(id_, msgspec.Raw))))
-            return
-        told = client.explain(id_)
-    click.echo(f"{told.job}  {show.state(told.state)}")
-    for reason in told.reasons:
-        click.echo(f"- {show.plain(reason.text)}")
-        if reason.way_out:
-            click.echo(f"    {show.plain(reason.way_out)}")
-
-
 @click.command(
     epilog="""\b
 Examples:

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "results": ("rota.cli.results:results", "Show what became of an array's inputs."),
     "logs": ("rota.cli.streams:logs", "Show what a job has written."),
     "events": ("rota.cli.streams:events", "Show what happened to a job, or follow what happens to all."),
-    "explain": ("rota.cli.jobs:explain", "Say why a job is not running."),
+    "explain": ("rota.cli.explaining:explain", "Say why a job is not running."),
     "abort": ("rota.cli.jobs:abort", "Stop jobs, whether they run or not."),
     "retry": ("rota.cli.jobs:retry", "Run jobs that are over again."),
     "schedules": ("rota.cli.schedules:schedules", "List the schedules."),

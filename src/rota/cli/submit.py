@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from rota.cli import show
+from rota.cli import explaining, show
 from rota.cli.inputs import lines_of
 from rota.cli.main import INTERRUPTED, JOB_FAILED
 from rota.cli.options import connect, pairs, server_option
@@ -46,6 +46,7 @@ _OPTIONS = (
     click.option("--parallel", type=click.IntRange(1), metavar="N", help="Of an array: at most N inputs at once."),
     click.option("--halt", metavar="WHEN", help="Of an array: stop early: now|soon,fail|success|done=N or N%."),
     click.option("--wait", is_flag=True, help="Wait for its end, and print its result."),
+    click.option("--dry-run", is_flag=True, help="Check it all, say what would happen and when, and submit nothing."),
     click.option("--json", "as_json", is_flag=True, help="Print the whole job, as the API answers it."),
     server_option,
 )
@@ -63,6 +64,7 @@ Examples:
   rota submit resize --data '{"path": "a.png", "width": 80}'
   rota submit report --in 10m --retries 3 --owner ana
   rota submit count --data 7 --wait             the result on stdout, progress on stderr
+  rota submit count --data 7 --dry-run          what would happen, and when; nothing is submitted
   ID=$(rota submit fetch) && rota submit load --after $ID
   rota submit resize --inputs sizes.ndjson --parallel 4      an array: the handler is called for each line"""
 )
@@ -201,12 +203,16 @@ def image(
 
 
 def _hand_in(
-    kind: dict[str, Any], *, key: str | None, wait: bool, as_json: bool, server: str | None, **given: Any
+    kind: dict[str, Any], *, key: str | None, wait: bool, dry_run: bool, as_json: bool, server: str | None, **given: Any
 ) -> None:
     given["labels"] = pairs(given["labels"], "--label") or None
     given["after"] = list(given["after"]) or None
+    body = body_of(given, **kind)  # type: ignore[arg-type]
     with connect(server) as client:
-        answer = client.call(calls.submit(body_of(given, **kind), new_key(key), msgspec.Raw))  # type: ignore[arg-type]
+        if dry_run:
+            explaining.tell_dry_run(bytes(client.call(calls.dry_run(body, key, msgspec.Raw))), as_json=as_json)
+            return
+        answer = client.call(calls.submit(body, new_key(key), msgspec.Raw))
         job = msgspec.json.decode(answer, type=JobFields)
         if not wait:
             click.echo(bytes(answer) if as_json else job.id)

@@ -71,6 +71,12 @@ def submit(body: Mapping[str, Any], key: str, job: type[T]) -> Call[T]:
     return Call(_submission("/v1/jobs", key, encode(body)), job)
 
 
+def dry_run(body: Mapping[str, Any], key: str | None, told: type[T]) -> Call[T]:
+    """Ask what would become of a job, and submit none."""
+    key = None if key is None else _key(key)
+    return Call(Request(method="POST", path="/v1/jobs?dry_run=true", body=encode(body), key=key), told)
+
+
 def submit_many(bodies: list[dict[str, Any]], key: str, job: type[T]) -> Call[Page[T]]:
     """Submit many jobs, all or none."""
     return Call(_submission("/v1/jobs/bulk", key, encode(bodies)), Page[job])  # type: ignore[valid-type]

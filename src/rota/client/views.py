@@ -163,13 +163,51 @@ class Reason(Struct, kw_only=True):
     way_out: str | None = None
 
 
+class Spent(Struct, kw_only=True):
+    """Where the time of a job went, in seconds, so far or in all; the parts sum to `total_s`, and `text` says it in words."""
+
+    dependency_s: float = 0.0
+    scheduled_s: float = 0.0
+    queued_s: float = 0.0
+    ran_s: float = 0.0
+    backoff_s: float = 0.0
+    other_s: float = 0.0
+    total_s: float = 0.0
+    attempts: int = 0
+    retries: int = 0
+    text: str = ""
+
+
 class Explanation(Struct, kw_only=True):
-    """Why a job is not running, or what it is doing."""
+    """Why a job is not running, or what it is doing; and where its time went."""
 
     job: str
     state: str
     summary: str
     reasons: list[Reason] = []
+    time: Spent | None = None  # an older server does not say
+
+
+class Forecast(Struct, kw_only=True):
+    """What would become of a submission. `existing` is the job that would be answered in its place."""
+
+    state: str
+    run_at: datetime
+    ref: str | None = None
+    owner: str = "default"
+    queue: str = "default"
+    priority: int = 0
+    existing: str | None = None
+    runnable: bool | None = None
+    summary: str | None = None
+    reasons: list[Reason] = []
+
+
+class DryRun(Struct, kw_only=True):
+    """What submissions would do, in their order; `cancels` are the jobs whose place they would take."""
+
+    jobs: list[Forecast]
+    cancels: list[str] = []
 
 
 class Worker(Struct, kw_only=True):

@@ -47,7 +47,7 @@ def describe(operations: Sequence[Operation[Any, Any]]) -> bytes:
     types: list[Any] = [Problem]
     for operation in operations:
         types += [operation.body, operation.query, operation.refusals.view]
-        types += [kind for kind in operation.answers.values() if kind is not None]
+        types += [kind for answer in operation.answers.values() for kind in _kinds(answer)]
     schemas, components = schemas_of(types)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -120,8 +120,10 @@ def _responses(operation: Operation[Any, Any], schemas: dict[str, Any]) -> dict[
     for status, kind in operation.answers.items():
         answer: dict[str, Any] = {"description": "Done."}
         found[str(status)] = answer
-        if kind is not None:
-            answer["content"] = {"application/json": {"schema": schemas[repr(kind)]}}
+        found_schemas = [schemas[repr(each)] for each in _kinds(kind)]
+        if found_schemas:
+            schema = found_schemas[0] if len(found_schemas) == 1 else {"anyOf": found_schemas}
+            answer["content"] = {"application/json": {"schema": schema}}
     if operation.media:
         answer = found.setdefault("200", {"description": "Done."})
         answer.setdefault("content", {}).update({media: _text(media) for media in operation.media})
@@ -142,6 +144,11 @@ def _responses(operation: Operation[Any, Any], schemas: dict[str, Any]) -> dict[
             content[refusals.media[0]] = {"schema": schemas[repr(refusals.view)]}
         found[str(status)] = {"description": "; ".join(titles) + ".", "content": content}
     return found
+
+
+def _kinds(answer: Any) -> tuple[Any, ...]:
+    """Return the types that an answer may have: none, one, or any of several."""
+    return answer if isinstance(answer, tuple) else () if answer is None else (answer,)
 
 
 def _text(media: str) -> dict[str, Any]:

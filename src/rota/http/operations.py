@@ -132,11 +132,11 @@ def _log_fault(scope: Scope) -> None:
 class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
     """One line of a route table.
 
-    `answers` are the statuses of success, each with the type of its JSON (or None); `media` are other types that it can
-    answer with; `problems` the statuses that it may fail with, beyond those that every operation has. `takes` are the
-    types of its body, which may be left out if it is `optional`; `who` may use it, and with `audited` the trail says that
-    a worker did; `parse` replaces the body's decoder (it is given the
-    content type too). `texts` refuses NUL characters in the body. `refusals` words its errors.
+    `answers` are the statuses of success, each with the type of its JSON (or None, or several types); `media` are other
+    types that it can answer with; `problems` the statuses that it may fail with, beyond those that every operation has.
+    `takes` are the types of its body, which may be left out if it is `optional`; `who` may use it, and with `audited` the
+    trail says that a worker did; `parse` replaces the body's decoder (it is given the content type too). `texts` refuses NUL
+    characters in the body. `refusals` words its errors.
     """
 
     method: str

@@ -35,6 +35,7 @@ from rota.core.jobs import (
     WorkerHello,
 )
 from rota.core.states import Outcome
+from rota.service.dry_runs import DryRun
 from rota.service.explain import Explanation
 from rota.service.inputs import InputLine
 from rota.service.jobs import Edit, Jobs
@@ -69,6 +70,11 @@ class JobsFor:
             jobs = await self._jobs.submit_many(own, key=key, caller=self._caller, traceparent=span.traceparent)
             span.submitted(jobs)
         return jobs
+
+    async def dry_run(self, submissions: Sequence[Submission], *, bulk: bool, key: str | None = None) -> DryRun:
+        """Say what would become of submissions. Raises Forbidden too."""
+        own = [self.own(submission, f"[{at}]." if bulk else "") for at, submission in enumerate(submissions)]
+        return await self._jobs.dry_run(own, bulk=bulk, key=key, caller=self._caller)
 
     def own(self, submission: Submission, where: str = "") -> Submission:
         """Return a submission as the caller's own. Raises Forbidden when it is for somebody else, or may not be at all."""

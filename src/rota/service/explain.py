@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -9,13 +10,16 @@ from msgspec import Struct
 
 from rota.core.access import LOCAL, Caller
 from rota.core.arrays import left_s
-from rota.core.jobs import Job
-from rota.core.states import FINAL, State
+from rota.core.jobs import Event, Job
+from rota.core.lifetimes import Spent, in_words, spent
+from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND, rfc3339
 from rota.service.offers import Offer
 from rota.store.protocol import Tx, WorkerRow
 
+NOT_RUNNABLE = frozenset({"no-worker", "queue-not-served", "workers-draining"})  # no live worker could run it
 _MOST_COUNTED = 10_000
+_EVENTS_A_PAGE, _MOST_PAGES = 1000, 5  # of a job's history that are read to say where its time went
 
 
 class Why(Struct, frozen=True, kw_only=True):
@@ -28,21 +32,23 @@ class Why(Struct, frozen=True, kw_only=True):
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """Why a job stands where it stands. `summary` is the first reason's sentence."""
+    """Why a job stands where it stands. `summary` is the first reason's sentence; `time` is where its time went so far."""
 
     job: str
     state: State
     summary: str
     reasons: list[Why]
+    time: Spent
 
 
 async def explain(tx: Tx, job: Job, caller: Caller = LOCAL) -> Explanation:
     """Explain a job; of others that `caller` does not see it says nothing."""
+    events, whole = await _events(tx, job)
     match job.state:
         case State.BLOCKED:
-            reasons = await _blocked(tx, job, caller)
+            reasons = [*await _blocked(tx, job, caller), *await _no_worker(tx, job)]
         case State.SCHEDULED:
-            reasons = [_scheduled(tx, job), *await _no_worker(tx, job)]
+            reasons = [_scheduled(tx, job, events), *await _no_worker(tx, job)]
         case State.QUEUED:
             reasons = await _queued(tx, job)
         case State.RUNNING:
@@ -50,7 +56,20 @@ async def explain(tx: Tx, job: Job, caller: Caller = LOCAL) -> Explanation:
         case _:
             assert job.state in FINAL
             reasons = [_over(job)]
-    return Explanation(job=job.id, state=job.state, summary=reasons[0].text, reasons=reasons)
+    until = tx.now if job.finished_at is None else job.finished_at
+    time = spent(job.submitted_at, until, events, attempts=job.attempt, whole=whole)
+    return Explanation(job=job.id, state=job.state, summary=reasons[0].text, reasons=reasons, time=time)
+
+
+async def _events(tx: Tx, job: Job) -> tuple[list[Event], bool]:
+    """Return a job's history, the first first, and whether that is all of it."""
+    events: list[Event] = []
+    for _ in range(_MOST_PAGES):
+        page = await tx.events_of(job.id, events[-1].seq if events else 0, _EVENTS_A_PAGE)
+        events += page
+        if len(page) < _EVENTS_A_PAGE:
+            return events, True
+    return events, False
 
 
 async def _blocked(tx: Tx, job: Job, caller: Caller) -> list[Why]:
@@ -75,16 +94,24 @@ async def _blocked(tx: Tx, job: Job, caller: Caller) -> list[Why]:
     return reasons or [Why(code="waits-for-job", text=f"waits for {job.waiting_for} other jobs")]
 
 
-def _scheduled(tx: Tx, job: Job) -> Why:
+def _scheduled(tx: Tx, job: Job, events: Sequence[Event]) -> Why:
     in_s = max(0.0, (job.run_at - tx.now) / SECOND)
     facts: dict[str, Any] = {"run_at": rfc3339(job.run_at), "in_s": round(in_s, 3)}
     way_out = f'run it now: PATCH /v1/jobs/{job.id} with {{"delay": 0}}'
+    when = f"{rfc3339(job.run_at)}, in {in_words(in_s)}"
+    last = next((event for event in reversed(events) if event.kind != "edited"), None)
+    if last is not None and last.kind == Outcome.SNOOZED:
+        return Why(code="snoozed", text=f"has put itself off until {when}", facts=facts, way_out=way_out)
     if job.failures + job.crashes:
         facts |= {"failures": job.failures, "max_failures": job.max_failures, "crashes": job.crashes}
         why = f"; the last attempt: {job.error.type}: {job.error.message}" if job.error else ""
-        text = f"backs off after a failed attempt, and is tried again at {rfc3339(job.run_at)}{why}"
+        text = f"backs off after a failed attempt, and is tried again at {when}{why}"
         return Why(code="backs-off", text=text, facts=facts, way_out=way_out)
-    return Why(code="waits-for-time", text=f"is to run at {rfc3339(job.run_at)}", facts=facts, way_out=way_out)
+    schedule = (job.labels or {}).get("schedule")
+    if schedule is not None and events and events[0].by == "schedule":
+        text = f"is to run at {when}: schedule {schedule!r} spreads its jobs behind the slot"
+        return Why(code="waits-for-slot", text=text, facts=facts | {"schedule": schedule}, way_out=way_out)
+    return Why(code="waits-for-time", text=f"is to run at {when}", facts=facts, way_out=way_out)
 
 
 async def _queued(tx: Tx, job: Job) -> list[Why]:
@@ -189,11 +216,11 @@ async def _running(tx: Tx, job: Job) -> list[Why]:
     facts: dict[str, Any] = {"worker": job.worker, "attempt": job.attempt, "ran_s": ran_s}
     text = f"runs on {job.worker} since {rfc3339(job.started_at)} (attempt {job.attempt})"
     running = Why(code="running", text=text, facts=facts, way_out=f"stop it: rota abort {job.id}")
-    if job.abort_requested_at is None:
-        return [running]
-    since_s = round((tx.now - job.abort_requested_at) / SECOND, 3)
     row = await tx.get_worker(job.worker)
     silent = row is None or row.gone_at is not None or row.lease_until <= tx.now
+    if job.abort_requested_at is None:
+        return [running, *([_silent(tx, row)] if silent else [])]
+    since_s = round((tx.now - job.abort_requested_at) / SECOND, 3)
     why = (
         "its worker is silent; the abort is final when its lease has run out"
         if silent
@@ -205,6 +232,17 @@ async def _running(tx: Tx, job: Job) -> list[Why]:
         facts={"since_s": since_s, "grace_s": job.grace_s, "worker_silent": silent},
     )
     return [aborting, running]
+
+
+def _silent(tx: Tx, row: WorkerRow | None) -> Why:
+    """Say what becomes of a job whose worker is not heard of any more."""
+    beat_at = None if row is None else row.beat_at
+    since = "" if beat_at is None else f" for {in_words((tx.now - beat_at) / SECOND)}"
+    return Why(
+        code="worker-silent",
+        text=f"its worker has been silent{since}, and its lease is over: the job is about to be taken from it",
+        facts={"worker": None if row is None else row.id, "beat_at": None if beat_at is None else rfc3339(beat_at)},
+    )
 
 
 def _over(job: Job) -> Why:

@@ -19,8 +19,9 @@ from rota.core.settling import check_over
 from rota.core.states import FINAL, WAITING, Reason, State
 from rota.service import admission, arrays
 from rota.service.changes import cancel_jobs, insert_jobs
+from rota.service.dry_runs import DryRun, rehearse
 from rota.service.explain import Explanation, explain
-from rota.service.inputs import InputLine, Inputs, discard, read_results, retry_array, upload, whole_inputs
+from rota.service.inputs import InputLine, Inputs, discard, measure, read_results, retry_array, upload, whole_inputs
 from rota.service.observer import Observer, Stopwatch
 from rota.service.signals import Effects, Signals, Waiter
 from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
@@ -83,6 +84,28 @@ class Jobs:
         if len(submissions) > admission.MAX_BULK:
             raise TooLarge("bulk", admission.MAX_BULK, f"a bulk has at most {admission.MAX_BULK} jobs")
         return await self._submit(submissions, key, bulk=True, caller=caller, traceparent=traceparent)
+
+    async def dry_run(
+        self, submissions: Sequence[Submission], *, bulk: bool, key: str | None = None, caller: Caller = LOCAL
+    ) -> DryRun:
+        """Say what would become of submissions, and write nothing. Raises what submitting them would."""
+        uploads = {
+            at: measure(self._ids, submission.inputs, f"[{at}]." if bulk else "")
+            for at, submission in enumerate(submissions)
+            if submission.inputs != NO_INPUTS
+        }
+        fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)
+        key = _own_key(key, caller)
+        self._check_flight(key)
+
+        async def make(tx: Tx, effects: Effects) -> tuple[list[Job], bool]:
+            if (kept := await _kept(tx, key, fingerprint)) is not None:
+                return kept, False
+            return await admission.admit(
+                tx, submissions, self._ids, self._zone, effects, bulk=bulk, uploads=uploads, caller=caller
+            ), True
+
+        return await rehearse(self._store, make, [submission.ref for submission in submissions], caller)
 
     async def get(self, job: str) -> Job:
         """Return a job. Raises NotFound."""
@@ -309,26 +332,20 @@ class Jobs:
         A user's keys are its owner's alone. Raises InFlight, KeyReused.
         """
         effects = Effects()
-        if key is not None and caller.owner is not None:
-            key = f"{caller.owner}\n{key}"  # neither can hold a line's end
+        key = _own_key(key, caller)
 
         async def write(tx: Tx) -> tuple[list[Job], bool]:
             effects.begin()
-            if key is not None and (kept := await tx.get_answer(key)) is not None:
-                if kept[0] != fingerprint:
-                    raise KeyReused(
-                        "this Idempotency-Key came before, with another body; use a new key for a new request"
-                    )
-                return _answers.decode(kept[1]), False
+            if (kept := await _kept(tx, key, fingerprint)) is not None:
+                return kept, False
             jobs = await make(tx, effects)
             await insert_jobs(tx, jobs, effects, by=caller.by)
             if key is not None:
                 await tx.put_answer(key, fingerprint, _encode_answer(jobs))
             return jobs, True
 
+        self._check_flight(key)
         if key is not None:
-            if key in self._in_flight:
-                raise InFlight("a request with this Idempotency-Key is being worked on; ask again in a moment")
             self._in_flight.add(key)
         try:
             jobs, new = await self._stopwatch.write("submit", write)
@@ -339,6 +356,25 @@ class Jobs:
             self._signals.publish(effects)
             self._observer.submitted(sum(not job.existed for job in jobs))
         return jobs
+
+    def _check_flight(self, key: str | None) -> None:
+        if key in self._in_flight:
+            raise InFlight("a request with this Idempotency-Key is being worked on; ask again in a moment")
+
+
+async def _kept(tx: Tx, key: str | None, fingerprint: str) -> list[Job] | None:
+    """Return the jobs that were answered to a key, None if it is new. Raises KeyReused."""
+    kept = None if key is None else await tx.get_answer(key)
+    if kept is None:
+        return None
+    if kept[0] != fingerprint:
+        raise KeyReused("this Idempotency-Key came before, with another body; use a new key for a new request")
+    return _answers.decode(kept[1])
+
+
+def _own_key(key: str | None, caller: Caller) -> str | None:
+    """Return a caller's Idempotency-Key as it is kept. Neither part can hold a line's end."""
+    return key if key is None or caller.owner is None else f"{caller.owner}\n{key}"
 
 
 async def stop(tx: Tx, job: Job, effects: Effects, *, by: str | None, why: str | None = None) -> None:

@@ -33,6 +33,7 @@ from rota.http.replies import Headers, Reply, Stream, json_reply
 from rota.http.streams import EVENT_STREAM, TEXT, log_events, log_texts, position, result_lines
 from rota.http.views import DeliveryView, delivery_view
 from rota.service.admission import MAX_BULK
+from rota.service.dry_runs import DryRun
 from rota.service.explain import Explanation
 from rota.service.jobs import Edit
 from rota.store.protocol import Query
@@ -52,6 +53,12 @@ class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """`wait`: seconds to wait for the end of the job, at most 60."""
 
     wait: Wait = 0.0
+
+
+class SubmitQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """`dry_run`: check everything, say what would happen, and write nothing."""
+
+    dry_run: bool = False
 
 
 class FindQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,12 +130,14 @@ def parse_submission(body: bytes, content_type: bytes) -> Submission:
     return msgspec.structs.replace(submission, inputs=Raw(b"[" + b",".join(_raw_lines(lines)) + b"]"))
 
 
-async def submit(call: Call[NoQuery, Submission]) -> Reply:
+async def submit(call: Call[SubmitQuery, Submission]) -> Reply:
     """Submit a job. The answer is sent when the job is durable.
 
-    200: another job has its unique key, and stands for it (`on_conflict`: `existing`).
+    200: another job has its unique key, and stands for it (`on_conflict`: `existing`); or this was a dry run.
     """
     _check(call.body)
+    if call.query.dry_run:
+        return json_reply(await call.jobs.dry_run([call.body], bulk=False, key=call.key))
     job = await call.jobs.submit(call.body, key=call.key)
     return _job_reply(job, 200 if job.existed else 201, _location(job))
 
@@ -142,12 +151,14 @@ def _is_ndjson(content_type: bytes) -> bool:
     return media_of(content_type.decode("latin-1")) == NDJSON
 
 
-async def submit_bulk(call: Call[NoQuery, list[Submission]]) -> Reply:
-    """Submit up to 10,000 jobs, all or none. They may name each other by a local `ref` in `after`."""
+async def submit_bulk(call: Call[SubmitQuery, list[Submission]]) -> Reply:
+    """Submit up to 10,000 jobs, all or none. They may name each other by a local `ref` in `after`. 200: this was a dry run."""
     if len(call.body) > MAX_BULK:
         raise TooLarge("bulk", MAX_BULK, f"a bulk has at most {MAX_BULK} jobs")
     for at, submission in enumerate(call.body):
         _check(submission, f"[{at}].")
+    if call.query.dry_run:
+        return json_reply(await call.jobs.dry_run(call.body, bulk=True, key=call.key))
     jobs = await call.jobs.submit_many(call.body, key=call.key)
     return json_reply(Page(items=[job_view(job) for job in jobs]), 201)
 
@@ -298,7 +309,7 @@ async def edit(call: Call[NoQuery, Edit]) -> Reply:
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="POST", path="/v1/jobs", function=submit, summary="Submit a job", tag="jobs", who=Who.OWNERS,
-        query=NoQuery, body=Submission, answers={201: JobView, 200: JobView}, problems=(409,), keyed=True,
+        query=SubmitQuery, body=Submission, answers={201: JobView, 200: (JobView, DryRun)}, problems=(409,), keyed=True,
         limit=SUBMISSION_LIMIT, parse=parse_submission,
     ),
     Operation(
@@ -307,8 +318,8 @@ OPERATIONS: list[Operation[Any, Any]] = [
     ),
     Operation(
         method="POST", path="/v1/jobs/bulk", function=submit_bulk, summary="Submit many jobs", tag="jobs",
-        who=Who.OWNERS, query=NoQuery, body=list[Submission], answers={201: Page[JobView]}, problems=(409,), keyed=True,
-        limit=BATCH_LIMIT,
+        who=Who.OWNERS, query=SubmitQuery, body=list[Submission], answers={201: Page[JobView], 200: DryRun},
+        problems=(409,), keyed=True, limit=BATCH_LIMIT,
         takes=("application/json", NDJSON), parse=parse_bulk,
     ),
     Operation(

@@ -1,0 +1,255 @@
+"""Each reason that `explain` gives, as it prints it; and where the time of a job went."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import Raw
+
+from rota.core.access import LOCAL, Caller, Role
+from rota.core.jobs import Failure, HandlerSpec, Lease, Submission
+from rota.core.lifetimes import Spent, in_words
+from rota.core.retry import Backoff
+from rota.core.states import Outcome
+from rota.core.times import SECOND, rfc3339
+from rota.service.schedules import NewSchedule
+from tests.conformance.store.bench import KINDS, Bench
+from tests.service.explain_scene import Scene
+from tests.shape.test_reasons import codes
+
+BOB = Caller(role=Role.USER, owner="bob", allow=frozenset(), token="t2", known=True)
+OVEN = Failure(type="Oven", message="is cold")
+NOW = "2025-06-15T15:06:40.000000"
+
+
+@pytest.fixture(params=["sqlite-inline"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    bench = Bench(KINDS[request.param](tmp_path))
+    yield Scene(bench)
+    bench.close()
+
+
+@pytest.fixture(params=["postgres", "sqlite-inline"])
+def any_scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    bench = Bench(KINDS[request.param](tmp_path))
+    yield Scene(bench)
+    bench.close()
+
+
+def only(leases: list[Lease]) -> Lease:
+    (lease,) = leases
+    return lease
+
+
+# -- it waits for other jobs, or for its time
+
+
+def test_waits_for_job(scene: Scene) -> None:
+    w = scene.worker()
+    other = scene.submit()
+    job = scene.submit(after=[other])
+    assert scene.lines(job) == [
+        f"waits-for-job: waits for job {other}, which is queued | see what that job waits for: rota explain {other}"
+    ]
+    scene.claim(w)
+    assert scene.lines(job)[0].startswith(f"waits-for-job: waits for job {other}, which is running since {NOW}Z")
+    hidden = scene.submit(after=[other], owner="bob")
+    assert scene.lines(hidden, BOB) == [f"waits-for-job: waits for job {other}, which is another owner's"]
+
+
+def test_what_waits_for_a_job_is_told_that_nobody_could_run_it_then(scene: Scene) -> None:
+    job = scene.submit(after=[scene.submit()])
+    assert [why.code for why in scene.explain(job).reasons] == ["waits-for-job", "no-worker"]
+
+
+def test_waits_for_time(scene: Scene) -> None:
+    scene.worker()
+    job = scene.submit(delay=90)
+    assert scene.lines(job) == [
+        "waits-for-time: is to run at 2025-06-15T15:08:10.000000Z, in 1 min 30 s"
+        f' | run it now: PATCH /v1/jobs/{job} with {{"delay": 0}}'
+    ]
+
+
+def test_backs_off(scene: Scene) -> None:
+    w = scene.worker()
+    job = scene.submit("again", backoff=Backoff(base=60.0))
+    scene.end(w, only(scene.claim(w)), Outcome.ERRORED, error=OVEN, retry_in_s=40.0)
+    assert scene.lines(job) == [
+        "backs-off: backs off after a failed attempt, and is tried again at 2025-06-15T15:07:20.000000Z, in 40 s;"
+        f' the last attempt: Oven: is cold | run it now: PATCH /v1/jobs/{job} with {{"delay": 0}}'
+    ]
+    assert scene.explain(job).reasons[0].facts == {
+        "run_at": "2025-06-15T15:07:20.000000Z", "in_s": 40.0, "failures": 1, "max_failures": 10, "crashes": 0,
+    }  # fmt: skip
+
+
+def test_snoozed(scene: Scene) -> None:
+    w = scene.worker()
+    job = scene.submit()
+    scene.end(w, only(scene.claim(w)), Outcome.SNOOZED, retry_in_s=300.0)
+    assert scene.lines(job) == [
+        "snoozed: has put itself off until 2025-06-15T15:11:40.000000Z, in 5 min"
+        f' | run it now: PATCH /v1/jobs/{job} with {{"delay": 0}}'
+    ]
+
+
+def test_waits_for_slot(scene: Scene) -> None:
+    scene.worker()
+    new = NewSchedule(name="nightly", rule="0 16 * * *", jitter=600, job=Submission(handler="h"))
+    scene.run(scene.service.schedules.add(new, LOCAL))
+    scene.let(3201)
+    ((job, run_at),) = scene.bench.kind.sql("SELECT id, run_at FROM rota_jobs WHERE state = 'scheduled'")
+    told = scene.explain(job).reasons[0]
+    assert (told.code, told.facts["schedule"]) == ("waits-for-slot", "nightly")
+    in_s = in_words((run_at - scene.bench.now) / SECOND)
+    assert told.text == (
+        f"is to run at {rfc3339(run_at)}, in {in_s}: schedule 'nightly' spreads its jobs behind the slot"
+    )
+
+
+# -- nobody takes it
+
+
+def test_no_worker(scene: Scene) -> None:
+    job = scene.submit("agian")
+    scene.worker()
+    assert scene.lines(job) == [
+        "no-worker: no live worker offers handler 'agian'; the nearest is 'again'"
+        " | start a worker that has it: rota worker --app MODULE:NAME"
+    ]
+    scene.worker("old", handlers=[HandlerSpec(name="agian")])
+    scene.let(60)
+    facts = scene.explain(job).reasons[0].facts
+    assert facts == {"offered": [], "workers": 0, "nearest": None, "last_offered_at": f"{NOW}Z"}
+
+
+def test_queue_not_served(scene: Scene) -> None:
+    scene.worker(queues=["fast", "slow"])
+    assert scene.lines(scene.submit(queue="else")) == [
+        "queue-not-served: no live worker that offers handler 'h' takes jobs from queue 'else'"
+        " | start a worker for it: rota worker --queue else"
+    ]
+
+
+def test_workers_draining(scene: Scene) -> None:
+    w = scene.worker()
+    scene.run(scene.service.work.drain(w))
+    assert scene.lines(scene.submit()) == [
+        "workers-draining: every worker that offers handler 'h' is draining | start another worker"
+    ]
+
+
+# -- somebody will
+
+
+def test_workers_busy_and_jobs_ahead(scene: Scene) -> None:
+    w = scene.worker(slots=2)
+    for _ in range(3):
+        scene.submit()
+    job = scene.submit()
+    scene.claim(w, 2)
+    lines = scene.lines(job)
+    assert lines[0] == (
+        "workers-busy: all 2 slots of the 1 workers that can run it are in use"
+        " | start another worker (rota worker), or give workers more --slots"
+    )
+    assert lines[1].startswith("jobs-ahead: 1 ")
+    assert lines[1].endswith(f' | raise its priority: PATCH /v1/jobs/{job} with {{"priority": 1}}')
+    assert scene.explain(job).reasons[1].facts["ahead"] == 1
+
+
+def test_about_to_start(scene: Scene) -> None:
+    scene.worker()
+    assert scene.lines(scene.submit()) == ["about-to-start: is next, and a worker is about to claim it"]
+
+
+# -- it runs
+
+
+def test_running_aborting_and_worker_silent(scene: Scene) -> None:
+    w = scene.worker()
+    job = scene.submit()
+    scene.claim(w)
+    running = f"running: runs on {w} since {NOW}Z (attempt 1) | stop it: rota abort {job}"
+    assert scene.lines(job) == [running]
+    scene.bench.now += 20 * SECOND
+    silent = "worker-silent: its worker has been silent for 20 s, and its lease is over: the job is about to be taken from it"
+    assert scene.lines(job) == [running, silent]
+    scene.bench.now -= 20 * SECOND
+    scene.run(scene.service.jobs.abort(job))
+    asked = f"aborting: an abort was requested at {NOW}Z: "
+    assert scene.lines(job) == [asked + "its process tree is being ended", running]
+    scene.bench.now += 20 * SECOND
+    assert scene.lines(job) == [
+        asked + "its worker is silent; the abort is final when its lease has run out", running,
+    ]  # fmt: skip
+
+
+def test_an_array_and_what_keeps_its_inputs(scene: Scene) -> None:
+    w = scene.worker(slots=2)
+    job = scene.submit(inputs=Raw(b"[1,2]"), parallel=1)
+    scene.claim(w, 1)
+    running = f"running: runs since {NOW}Z: 0 of 2 inputs are over, 1 run now | stop it: rota abort {job}"
+    assert scene.lines(job) == [running, "parallel-limit: no more than 1 of its inputs may run at once"]
+    whole = scene.submit(inputs=Raw(b"[1]"))
+    scene.claim(w, 1)
+    assert scene.lines(whole)[1:] == ["no-input-ready: every other input is over, runs, or waits to be tried again"]
+
+
+# -- it is over
+
+
+def test_over(scene: Scene) -> None:
+    w = scene.worker()
+    good, bad = scene.submit(), scene.submit()
+    for lease in scene.claim(w, 2):
+        scene.end(w, lease, Outcome.SUCCEEDED if lease.job == good else Outcome.ERRORED, error=OVEN)
+    assert scene.lines(good) == [f"over: is succeeded since {NOW}Z"]
+    again = f"run it again, as a new job: rota retry {bad}"
+    assert scene.lines(bad) == [f"over: is failed since {NOW}Z (error: Oven: is cold) | {again}"]
+
+
+# -- where its time went
+
+
+def test_time_of_a_job_that_waited_ran_and_failed(any_scene: Scene) -> None:
+    s = any_scene
+    w = s.worker()
+    other = s.submit()
+    lease = only(s.claim(w))
+    job = s.submit("again", after=[other], delay=10, backoff=Backoff(base=60.0))
+    s.bench.now += 3 * SECOND
+    s.end(w, lease)
+    s.let(7, w)
+    s.bench.now += 4 * SECOND
+    lease = only(s.claim(w))
+    s.bench.now += 2 * SECOND
+    s.end(w, lease, Outcome.ERRORED, error=OVEN, retry_in_s=5.0)
+    s.let(5, w)
+    lease = only(s.claim(w))
+    s.bench.now += SECOND
+    s.end(w, lease)
+    s.let(100, w)
+    told = s.explain(job).time
+    assert told == Spent(
+        dependency_s=3.0, scheduled_s=7.0, queued_s=4.0, ran_s=3.0, backoff_s=5.0, total_s=22.0, attempts=2, retries=1,
+        text="waited for other jobs 3 s, for its time 7 s, for a slot 4 s, ran 3 s, retried once (back-off 5 s)",
+    )  # fmt: skip
+
+
+def test_time_of_a_job_that_still_waits(scene: Scene) -> None:
+    job = scene.submit()
+    scene.bench.now += 90 * SECOND
+    told = scene.explain(job).time
+    assert (told.queued_s, told.total_s, told.attempts) == (90.0, 90.0, 0)
+    assert told.text == "waited for a slot 1 min 30 s, ran 0 s"
+
+
+def test_every_reason_is_tried_here_or_where_it_is_made() -> None:
+    texts = "".join(path.read_text("utf-8") for path in Path(__file__).parents[1].rglob("test_*.py"))
+    for code in codes():
+        assert re.search(rf"[\"']{code}(:|[\"'])", texts), f"no test knows the reason {code}"
