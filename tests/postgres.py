@@ -2,7 +2,7 @@
 
 It is Debian's package `postgresql`, of any version that is there, or that of ROTA_POSTGRES_BIN, the folder of `initdb`,
 `pg_ctl` and `postgres`. `initdb` refuses root, so as root it runs as `nobody`. Nothing is flushed to the disk: no test here
-pulls the plug.
+pulls the plug. A cluster ends with the process that made it, however that ends.
 
 A cluster and a schema are dear to make, a fifth of a second of processor time each. A run of the tests makes one of each,
 and its processes work on copies (`new_store`). A store that is given back is emptied for the next test (`take_store`,
@@ -58,6 +58,14 @@ _QUICK = {
 }
 _QUICK |= {"shared_buffers": "64MB", "log_min_messages": "fatal", "max_wal_size": "256MB", "shared_memory_type": "mmap"}
 _INITDB = ["-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+# What is done when the test process is gone: the server, if it is still this one, and its folder go too.
+_LAST_WILL = """
+cat >/dev/null
+if [ -e "$1/data/postmaster.pid" ] && read -r pid <"$1/data/postmaster.pid"; then
+  grep -qF "$1/data" "/proc/$pid/cmdline" && kill -QUIT "$pid"
+fi
+rm -rf "$1" || { sleep 1; rm -rf "$1"; }
+"""
 _names = count(1)
 
 
@@ -116,6 +124,10 @@ class Cluster:
         self.host = host
         self._before = [*inside, *_as_nobody()]
         give(self.folder)
+        # It reads from us, and so learns of our end, also when we are killed.
+        self._last = subprocess.Popen(
+            ["sh", "-c", _LAST_WILL, "sh", str(self.folder)], stdin=subprocess.PIPE, start_new_session=True
+        )
         self._settings = {**_QUICK, **settings}
         self.port = free_port()
         self._free: list[str] = []
@@ -163,6 +175,9 @@ class Cluster:
     def remove(self) -> None:
         self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
+        assert self._last.stdin is not None
+        self._last.stdin.close()
+        self._last.wait(60)
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://rota@{self.host}:{self.port}/{database}"

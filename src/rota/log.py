@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WORDS: Mapping[str, str] = {
     # a server
     "server_listening": "listening on {url}, the dashboard on {url}/ui/: store {store}, {workers} workers of its own",
+    "store_awaited": "the store {store} is not there: {error}. {url} says that it is not ready; looked for again once a second",
     "no_tokens": "whoever reaches {host} may read, submit and stop every job: no token is asked for. No scripts, no images",
     "no_tls": "tokens and jobs travel in the open to {host}: give the server a certificate (--tls-cert), or a proxy with one",
     "server_draining": "stopping: running jobs get {drain_s:g} s to finish; a second signal ends them at once",

@@ -19,6 +19,7 @@ from rota.http.gate import Gate
 from rota.http.metrics import Metrics
 from rota.http.server import HttpServer
 from rota.service.service import Service
+from rota.store.protocol import Store
 from rota.store.sqlite.store import SqliteStore
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Live:
     """A server in a thread of its own."""
 
     gate: Callable[[Service], Gate | None] = staticmethod(lambda _: None)
+    store: Callable[[Path], Store] = staticmethod(lambda folder: SqliteStore(folder / "rota.db"))
 
     def __init__(self, folder: Path, *, connections: int = 1000, port: int = 0, **settings: Any) -> None:
         self._connections = connections
@@ -62,7 +64,7 @@ class Live:
             raise
 
     async def _main(self) -> None:
-        store = SqliteStore(self._folder / "rota.db")
+        store = self.store(self._folder)
         await store.open()
         metrics = Metrics()
         self.service = Service(store, sender=NoHooks(), observer=metrics, lease_s=LEASE_S, pull_lease_s=LEASE_S)

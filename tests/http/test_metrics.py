@@ -23,6 +23,7 @@ from .live import Live
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
+MODES = ("process", "async")
 ADDED = {"job", "instance", "le"}  # labels that Prometheus adds
 WITH_SERIES = re.compile(r"(\b(?:rota_[a-z_]+|up)\b)(?:\{([^}]*)\})?")
 
@@ -189,3 +190,18 @@ def test_every_alert_is_tried() -> None:
     tried = (RULES.parent / "rules.test.yml").read_text("utf-8")
     for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"]:
         assert [rule["alert"] for rule in group["rules"] if rule["alert"] not in tried] == []
+
+
+def test_slots_are_counted_by_what_they_are_for(fresh: Live) -> None:
+    handlers = [{"name": "p"}, {"name": "a", "mode": "async"}]
+    worker = fresh.worker(handlers=handlers, slots=2, async_slots=100)
+    fresh.worker(handlers=handlers, slots=3, async_slots=100, max_jobs=2)
+    for handler in ("p", "a", "a"):
+        fresh.submit(handler=handler)
+    free = {"process": 2, "asynchronous": 100, "total": 102}
+    assert len(fresh.client.post(f"/v1/workers/{worker}/claim", json={"free": free}).json()["leases"]) == 3
+    text = fresh.client.get("/metrics").text
+    slots = {(s, m): value(text, f'rota_slots{{mode="{m}",state="{s}"}}') for s in ("used", "free") for m in MODES}
+    assert slots == {("used", "process"): 1, ("free", "process"): 3, ("used", "async"): 2, ("free", "async"): 100}
+    fresh.client.post(f"/v1/workers/{worker}/drain")
+    assert value(fresh.client.get("/metrics").text, 'rota_slots{mode="async",state="free"}') == 2

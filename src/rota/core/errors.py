@@ -10,6 +10,7 @@
     ├── KeyReused      the Idempotency-Key came with another body         (422)
     ├── Forbidden      the caller's token does not allow it               (403)
     ├── Unavailable    the store cannot be written now; try again         (503)
+    │   └── Unreachable  the database does not answer: nobody is there    (503)
     ├── StoreInUse     another process owns the file
     └── StoreTooNew    a later version of Rota wrote the store
 
@@ -95,6 +96,10 @@ class Unavailable(RotaError):
     """The store cannot take writes now (full disk, ...); nothing was written; try again."""
 
     code = "unavailable"
+
+
+class Unreachable(Unavailable):
+    """The database cannot be reached now: it is away, starting, or its machine is. Whoever waits will find it."""
 
 
 class StoreInUse(RotaError):

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from rota.core.jobs import WorkerHello
 from rota.core.states import FINAL, Outcome, State
 from rota.http.views import oldest_ready_s, worker_state
 from rota.service.service import Stats, WorkerInfo
@@ -176,11 +177,17 @@ class _Gauges(Collector):
         for name in ("present", "draining", "gone"):
             workers.add_metric([name], states[name])
         yield workers
-        used = sum(info.running for info in self._workers)
-        free = sum(_slots(info) - info.running for info in self._workers if worker_state(info) == "present")
-        slots = GaugeMetricFamily("rota_slots", "Slots of workers by state.", labels=["state"])
-        slots.add_metric(["used"], used)
-        slots.add_metric(["free"], max(0, free))
+        used: Tally[str] = Tally()
+        free: Tally[str] = Tally()
+        for worker in self._workers:
+            running = {"process": worker.running - worker.running_async, "async": worker.running_async}
+            used.update(running)
+            if worker_state(worker) == "present":
+                free.update(_free(worker.row.hello, running))
+        slots = GaugeMetricFamily("rota_slots", "Slots of workers by state.", labels=["state", "mode"])
+        for mode in ("process", "async"):
+            slots.add_metric(["used", mode], used[mode])
+            slots.add_metric(["free", mode], free[mode])
         yield slots
         signals = GaugeMetricFamily("rota_signals", "By which way servers wake each other.", labels=["mode"])
         signals.add_metric([self._stats.signals], 1)
@@ -221,7 +228,8 @@ def _fullest(queues: Mapping[str, Mapping[str, int]]) -> set[str]:
     return set(sorted(queues, key=lambda queue: (-open_[queue], queue))[:MAX_QUEUES])
 
 
-def _slots(info: WorkerInfo) -> int:
-    hello = info.row.hello
-    together = hello.slots + hello.async_slots
-    return together if hello.max_jobs is None else min(together, hello.max_jobs)
+def _free(hello: WorkerHello, running: dict[str, int]) -> dict[str, int]:
+    """Return how many more jobs of each mode a worker can take; never less than none."""
+    slots = {"process": hello.slots, "async": hello.async_slots}
+    left = sum(slots.values()) if hello.max_jobs is None else hello.max_jobs - sum(running.values())
+    return {mode: max(0, min(slots[mode] - running[mode], left)) for mode in slots}

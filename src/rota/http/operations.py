@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rota import log
 from rota.core.access import Caller, Who
-from rota.core.errors import RotaError
+from rota.core.errors import NotFound, RotaError
 from rota.core.traces import read_traceparent, trace_of
 from rota.http.gate import Gate, unauthorized
 from rota.http.metrics import Metrics
@@ -245,6 +245,8 @@ class _Run:
         self, call: Call[Any, Any], scope: Scope, receive: Receive, headers: dict[bytes, bytes]
     ) -> Reply | Stream:
         operation = self._operation
+        if "\0" in call.id:  # not every store could even look for it
+            raise NotFound("nothing has a name with a NUL character")
         query = b"" if operation.query is PageQuery else scope["query_string"]
         call.query = parse_query(query, operation.query, self._lists) if query else self._no_query
         if self._takes_body or b"content-length" in headers or b"transfer-encoding" in headers:

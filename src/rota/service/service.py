@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, tzinfo
 
@@ -31,17 +31,18 @@ from rota.service.signals import Signals
 from rota.service.tokens import Tokens
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
-from rota.store.protocol import Store, Tx, WorkerRow
+from rota.store.protocol import RunningRow, Store, Tx, WorkerRow
 
 DEFAULT_LEASE_S = 15.0
 DEFAULT_RETENTION_S = 7 * 86400.0
 
 
 class WorkerInfo(Struct, frozen=True):
-    """A worker, and how many jobs it runs."""
+    """A worker, and how many jobs it runs; `running_async` of them share an event loop."""
 
     row: WorkerRow
     running: int
+    running_async: int
 
 
 class Stats(Struct, frozen=True, kw_only=True):
@@ -141,7 +142,7 @@ class Service:
 
         async def look(tx: Tx) -> list[WorkerInfo]:
             rows = await tx.list_workers()
-            return [WorkerInfo(row, 0 if row.gone_at else len(await tx.running_of(row.id))) for row in rows]
+            return [_info(row, [] if row.gone_at else await tx.running_of(row.id)) for row in rows]
 
         return await self.store.read(look)
 
@@ -152,7 +153,7 @@ class Service:
             row = await tx.get_worker(worker)
             if row is None:
                 raise NotFound(f"there is no worker {worker!r}")
-            return WorkerInfo(row, len(await tx.running_of(worker)))
+            return _info(row, await tx.running_of(worker))
 
         return await self.store.read(look)
 
@@ -193,3 +194,8 @@ class Service:
     async def ready(self) -> None:
         """Raise Unavailable (or another error) unless the store answers."""
         await self.store.read(lambda tx: tx.last_event())
+
+
+def _info(row: WorkerRow, running: Sequence[RunningRow]) -> WorkerInfo:
+    async_handlers = {spec.name for spec in row.hello.handlers if spec.mode == "async"}
+    return WorkerInfo(row, len(running), sum(each.handler in async_handlers for each in running))

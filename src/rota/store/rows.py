@@ -77,6 +77,7 @@ class RunningRow(Struct, frozen=True):
     abort_requested_at: int | None
     deadline_at: int | None
     grace_s: float
+    handler: str | None
     shard: int = 0
     halt: str | None = None
     halted: str | None = None

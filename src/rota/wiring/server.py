@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rota import log
 from rota.client.hook_targets import Targets
 from rota.client.hooks import HookSender
+from rota.core.errors import Unreachable
 from rota.http.app import create_app
+from rota.http.entrance import Entrance
+from rota.http.gate import Gate
 from rota.http.metrics import Metrics
 from rota.http.server import HttpServer, Tls
 from rota.service.service import Service
+from rota.service.tokens import Tokens
 from rota.settings import Settings
+from rota.store.protocol import Store
 from rota.store.sqlite.store import SqliteStore
 from rota.wiring.bells import bell_of
 from rota.wiring.fleet import Fleet
@@ -26,20 +32,21 @@ from rota.wiring.stores import open_store, shown, socket_path
 from rota.worker import proctree
 
 LOG = log.get("server")
+T = TypeVar("T")
+_LOOK_S = 1.0  # between two looks for a database that is away
 _MORE_THAN_DRAIN_S = 8.0  # beyond the drain, a worker's jobs have their grace before they are given back
 
 
 async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends everything at once.
+    """Serve until SIGTERM or SIGINT; a second one ends everything at once. A database that is away is waited for.
 
     Raises Invalid, StoreInUse, StoreTooNew, Unavailable, OSError (the port is taken), WorkerFailed.
     """
     proctree.set_readable(False)  # our environment, with its secrets, is none of a job's business
     store = open_store(settings.store)
+    stop = Stop()
     async with AsyncExitStack() as stack:
         socket = socket_path(store) if isinstance(store, SqliteStore) else _private_socket(stack)
-        await store.open()
-        stack.push_async_callback(store.close)
         sender = HookSender(Targets(hook_targets(settings)))
         stack.push_async_callback(sender.close)
         metrics = Metrics()
@@ -55,8 +62,21 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             failed=partial(_say, metrics),
             bell=bell_of(settings, store),
         )
-        gate = await gate_of(settings, service.tokens)
-        app = create_app(
+        entrance = Entrance("the store is not there yet", allowed_hosts=_names(settings))
+        look = partial(_look, store, settings, service.tokens)
+        http: HttpServer | None = None
+        try:
+            gate = await stop.unless(look())
+        except Unreachable as error:
+            http = _http_of(settings, service, entrance, socket)
+            stack.push_async_callback(http.stop)
+            await http.start()
+            LOG.warning("store_awaited", store=shown(settings.store), error=error, url=http.url)
+            gate = await stop.unless(_found(look))
+        if gate is None:
+            return
+        stack.push_async_callback(store.close)
+        entrance.app = create_app(
             service,
             metrics=metrics,
             gate=gate,
@@ -64,19 +84,11 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
             apis=settings.apis,
             allowed_hosts=_names(settings),
         )
-        http = HttpServer(
-            service,
-            app,
-            host=settings.host,
-            port=settings.port,
-            public=True,  # the gate asks for tokens there, unless it was told not to
-            tls=None if settings.tls_cert is None else Tls(settings.tls_cert, settings.tls_key),
-            connections=settings.connections,
-            socket_path=socket,
-        )
         await service.start()
         stack.push_async_callback(service.stop)
-        await http.start()
+        if http is None:
+            http = _http_of(settings, service, entrance, socket)
+            await http.start()
         stack.push_async_callback(http.stop)
         fleet = Fleet(
             settings.workers,
@@ -87,8 +99,39 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
         )
         stack.callback(fleet.kill)
         LOG.info("server_listening", url=http.url, store=shown(settings.store), workers=settings.workers)
-        await _until_stopped(fleet, settings.drain_s)
+        await _until_stopped(fleet, settings.drain_s, stop)
     LOG.info("server_stopped")
+
+
+async def _look(store: Store, settings: Settings, tokens: Tokens) -> Gate:
+    """Open the store, and say who may use the server. Raises what opening raises: then it stays closed."""
+    await store.open()
+    try:
+        return await gate_of(settings, tokens)
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def _found(look: Callable[[], Awaitable[T]]) -> T:
+    """Look again and again until the database can be reached."""
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        with suppress(Unreachable):
+            return await look()
+
+
+def _http_of(settings: Settings, service: Service, entrance: Entrance, socket: Path) -> HttpServer:
+    return HttpServer(
+        service,
+        entrance,
+        host=settings.host,
+        port=settings.port,
+        public=True,  # the gate asks for tokens there, unless it was told not to
+        tls=None if settings.tls_cert is None else Tls(settings.tls_cert, settings.tls_key),
+        connections=settings.connections,
+        socket_path=socket,
+    )
 
 
 def _say(metrics: Metrics, step: str, error: Exception) -> None:
@@ -110,25 +153,40 @@ def _private_socket(stack: AsyncExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rota-"))) / "rota.sock"
 
 
-async def _until_stopped(fleet: Fleet, drain_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    stop, now = asyncio.Event(), asyncio.Event()
+class Stop:
+    """What SIGTERM and SIGINT ask for: with the first to stop, with the second to stop `now`. From when it is made on."""
 
-    def on_signal() -> None:
-        (now if stop.is_set() else stop).set()
+    def __init__(self) -> None:
+        self.asked, self.now = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    def _on_signal(self) -> None:
+        (self.now if self.asked.is_set() else self.asked).set()
+
+    async def unless(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do work and return its result; when a stop is asked for before it is done, end it and return None."""
+        task, asked = asyncio.ensure_future(work), asyncio.ensure_future(self.asked.wait())
+        try:
+            await asyncio.wait((task, asked), return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            asked.cancel()
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+async def _until_stopped(fleet: Fleet, drain_s: float, stop: Stop) -> None:
     workers = asyncio.create_task(fleet.run(), name="workers")
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(stop.asked.wait())
     try:
         await asyncio.wait((stopping, workers), return_when=asyncio.FIRST_COMPLETED)
-        if not stop.is_set() and workers.done() and (error := workers.exception()) is not None:
+        if not stop.asked.is_set() and workers.done() and (error := workers.exception()) is not None:
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
-        await stop.wait()  # a server may have no workers of its own
+        await stop.asked.wait()  # a server may have no workers of its own
         LOG.info("server_draining", drain_s=drain_s)
         draining = asyncio.create_task(fleet.stop(drain_s + _MORE_THAN_DRAIN_S))
-        at_once = asyncio.create_task(now.wait())
+        at_once = asyncio.create_task(stop.now.wait())
         await asyncio.wait((draining, at_once), return_when=asyncio.FIRST_COMPLETED)
         at_once.cancel()
         if not draining.done():

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from asyncpg import Connection, exceptions
 
-from rota.core.errors import Invalid, Unavailable
+from rota.core.errors import Invalid, Unavailable, Unreachable
 from rota.store import statements
 from rota.store.postgres.connections import BAD_VALUE, LOST, NOT_OURS, Connections
 from rota.store.postgres.migrate import SCHEMA_VERSION, migrate
@@ -71,7 +71,7 @@ class PostgresStore:
         self.boundary: Callable[[str], None] = lambda _: None  # tests: "before" and "after" each commit
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date."""
+        """Connect, and bring the schema up to date. Raises Unreachable while there is nobody; StoreTooNew."""
         self._connections = Connections(self._url, most=self._most, answer_s=_STATEMENT_S + 5, session=SESSION)
         try:
             await self._retried(self._prepare)
@@ -196,7 +196,7 @@ class PostgresStore:
                 raise Invalid("", f"a value cannot be stored: {error}") from None
             except LOST as error:
                 if last:
-                    raise Unavailable(f"PostgreSQL cannot be reached: {_said(error)}; try again") from error
+                    raise Unreachable(f"PostgreSQL cannot be reached: {_said(error)}; try again") from error
             except _TOO_MUCH as error:
                 raise Unavailable(f"PostgreSQL cannot do it now: {error}; nothing was kept, try again") from error
         raise Unavailable("PostgreSQL was lost again and again; nothing was kept, try again")

@@ -140,7 +140,7 @@ ORDER BY deadline_at LIMIT $2;
 
 -- name: running_of
 SELECT u.worker, j.* FROM unnest($1::text::text[]) AS u(worker) CROSS JOIN LATERAL (
-  SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs
+  SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s, handler FROM rota_jobs
   WHERE state = 'running' AND worker = u.worker OFFSET 0) j;
 
 -- name: unname_lease

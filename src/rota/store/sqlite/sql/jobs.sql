@@ -79,7 +79,7 @@ ORDER BY deadline_at LIMIT ?;
 SELECT deadline_at FROM rota_jobs INDEXED BY rota_jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
 
 -- name: running_of
-SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s FROM rota_jobs INDEXED BY rota_jobs_running WHERE state = 'running' AND worker = ?;
+SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s, handler FROM rota_jobs INDEXED BY rota_jobs_running WHERE state = 'running' AND worker = ?;
 
 -- name: unname_lease
 UPDATE rota_jobs SET lease_until = ? WHERE id = ? AND attempt = ? AND state = 'running';
