@@ -175,6 +175,10 @@ class Cluster:
     def remove(self) -> None:
         self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.bequeath_nothing()
+
+    def bequeath_nothing(self) -> None:
+        """Leave no last will: there is nothing left in the folder, or the folder is somewhere else now."""
         assert self._last.stdin is not None
         self._last.stdin.close()
         self._last.wait(60)
@@ -251,6 +255,7 @@ def _made(programs: Path) -> Path | None:
             cluster.stop()
             atexit.unregister(cluster.remove)
             making.rename(folder)
+            cluster.bequeath_nothing()
     return folder / "data"
 
 

@@ -26,7 +26,7 @@ def read_until(lines: Iterator[str], word: str) -> str:
 
 
 def url_in(line: str) -> str:
-    return next(part.rstrip(":.") for part in line.split() if part.startswith("http://"))
+    return next(part.rstrip(":.,") for part in line.split() if part.startswith("http://"))
 
 
 @pytest.mark.timeout(300)

@@ -15,7 +15,10 @@ import pytest
 
 from tests.postgres import Cluster, free_port, wait_for
 
-_COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+_COMMITS = (
+    b"Q\x00\x00\x00\x0bCOMMIT\x00",
+    b"\x00rota_commit_",
+)  # as a query; prepared, and bound with all that goes along
 
 
 class Wire:
@@ -52,7 +55,7 @@ class Wire:
         back = asyncio.create_task(_copy(theirs, writer))
         try:
             while data := await reader.read(1 << 16):
-                if self.cut is not None and _COMMIT in data:
+                if self.cut is not None and any(commit in data for commit in _COMMITS):
                     side, self.cut = self.cut, None
                     self.cuts += 1
                     back.cancel()

@@ -10,7 +10,6 @@
     ├── KeyReused      the Idempotency-Key came with another body         (422)
     ├── Forbidden      the caller's token does not allow it               (403)
     ├── Unavailable    the store cannot be written now; try again         (503)
-    │   └── Unreachable  the database does not answer: nobody is there    (503)
     ├── StoreInUse     another process owns the file
     └── StoreTooNew    a later version of Rota wrote the store
 
@@ -93,13 +92,16 @@ class Forbidden(RotaError):
 
 
 class Unavailable(RotaError):
-    """The store cannot take writes now (full disk, ...); nothing was written; try again."""
+    """The store cannot take writes now (full disk, ...); nothing was written; try again.
+
+    `away`: the database cannot be reached: it is stopped, starting, or its machine is; who waits will find it.
+    """
 
     code = "unavailable"
 
-
-class Unreachable(Unavailable):
-    """The database cannot be reached now: it is away, starting, or its machine is. Whoever waits will find it."""
+    def __init__(self, message: str, *, away: bool = False) -> None:
+        super().__init__(message)
+        self.away = away
 
 
 class StoreInUse(RotaError):

@@ -15,7 +15,7 @@ from rota.core.jobs import AbortOrder, Held, Orders
 from rota.core.times import SECOND
 from rota.service import arrays
 from rota.service.observer import Stopwatch
-from rota.store.protocol import RunningRow, Tx, WorkerRow
+from rota.store.protocol import Begins, RunningRow, Tx, WorkerRow
 
 TIMEOUT_SLACK = SECOND // 2  # a worker ends what is overdue by itself; the service reminds it after this
 _MOST_S = 0.25  # a heartbeat waits for others
@@ -95,7 +95,7 @@ class Heartbeats:
             await tx.renew_workers([(worker, tx.now + self._lease_of(row)) for worker, row in there.items()])
             return [_answer(worker, held, rows.get(worker), running.get(worker, []), tx.now) for worker, held in calls]
 
-        return await self._stopwatch.write("heartbeat", write)
+        return await self._stopwatch.write("heartbeat", Begins(write, workers=(worker for worker, _ in calls)))
 
     def _lease_of(self, row: WorkerRow) -> int:
         """Return how long a worker's leases last."""

@@ -24,7 +24,7 @@ from rota.service.explain import Explanation, explain
 from rota.service.inputs import InputLine, Inputs, discard, measure, read_results, retry_array, upload, whole_inputs
 from rota.service.observer import Observer, Stopwatch
 from rota.service.signals import Effects, Signals, Waiter
-from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
+from rota.store.protocol import Begins, DeliveryRow, NewEvent, Query, Store, Tx
 
 _encode_submissions = msgspec.json.Encoder().encode
 _answers = msgspec.json.Decoder(list[Job])
@@ -348,7 +348,7 @@ class Jobs:
         if key is not None:
             self._in_flight.add(key)
         try:
-            jobs, new = await self._stopwatch.write("submit", write)
+            jobs, new = await self._stopwatch.write("submit", Begins(write, answer=key))
         finally:
             if key is not None:
                 self._in_flight.discard(key)

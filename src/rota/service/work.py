@@ -46,7 +46,7 @@ from rota.service.inputs import Inputs
 from rota.service.observer import Observer, Stopwatch
 from rota.service.offers import Offer
 from rota.service.signals import Effects, Signals
-from rota.store.protocol import Claimed, NewEvent, Store, Tx, WorkerRow
+from rota.store.protocol import Begins, Claimed, NewEvent, Store, Tx, WorkerRow
 
 MAX_CLAIM = 1000  # leases in one claim
 MAX_CHUNK = 1 << 20  # characters in one piece of output
@@ -192,7 +192,7 @@ class Work:
             await end_attempts(tx, ended, effects)
             return answers
 
-        answers = await self._stopwatch.write("settle", write)
+        answers = await self._stopwatch.write("settle", Begins(write, jobs=(report.job for report in reports)))
         self._signals.publish(effects)
         return answers
 
@@ -333,7 +333,7 @@ class Work:
             )
             return claimed + shards, tx.now
 
-        claimed, now = await self._stopwatch.write("claim", write)
+        claimed, now = await self._stopwatch.write("claim", Begins(write, workers=[worker]))
         if claimed:
             firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]
             self._observer.started([(now - c.ready_at) / SECOND for c in firsts])

@@ -13,7 +13,7 @@ Methods that change a job's state keep the counters; the caller appends the even
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from rota.core.arrays import Range, Shard
 from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
@@ -37,6 +37,32 @@ from rota.store.unique_protocol import UniqueTx
 
 T = TypeVar("T")
 Which = Literal["all", "good", "bad"]
+
+
+class Begins(Generic[T]):
+    """A transaction function that says what it asks for first: to lock `workers`, or `jobs`, or for the `answer` of a key.
+
+    A store to which each question is a journey asks that together with what begins a transaction.
+    """
+
+    __slots__ = ("_function", "answer", "jobs", "workers")
+
+    def __init__(
+        self,
+        function: Callable[[Tx], Awaitable[T]],
+        *,
+        workers: Iterable[str] = (),
+        jobs: Iterable[str] = (),
+        answer: str | None = None,
+    ) -> None:
+        self._function = function
+        self.workers = sorted(set(workers))
+        self.jobs = sorted(set(jobs))
+        self.answer = answer
+
+    def __call__(self, tx: Tx) -> Awaitable[T]:
+        """Begin the function."""
+        return self._function(tx)
 
 
 class Tx(ScheduleTx, UniqueTx, Protocol):
@@ -439,6 +465,7 @@ class Store(Protocol):
 
 __all__ = [
     "AuditRow",
+    "Begins",
     "Claimed",
     "CountRow",
     "DeliveryRow",

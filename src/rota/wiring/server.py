@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rota import log
 from rota.client.hook_targets import Targets
 from rota.client.hooks import HookSender
-from rota.core.errors import Unreachable
+from rota.core.errors import Unavailable
 from rota.http.app import create_app
 from rota.http.entrance import Entrance
 from rota.http.gate import Gate
@@ -50,24 +50,15 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
         sender = HookSender(Targets(hook_targets(settings)))
         stack.push_async_callback(sender.close)
         metrics = Metrics()
-        service = Service(
-            store,
-            sender=sender,
-            lease_s=settings.lease_s,
-            pull_lease_s=settings.pull_lease_s,
-            retention_s=settings.retention_s,
-            hook_secret=settings.hook_secret,
-            zone=settings.zone,
-            observer=metrics,
-            failed=partial(_say, metrics),
-            bell=bell_of(settings, store),
-        )
+        service = _service_of(settings, store, sender, metrics)
         entrance = Entrance("the store is not there yet", allowed_hosts=_names(settings))
         look = partial(_look, store, settings, service.tokens)
         http: HttpServer | None = None
         try:
             gate = await stop.unless(look())
-        except Unreachable as error:
+        except Unavailable as error:
+            if not error.away:
+                raise
             http = _http_of(settings, service, entrance, socket)
             stack.push_async_callback(http.stop)
             await http.start()
@@ -103,6 +94,21 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
     LOG.info("server_stopped")
 
 
+def _service_of(settings: Settings, store: Store, sender: HookSender, metrics: Metrics) -> Service:
+    return Service(
+        store,
+        sender=sender,
+        lease_s=settings.lease_s,
+        pull_lease_s=settings.pull_lease_s,
+        retention_s=settings.retention_s,
+        hook_secret=settings.hook_secret,
+        zone=settings.zone,
+        observer=metrics,
+        failed=partial(_say, metrics),
+        bell=bell_of(settings, store),
+    )
+
+
 async def _look(store: Store, settings: Settings, tokens: Tokens) -> Gate:
     """Open the store, and say who may use the server. Raises what opening raises: then it stays closed."""
     await store.open()
@@ -117,8 +123,11 @@ async def _found(look: Callable[[], Awaitable[T]]) -> T:
     """Look again and again until the database can be reached."""
     while True:
         await asyncio.sleep(_LOOK_S)
-        with suppress(Unreachable):
+        try:
             return await look()
+        except Unavailable as error:
+            if not error.away:
+                raise
 
 
 def _http_of(settings: Settings, service: Service, entrance: Entrance, socket: Path) -> HttpServer:

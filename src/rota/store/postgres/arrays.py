@@ -30,7 +30,7 @@ class ArrayTx(BaseTx):
                 "insert_array", job.id, a.inputs, a.cursor, a.done, a.failed, a.live, a.parallel, a.halt, a.halted, a.ran_s,
                 a.proven, a.root, a.base,
             )  # fmt: skip
-            await self._run("end_upload", a.root)
+            await self._all("end_upload", a.root)
 
     async def get_array(self, job: str) -> Array | None:
         return (await self.arrays_of([job])).get(job)

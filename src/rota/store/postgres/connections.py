@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,7 @@ from asyncpg import Connection, exceptions
 from asyncpg.prepared_stmt import PreparedStatement
 
 from rota.core.errors import Invalid, Unavailable
+from rota.store.postgres.pipeline import execution
 
 CONNECT_S = 5.0
 SERVERS = "rota"  # the name of the connections of servers, and of workers that use the store themselves
@@ -47,15 +49,26 @@ class Prepared:
 
     def __init__(self, con: Connection[Any]) -> None:
         self._con = con
-        self._by_name: dict[str, PreparedStatement[Any]] = {}
+        self._by_name: dict[str, tuple[str, PreparedStatement[Any]]] = {}
 
     async def get(self, name: str, sql: str) -> PreparedStatement[Any]:
         """Return a statement, prepared now if it was not yet. A name in the session always stands for the same text."""
-        statement = self._by_name.get(name)
-        if statement is None:
-            unique = f"rota_{name}_{zlib.crc32(sql.encode()):08x}"
-            statement = self._by_name[name] = await self._con.prepare(sql, name=unique)
-        return statement
+        return (self._by_name.get(name) or await self._prepare(name, sql))[1]
+
+    async def execution(self, name: str, sql: str, values: Sequence[Any]) -> bytes:
+        """Return the messages that run a statement which returns no rows, for `pipeline.send`."""
+        unique, statement = self._by_name.get(name) or await self._prepare(name, sql)
+        assert not statement.get_attributes(), f"{name} returns rows"
+        return execution(unique, values)
+
+    async def _prepare(self, name: str, sql: str) -> tuple[str, PreparedStatement[Any]]:
+        unique = f"rota_{name}_{zlib.crc32(sql.encode()):08x}"
+        made = unique, await self._con.prepare(sql, name=unique)
+        await self._con.execute(
+            "SELECT"
+        )  # with a Sync: what asyncpg leaves open would be a transaction without a beginning
+        self._by_name[name] = made
+        return made
 
 
 async def connect(url: str, *, name: str, answer_s: float | None) -> Connection[Any]:

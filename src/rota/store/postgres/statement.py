@@ -14,15 +14,16 @@ from typing import Any
 
 from asyncpg import Connection
 from asyncpg.exceptions import LockNotAvailableError
+from asyncpg.prepared_stmt import PreparedStatement
 
 from rota.store.postgres.connections import Prepared
+from rota.store.postgres.pipeline import send
 from rota.store.rows import NewEvent
 
 Row = Sequence[Any]
 
 _BLOCK = 1000  # events for each number that the sequence gives; `append_events` knows it too
-# Our transaction's id, then the number, then a new id for what follows: in this order, and in one message.
-_NUMBER = "SELECT pg_current_xact_id(); SELECT nextval('rota_events_seq'); SAVEPOINT rota_numbered"
+_SAVEPOINT = "SAVEPOINT rota_numbered"
 _BETWEEN = "\x1f"  # two texts of an array while it is written; where it comes in a text each is looked at
 
 
@@ -38,7 +39,8 @@ class StartOver(Exception):
 class BaseTx:
     """A transaction at a moment: `now` is the store's clock, in microseconds. Only one that `writes` locks anything.
 
-    `prepared` are the statements of its connection's session, if they can be kept there.
+    `prepared` are the statements of its connection's session, if they can be kept there; `ahead` are messages that go with
+    its first statement.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class BaseTx:
         *,
         writes: bool,
         prepared: Prepared | None = None,
+        ahead: Iterable[bytes] = (),
     ) -> None:
         self.now = now
         self.xid: str | None = None  # of a transaction that has numbered events
@@ -56,6 +59,8 @@ class BaseTx:
         self._con = connection
         self._sql = statements
         self._prepared = prepared
+        self._ahead = list(ahead)
+        self.answered: dict[tuple[str, Any], list[Row]] = {}  # what was asked together with the beginning; used once
         self._writes = writes
         self._deltas: Counter[tuple[str, str, str]] = Counter()
         self._events: list[NewEvent] = []
@@ -67,17 +72,50 @@ class BaseTx:
         return rows[0] if rows else None
 
     async def _all(self, name: str, *values: Any) -> list[Row]:
+        if self.answered and (known := self.answered.pop((name, values), None)) is not None:
+            return known
         sql = self._sql[name]
         rows: list[Row]
         if self._prepared is None:
             rows = await self._con.fetch(sql, *values)
         else:
-            statement = await self._prepared.get(name, sql)
-            rows = await statement.fetch(*values)
+            rows = await self._ask(await self._prepared.get(name, sql), *values)
         return rows
 
+    async def _ask(self, statement: PreparedStatement[Any], *values: Any) -> list[Any]:
+        """Run a statement, and before it what was to go along."""
+        along = bool(self._ahead)
+        send(self._con, self._ahead)
+        try:
+            rows: list[Any] = await statement.fetch(*values)
+            return rows
+        except BaseException as error:
+            if (
+                along and getattr(error, "severity", None) is None
+            ):  # not PostgreSQL's: perhaps nothing asked it to answer
+                self._con.terminate()
+            raise
+
     async def _run(self, name: str, *values: Any) -> None:
-        await self._all(name, *values)
+        """Run a statement that returns no rows; where it can, it goes along with the next one, and fails in its place."""
+        await self._command(name, self._sql[name], values)
+
+    async def _command(self, name: str, sql: str, values: Sequence[Any] = ()) -> None:
+        if self._prepared is None:
+            await self._con.fetch(sql, *values)
+        else:
+            self._ahead.append(await self._prepared.execution(name, sql, [_texts(value) for value in values]))
+
+    async def commit(self) -> str:
+        """Commit, and return what PostgreSQL says that it did: ROLLBACK, when an error in it was caught."""
+        done: str
+        if self._prepared is None:
+            done = await self._con.execute("COMMIT")
+        else:
+            statement = await self._prepared.get("commit", "COMMIT")
+            await self._ask(statement)
+            done = statement.get_statusmsg()
+        return done
 
     # -- rows that are held
 
@@ -141,19 +179,27 @@ class BaseTx:
     async def _append(self, events: Sequence[NewEvent]) -> None:
         # What is written from here on has a new id, higher than that of any transaction with a lower number: each got its
         # id before its numbers, and those before ours.
-        await self._con.execute(_NUMBER)
+        number = await self._one("number_events")
+        assert number is not None, "it answers"
+        self.xid, first = number
+        self.last_event_written = first + len(events) - 1, events[-1].job
+        await self._command("savepoint", _SAVEPOINT)
         rows = [(e.job, e.owner, e.kind, e.state, e.attempt, e.by, _clean(e.why)) for e in events]
         counted = columns(self._counted() or [("", "", "none", 0)], 4)
-        written = await self._one("append_events", self.now, *counted, *columns(rows, 7))
-        assert written is not None, "it answers"
-        self.xid, first = written
-        self.last_event_written = first + len(events) - 1, events[-1].job
+        await self._run("append_events", self.now, *counted, *columns(rows, 7))
 
     def _counted(self) -> list[Row]:
         """Return what has become of the counters, and begin anew; sorted, for they too are waited for in one order."""
         deltas: list[Row] = [(*key, n) for key, n in sorted(self._deltas.items()) if n]
         self._deltas.clear()
         return deltas
+
+
+def _texts(value: Any) -> Any:
+    """Return a value as `pipeline.execution` takes it: a list as the text of an array, bytes as their text."""
+    if isinstance(value, list):
+        return array(value)
+    return "\\x" + value.hex() if isinstance(value, bytes) else value
 
 
 def _clean(why: str | None) -> str | None:

@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 
 from asyncpg import Connection, exceptions
 
-from rota.core.errors import Invalid, Unavailable, Unreachable
+from rota.core.errors import Invalid, Unavailable
 from rota.store import statements
 from rota.store.postgres.connections import BAD_VALUE, LOST, NOT_OURS, Connections
 from rota.store.postgres.migrate import SCHEMA_VERSION, migrate
-from rota.store.postgres.statement import StartOver
+from rota.store.postgres.pipeline import send
+from rota.store.postgres.statement import Row, StartOver, array
 from rota.store.postgres.tx import PostgresTx
+from rota.store.protocol import Begins
 
 T = TypeVar("T")
 Function = Callable[[PostgresTx], Awaitable[T]]
@@ -71,7 +73,7 @@ class PostgresStore:
         self.boundary: Callable[[str], None] = lambda _: None  # tests: "before" and "after" each commit
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Raises Unreachable while there is nobody; StoreTooNew."""
+        """Connect, and bring the schema up to date. Raises Unavailable (`away`: nobody answers), StoreTooNew."""
         self._connections = Connections(self._url, most=self._most, answer_s=_STATEMENT_S + 5, session=SESSION)
         try:
             await self._retried(self._prepare)
@@ -124,40 +126,32 @@ class PostgresStore:
         con = await self._take()
         good = False
         try:
-            tx = await self._begin(con, writes=True)
+            tx = await self._begin(con, function if again is None else None, writes=True)
             try:
                 if again is not None:
                     await tx.hold(again.workers, again.jobs)
                 value = await function(tx)
                 await tx.flush()
-            except LOST:
+                self.boundary("before")
+                await _commit(tx, value)
+            except (_InDoubt, *LOST):
                 raise
             except BaseException:
                 await con.execute("ROLLBACK")
                 good = True
                 raise
-            self.boundary("before")
-            await self._commit(con, tx, value)
             good = True
             self.boundary("after")
             return value
         finally:
             self._give(con, good=good)
 
-    async def _commit(self, con: Connection[Any], tx: PostgresTx, value: Any) -> None:
-        try:
-            done = await con.execute("COMMIT")
-        except LOST as error:
-            raise _InDoubt(tx, value, error) from error
-        if done != "COMMIT":  # an error in it was caught by its function, and PostgreSQL has not forgotten
-            raise RuntimeError(f"a transaction with an error in it was to be committed: {done}")
-
     async def _read(self, function: Function[T]) -> T:
         con = await self._take()
         good = False
         try:
             try:
-                return await function(await self._begin(con, writes=False))
+                return await function(await self._begin(con, None, writes=False))
             finally:
                 if not con.is_closed():
                     await con.execute("ROLLBACK")
@@ -165,17 +159,32 @@ class PostgresStore:
         finally:
             self._give(con, good=good)
 
-    async def _begin(self, con: Connection[Any], *, writes: bool) -> PostgresTx:
+    async def _begin(self, con: Connection[Any], function: Function[Any] | None, *, writes: bool) -> PostgresTx:
+        """Begin a transaction, and ask for what its function says that it asks for first: all in one message if it can be."""
         assert self._connections is not None, "the store is open"
         prepared = self._connections.prepared(con)
-        await con.execute((_WRITE if writes else _READ) + ("" if prepared else self._local))
-        if self._clock is not None:
-            now = self._clock()
-        elif prepared is None:
-            now = await con.fetchval(_NOW)
+        begin = _WRITE if writes else _READ
+        ahead: list[bytes] = []
+        answered: dict[tuple[str, Any], list[Row]] = {}
+        if prepared is None:
+            await con.execute(begin + self._local)
+            now = await con.fetchval(_NOW) if self._clock is None else self._clock()
         else:
-            now = await (await prepared.get("now", _NOW)).fetchval()
-        return PostgresTx(con, now, self._sql, writes=writes, prepared=prepared)
+            ahead.append(await prepared.execution("write" if writes else "read", begin, ()))
+            if self._clock is None:
+                name, values = _first_of(function) if writes else ("", ())
+                asked = with_clock(self._sql[name]) if name else _NOW
+                statement = await prepared.get(f"now_{name}", asked)
+                send(con, ahead)
+                rows = await statement.fetch(*values)
+                now = rows[-1][0]
+                if name:
+                    answered[name, values] = [row[2:] for row in rows if row[1]]
+            else:
+                now = self._clock()
+        tx = PostgresTx(con, now, self._sql, writes=writes, prepared=prepared, ahead=ahead)
+        tx.answered = answered
+        return tx
 
     async def _retried(self, run: Callable[[], Awaitable[T]]) -> T:
         """Run it, and again when the connection is lost; a commit in doubt is looked for first."""
@@ -196,7 +205,7 @@ class PostgresStore:
                 raise Invalid("", f"a value cannot be stored: {error}") from None
             except LOST as error:
                 if last:
-                    raise Unreachable(f"PostgreSQL cannot be reached: {_said(error)}; try again") from error
+                    raise Unavailable(f"PostgreSQL cannot be reached: {_said(error)}; try again", away=True) from error
             except _TOO_MUCH as error:
                 raise Unavailable(f"PostgreSQL cannot do it now: {error}; nothing was kept, try again") from error
         raise Unavailable("PostgreSQL was lost again and again; nothing was kept, try again")
@@ -247,6 +256,33 @@ async def transaction_of(con: Connection[Any]) -> AsyncIterator[PostgresTx]:
     yield tx
     await tx.flush()
     await con.execute("RELEASE SAVEPOINT rota_numbered")  # none of a caller's own
+
+
+def with_clock(sql: str) -> str:
+    """Return a statement that answers the clock, a true value and a row, for each row of this one; if none, the clock alone."""
+    rows = f"SELECT true, s.* FROM ({sql.rstrip().removesuffix(';')}) AS s"  # noqa: S608  # our own
+    return f"SELECT ({_NOW}), f.* FROM (VALUES (1)) AS v(v) LEFT JOIN LATERAL ({rows}) AS f ON true"  # noqa: S608
+
+
+def _first_of(function: Function[Any] | None) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement that a function begins with, and its values; no name if it does not say."""
+    if isinstance(function, Begins):
+        if function.workers:
+            return "lock_worker", (array(function.workers),)
+        if function.jobs:
+            return "lock_job", (array(function.jobs),)
+        if function.answer is not None:
+            return "get_answer", (function.answer,)
+    return "", ()
+
+
+async def _commit(tx: PostgresTx, value: Any) -> None:
+    try:
+        done = await tx.commit()
+    except LOST as error:
+        raise _InDoubt(tx, value, error) from error
+    if done != "COMMIT":  # an error in it was caught by its function, and PostgreSQL has not forgotten
+        raise RuntimeError(f"a transaction with an error in it was to be committed: {done}")
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

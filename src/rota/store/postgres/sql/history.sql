@@ -6,6 +6,10 @@ SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4:
 -- name: attempts_of
 SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts WHERE job = $1 ORDER BY attempt;
 
+-- Our transaction's id, then a number for a thousand events: in this order.
+-- name: number_events
+WITH t AS MATERIALIZED (SELECT pg_current_xact_id()::text AS id) SELECT id, nextval('rota_events_seq') * 1000 FROM t;
+
 -- Counters and events in one: the new id, under which the counters are written, is the events' horizon. Ids are 64 bits wide, of which
 -- a row has 32; our transaction's own was given a little before. The sequence has just given us a number for a thousand events.
 -- name: append_events
@@ -17,13 +21,11 @@ WITH c AS (
   RETURNING c.xmin::text::bigint AS low),
 t AS (SELECT pg_current_xact_id()::text::bigint AS id, currval('rota_events_seq') * 1000 AS first OFFSET 0),
 h AS (SELECT t.first, (t.id >> 32 << 32) + low + CASE WHEN low < (t.id & 4294967295) THEN 4294967296 ELSE 0 END AS horizon
-  FROM t CROSS JOIN c LIMIT 1),
-e AS (
-  INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, horizon)
-  SELECT h.first + u.n - 1, $1, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, h.horizon
-  FROM h CROSS JOIN unnest($6::text::text[], $7::text::text[], $8::text::text[], $9::text::text[], $10::text::bigint[], $11::text::text[],
-    $12::text::text[]) WITH ORDINALITY AS u(job, owner, kind, state, attempt, by, why, n))
-SELECT id::text, first FROM t;
+  FROM t CROSS JOIN c LIMIT 1)
+INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, horizon)
+SELECT h.first + u.n - 1, $1, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, h.horizon
+FROM h CROSS JOIN unnest($6::text::text[], $7::text::text[], $8::text::text[], $9::text::text[], $10::text::bigint[], $11::text::text[],
+  $12::text::text[]) WITH ORDINALITY AS u(job, owner, kind, state, attempt, by, why, n);
 
 -- name: events_of
 SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE job = $1 AND seq > $2 ORDER BY seq LIMIT $3;
