@@ -447,7 +447,7 @@ def test_workers_are_offered_the_functions_that_they_named(tmp_path: Path) -> No
         last = await bench.add("f")
         assert (await waiting).id == last
         assert bench.now() == began
-        assert await bench.service.handlers() == []  # functions are no handlers
+        assert await bench.service.handlers.find() == []  # functions are no handlers
 
     run(tmp_path, test)
 

@@ -22,6 +22,7 @@ TABLE = {
     "PATCH /v1/jobs/{id}": OWNERS, "GET /v1/jobs/{id}/attempts": OWNERS, "GET /v1/jobs/{id}/events": OWNERS,
     "GET /v1/jobs/{id}/logs": OWNERS, "GET /v1/jobs/{id}/results": OWNERS, "GET /v1/jobs/{id}/explain": OWNERS,
     "GET /v1/jobs/{id}/deliveries": OWNERS, "POST /v1/jobs/{id}/abort": OWNERS, "POST /v1/jobs/{id}/retry": OWNERS,
+    "GET /v1/jobs/{id}/checkpoint": OWNERS, "GET /v1/handlers": OWNERS,
     "GET /v1/events": OWNERS,
     "POST /v1/schedules": OWNERS, "GET /v1/schedules": OWNERS, "POST /v1/schedules/preview": OWNERS,
     "GET /v1/schedules/{id}": OWNERS, "PATCH /v1/schedules/{id}": OWNERS, "DELETE /v1/schedules/{id}": OWNERS,

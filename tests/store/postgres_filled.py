@@ -37,6 +37,8 @@ INSERT INTO rota_ranges SELECT job, 0, 1, 2700000000000000, 0, 0, false FROM rot
 INSERT INTO rota_shards SELECT job, 1, 'gone' || substr(job, 10), 0, 1, 0, 0, 0, 1, NULL FROM rota_arrays;
 INSERT INTO rota_uniques SELECT owner, 'k' || id, id,
   CASE WHEN id LIKE 'fd%' THEN 2700000000000000 END FROM rota_jobs;
+INSERT INTO rota_checkpoints SELECT id, 1, 1, '{}' FROM rota_jobs WHERE id LIKE 'fo%';
+INSERT INTO rota_signatures SELECT 'h' || n / 20, 'v' || n, n, '{}' FROM generate_series(1, 20000) n;
 INSERT INTO rota_uploads SELECT 'u' || n, 1700000000000000 FROM generate_series(1, 100) n;
 INSERT INTO rota_audit (at, n, token, role, owner, address, action, target, status)
   SELECT 1700000000000000 + n, 1, 't' || n % 100, 'user', 'ana', '127.0.0.1', 'jobs.submit', 'j' || n, 201

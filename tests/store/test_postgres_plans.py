@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from rota.core.access import Role
 from rota.core.arrays import Range, Shard
+from rota.core.checkpoints import CheckpointNote
 from rota.core.jobs import Attempt, LogChunk, Progress, Submission
 from rota.core.schedules import Change, Fate, Firing
 from rota.core.states import Outcome, State
@@ -91,6 +92,11 @@ async def ask_everything(tx: Tx) -> None:
     await tx.timed_out_tasks()
     await tx.list_workers()
     await tx.handlers()
+    await tx.get_handler("h")
+    await tx.signatures([("h7", "v7"), ("h8", "v8")])
+    await tx.checkpoints_of([f"fo{n:09}" for n in range(1, 1001)])
+    await tx.about_checkpoint("fo000000007")
+    await tx.count_snoozes(job, 100)
     await tx.old_uploads(1, 9)
     await tx.due_jobs(500)
     await tx.unnamed_leases(500)
@@ -146,6 +152,8 @@ async def do_everything(tx: Tx) -> None:
     for unique in (Unique("owner7", "kfw000000007", "fw000000007", None), Unique("owner3", "new", "fw000000007", 5)):
         await tx.put_uniques(await tx.take_uniques([unique]))
     await tx.forget_uniques(5, 500)
+    await tx.put_checkpoints([CheckpointNote(job=f"fo{n:09}", attempt=1, value=Raw(b"1")) for n in range(1, 501)])
+    await tx.put_signatures([(f"h{n}", "v7", Raw(b"{}")) for n in range(1, 101)], 20)
     await schedule_everything(tx)
 
 

@@ -8,7 +8,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 
+import rota
 from rota.core.errors import Invalid
 from rota.core.jobs import Free, HandlerSpec, WorkerHello
 from rota.service.service import Service
@@ -82,6 +84,32 @@ def test_a_running_server_notices_it_without_being_told(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_arguments_are_checked(tmp_path: Path) -> None:
+    app = rota.App()
+
+    @app.handler
+    def ship(order: int) -> None:
+        pass
+
+    old = HandlerSpec(name="ship", schema=Raw(b'{"properties": {"old": {}}, "additionalProperties": false}'))
+
+    async def register() -> None:
+        store = SqliteStore(tmp_path / "app.db")
+        await store.open()
+        service = Service(store, sender=NoHooks(), rng=random.Random(1))
+        for spec in (old, app.handlers["ship"].spec):
+            await service.work.register(WorkerHello(name="w", handlers=[spec]))
+        await store.close()
+
+    asyncio.run(register())
+    con = sqlite3.connect(tmp_path / "app.db")
+    submit_in(con, "ship", {"order": 1})
+    submit_in(con, "ship", {"old": 1})  # which the other live worker takes
+    with pytest.raises(Invalid, match=r"data\.order: expected int, got str"):
+        submit_in(con, "ship", {"order": "1"})
+    con.close()
+
+
 def test_what_is_wrong_is_refused(tmp_path: Path) -> None:
     con = migrated(tmp_path / "app.db")
     with pytest.raises(Invalid, match="delay"):
@@ -89,6 +117,7 @@ def test_what_is_wrong_is_refused(tmp_path: Path) -> None:
     con.rollback()
     with pytest.raises(Invalid, match="no job"):
         submit_in(con, "ship", after="nobody")
+    con.rollback()
     con.close()
     elsewhere = sqlite3.connect(tmp_path / "other.db")
     with pytest.raises(Invalid, match="rota migrate"):

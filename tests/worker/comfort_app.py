@@ -73,3 +73,24 @@ class Shape:  # after what names it, as annotations may
     @property
     def area(self) -> int:
         return self.height * self.depth
+
+
+@app.handler
+def steps(how: str, ctx: rota.Context):
+    done = ctx.restore(0, type=int)
+    ctx.checkpoint(done + 1)
+    if done == 0 and how == "kill":
+        os.kill(os.getpid(), 9)
+    if done == 0 and how == "raise":
+        raise RuntimeError("not yet")
+    return [done, ctx.restore()]
+
+
+@app.handler
+async def asteps(how: str, ctx: rota.Context):
+    return steps(how, ctx)
+
+
+@app.handler
+def keeps(what: str, ctx: rota.Context):
+    ctx.checkpoint({"object": object(), "long": "x" * (1 << 20), "fine": None}[what])

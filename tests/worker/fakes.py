@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Raw
 
+from rota.core.checkpoints import CheckpointNote
 from rota.core.errors import NotFound
 from rota.core.jobs import (
     AbortOrder,
@@ -206,6 +207,8 @@ class FakeQueue:
         progress: list[ProgressNote],
         hooks: list[HookCall],
         results: list[InputReport],
+        *,
+        checkpoints: Sequence[CheckpointNote] = (),
     ) -> None:
         async def work() -> None:
             seen = {(c.job, c.attempt, c.n) for c in self.logs}

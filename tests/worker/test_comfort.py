@@ -12,11 +12,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 import rota
 from rota.core.arguments import MAX_SCHEMA, Fit, check_fit
+from rota.core.checkpoints import Checkpoint, CheckpointNote
 from rota.core.errors import Invalid
 from rota.core.states import Outcome
+from rota.worker.output import Output
 from rota.worker.signatures import Signature
 from rota.worker.testing import run_inline
 from tests.worker.comfort_app import app
@@ -43,6 +46,44 @@ async def test_sync_and_async_handlers_get_the_same_comfort(handler: str):
         wrong = await rig.run(rig.lease(handler, {"width": "5"}))
         assert wrong.outcome is Outcome.ERRORED and wrong.error
         assert wrong.error.message == "the argument width does not fit: Expected `int`, got `str`"
+
+
+@pytest.mark.parametrize("handler", ["steps", "asteps"])
+@pytest.mark.parametrize("how", ["raise", "kill"])
+@live
+async def test_a_checkpoint_outlives_what_left_it(handler: str, how: str):
+    async with rigged("tests.worker.comfort_app:app") as rig:
+        lease = rig.lease(handler, how)
+        report = await rig.run(lease)
+        assert report.outcome is (Outcome.LOST if how == "kill" else Outcome.ERRORED)
+        (left,) = [each for each in rig.output if isinstance(each, CheckpointNote)]  # before the report
+        assert (left.job, left.attempt, bytes(left.value)) == (lease.job, lease.attempt, b"1")
+        again = rig.lease(handler, how, checkpoint=Checkpoint(left.attempt, left.value))
+        assert value(await rig.run(again)) == [1, 2]
+        assert "has no checkpoint" in str((await rig.run(rig.lease(handler, index=0, inputs=[Raw(b'"x"')]))).error)
+
+
+def test_a_checkpoint_has_its_bounds():
+    assert run_inline(app, "keeps", "fine").checkpoints == [None]
+    assert run_inline(app, "steps", "raise", checkpoint=4).result == [4, 5]
+    for what, kind in (("object", "TypeError"), ("long", "ValueError")):
+        error = run_inline(app, "keeps", what).error
+        assert error is not None and error.type == kind
+
+
+def test_of_checkpoints_the_newest_is_told_and_none_is_dropped():
+    output = Output(lambda: 0.0)
+    for n in range(30):
+        for job in ("a", "b", "c"):
+            output.put(CheckpointNote(job=job, attempt=1, value=Raw(b'"%s"' % (b"%d" % (n % 10) * 200_000))))
+    told = []
+    while output.due_in_s() is not None:
+        batch = output.batch()
+        assert all(output.is_pending((note.job, 1)) for note in batch.checkpoints), "a report has to wait for it"
+        told += batch.checkpoints
+        output.told()
+    assert [(note.job, bytes(note.value)[1:2]) for note in told] == [("a", b"9"), ("b", b"9"), ("c", b"9")]
+    assert not any(output.is_pending((job, 1)) for job in "abc")
 
 
 def test_durations_are_said_in_three_ways():

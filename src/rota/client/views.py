@@ -51,6 +51,14 @@ class Result(Struct, kw_only=True):
     attempt: int = 0
 
 
+class CheckpointFields(Struct, kw_only=True):
+    """What an attempt of a job has left for the next one: which did, when, and how many bytes it is."""
+
+    attempt: int
+    at: datetime
+    size: int
+
+
 class JobFields(Struct, kw_only=True, eq=False):
     """A job as it was when the server last said so. `result` is None until it has succeeded; `array`: see ArrayFields."""
 
@@ -93,6 +101,7 @@ class JobFields(Struct, kw_only=True, eq=False):
     retry_of: str | None = None
     unique_key: str | None = None
     traceparent: str | None = None
+    checkpoint: CheckpointFields | None = None
 
     @property
     def over(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from rota.client.async_servers import AsyncServers
 from rota.client.async_transport import AsyncTransport
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.transport import Request
+from rota.core.checkpoints import CheckpointNote
 from rota.core.jobs import (
     Free,
     Held,
@@ -86,9 +88,13 @@ class HttpWorkQueue:
         progress: list[ProgressNote],
         hooks: list[HookCall],
         results: list[InputReport],
+        *,
+        checkpoints: Sequence[CheckpointNote] = (),
     ) -> None:
         """Store output, progress, calls of hooks and ends of inputs."""
-        body = {"logs": logs, "progress": progress, "hooks": hooks, "results": results}
+        body: dict[str, Any] = {"logs": logs, "progress": progress, "hooks": hooks, "results": results}
+        if checkpoints:  # an older server knows of none
+            body["checkpoints"] = checkpoints
         await self._send("POST", _path(worker, "logs"), body)
 
     async def leave(self, worker: str) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+from rota.core.checkpoints import Checkpoint, Kept
 from rota.core.retry import DEFAULT_BACKOFF, Backoff
 from rota.core.states import Outcome, Reason, State
 
@@ -16,6 +17,7 @@ OnConflict = Literal["reject", "existing", "replace"]
 NULL = Raw(b"null")
 NO_ARGS = Raw(b"[]")
 NO_INPUTS = Raw(b"")  # not an array
+NO_SCHEMA = Raw(b"")  # of a handler that takes what it gets
 CRASH_BUDGET = 5
 DEFAULT_GRACE_S = 5.0
 
@@ -196,6 +198,7 @@ class Job(Struct, kw_only=True):
     traceparent: str | None = None  # the span that submitted it, where it has said so
     unique_key: str | None = None  # that no other job of its owner has (service/uniques.py)
     existed: bool = False  # only in an answer: it was there before, and stands for one that was submitted
+    checkpoint: Kept | None = None  # where it was asked for
 
     @property
     def lane(self) -> str:
@@ -234,7 +237,10 @@ def family_of(lane: str) -> str:
 
 
 class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A handler as a worker offers it. `mode`: `process` (a process of its own) or `async` (shares an event loop)."""
+    """A handler as a worker offers it. `mode`: `process` (a process of its own) or `async` (shares an event loop).
+
+    `schema` says what it takes (core/arguments.py), where somebody knows. The server keeps it apart: `version` names it.
+    """
 
     name: str
     mode: Literal["process", "async"] = "process"
@@ -242,6 +248,8 @@ class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     retries: int = 0
     doc: str = ""
     parameters: list[str] = []
+    schema: Raw = NO_SCHEMA
+    version: str = ""
 
 
 class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -251,7 +259,8 @@ class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
     executor gets is one of them: `index` is its number, and its `inputs` is that one.
 
     `traceparent` (W3C Trace Context) names the span whose child the attempt is; `trace_link` one that it is only linked
-    to: its submitter's, when it runs later than at once. There is never more than one of them.
+    to: its submitter's, when it runs later than at once. There is never more than one of them. `checkpoint` is what an attempt
+    before has left.
     """
 
     job: str
@@ -273,6 +282,7 @@ class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue: str = "default"
     traceparent: str | None = None
     trace_link: str | None = None
+    checkpoint: Checkpoint | None = None
 
     @property
     def limits(self) -> Limits:

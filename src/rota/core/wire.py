@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from rota.core.arrays import left_s
+from rota.core.checkpoints import Kept
 from rota.core.jobs import (
     NULL,
     Array,
@@ -45,8 +46,20 @@ class ArrayView(Struct, kw_only=True):
     eta: float | None
 
 
+class CheckpointView(Struct, kw_only=True, omit_defaults=True):
+    """What an attempt has left for the next one: which did, when, how many bytes. A route of its own has the value."""
+
+    attempt: int
+    at: str
+    size: int
+    value: Raw | UnsetType = UNSET
+
+
 class JobView(Struct, kw_only=True):
-    """A job in JSON. `display_state` is the state, or `retrying`, `aborting`. `array` is None unless it has inputs."""
+    """A job in JSON. `display_state` is the state, or `retrying`, `aborting`. `array` is None unless it has inputs.
+
+    `checkpoint` is told of one job, not in listings.
+    """
 
     id: str
     state: str
@@ -90,6 +103,7 @@ class JobView(Struct, kw_only=True):
     unique_key: str | None
     traceparent: str | None
     array: ArrayView | None
+    checkpoint: CheckpointView | None
 
 
 class ResultView(Struct, kw_only=True):
@@ -245,7 +259,15 @@ def job_view(job: Job) -> JobView:
         unique_key=job.unique_key,
         traceparent=job.traceparent,
         array=None if job.array is None else array_view(job.array),
+        checkpoint=None if job.checkpoint is None else checkpoint_view(job.checkpoint),
     )
+
+
+def checkpoint_view(kept: Kept, *, value: bool = False) -> CheckpointView:
+    """Render a checkpoint, with its value if that is asked for."""
+    return CheckpointView(
+        attempt=kept.attempt, at=rfc3339(kept.at), size=kept.size, value=kept.value if value else UNSET
+    )  # fmt: skip
 
 
 def attempt_view(attempt: Attempt) -> AttemptView:

@@ -17,13 +17,14 @@ from rota.http.metrics import Metrics
 from rota.http.openapi import describe
 from rota.http.operations import Edge, Operation, Resource
 from rota.http.problems import Refusal, problem_reply
-from rota.http.routes import admin, docs, events, jobs, me, schedules, tokens, ui, workers
+from rota.http.routes import admin, docs, events, handlers, jobs, me, schedules, tokens, ui, workers
 from rota.service.service import Service
 
 NATIVE = [
     *jobs.OPERATIONS,
     *workers.OPERATIONS,
     *schedules.OPERATIONS,
+    *handlers.OPERATIONS,
     *events.OPERATIONS,
     *admin.OPERATIONS,
     *me.OPERATIONS,

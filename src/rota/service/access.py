@@ -14,6 +14,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from rota.core.access import IMAGES, SCRIPTS, SECRETS, Caller, Role
+from rota.core.checkpoints import CheckpointNote, Kept
 from rota.core.errors import Forbidden, NotFound
 from rota.core.jobs import (
     Attempt,
@@ -90,6 +91,11 @@ class JobsFor:
         if not self._caller.sees(found.owner):
             raise missing(job)
         return found
+
+    async def checkpoint(self, job: str) -> Kept:
+        """Return what an attempt has left for the next one."""
+        await self.check(job)
+        return await self._jobs.checkpoint(job)
 
     async def wait(self, job: str, wait_s: float) -> Job:
         """Return a job when it is over, or after `wait_s` seconds."""
@@ -212,10 +218,12 @@ class WorkFor:
         progress: list[ProgressNote],
         hooks: list[HookCall],
         results: list[InputReport],
+        *,
+        checkpoints: Sequence[CheckpointNote] = (),
     ) -> None:
         """Store output."""
         await self._check(worker)
-        await self._work.tell(worker, logs, progress, hooks, results)
+        await self._work.tell(worker, logs, progress, hooks, results, checkpoints=checkpoints)
 
     async def leave(self, worker: str) -> None:
         """Forget a worker."""

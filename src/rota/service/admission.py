@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import tzinfo
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -31,6 +31,7 @@ from rota.core.jobs import (
 from rota.core.states import Reason, State
 from rota.core.times import SECOND, parse_duration, parse_time
 from rota.core.traces import read_traceparent
+from rota.service.handlers import NOBODY, Known, check_arguments
 from rota.service.run_options import check_array, run_options
 from rota.service.signals import Effects
 from rota.service.uniques import Wish, take_keys
@@ -96,6 +97,7 @@ async def admit(
     api: str | None = None,
     caller: Caller = LOCAL,
     traceparent: str | None = None,
+    known: Known = NOBODY,
 ) -> list[Job]:
     """Return the jobs that these submissions make, in their order, each in its first state; only unique keys are written.
 
@@ -103,9 +105,13 @@ async def admit(
 
     `uploads` are the inputs of those that have some, by their number; `api` says through which of the four APIs they
     come; the jobs that `caller` does not see can be waited for by none of them. `traceparent` is the trace of those that name
-    none. Raises Invalid, TooLarge, KeyTaken. Only the jobs of a `bulk` may name each other, by `ref`.
+    none; `known` are the handlers whose arguments are checked. Raises Invalid, TooLarge, KeyTaken. Only the jobs of a `bulk`
+    may name each other, by `ref`.
     """
-    drafts = [draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone, api=api) for at, s in enumerate(submissions)]
+    drafts = [
+        draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone, api=api, known=known)
+        for at, s in enumerate(submissions)
+    ]
     if traceparent is not None:
         for entry in drafts:
             entry.job.traceparent = entry.job.traceparent or traceparent
@@ -149,16 +155,18 @@ async def _standing(tx: Tx, entry: Draft, drafts: Sequence[Draft]) -> Job:
     return replace(job, existed=True)
 
 
-def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo, *, api: str | None = None) -> Draft:
+def draft(
+    submission: Submission,
+    where: str,
+    ids: Ids,
+    now: int,
+    zone: tzinfo,
+    *,
+    api: str | None = None,
+    known: Known = NOBODY,
+) -> Draft:
     """Check a submission. Raises Invalid or TooLarge; `where` comes before the field's name (``[3].``)."""
     s = submission
-
-    def checked(field: str, function: Callable[[Any], Any], value: Any) -> Any:
-        try:
-            return function(value)
-        except ValueError as error:
-            raise Invalid(where + field, str(error)) from None
-
     kind = _kind_of(s, where, api)
     named = "function" if kind == "pull" else "handler"  # one that is pulled may have a colon in its name
     for field, name in ((named, s.handler), ("owner", s.owner), ("queue", s.queue), ("ref", s.ref)):
@@ -168,19 +176,14 @@ def draft(submission: Submission, where: str, ids: Ids, now: int, zone: tzinfo, 
         raise Invalid(where + "priority", f"is between -{MAX_PRIORITY} and {MAX_PRIORITY}")
     if s.retries is not None and not 0 <= s.retries <= MAX_RETRIES:
         raise Invalid(where + "retries", f"is between 0 and {MAX_RETRIES}")
-    _check_payload(s, where)
+    _check_payload(s, where, known if kind == "handler" else NOBODY)
     check_array(s, where)
     _check_labels(s.labels, where)
     if s.hook is not None:
         _check_hook(s.hook, where)
     if len(s.after) > MAX_AFTER:
         raise TooLarge("after", MAX_AFTER, f"{where}after: a job waits for at most {MAX_AFTER} others")
-    timeout = None if s.timeout is None else checked("timeout", parse_duration, s.timeout)
-    if timeout is not None and not 0.001 <= timeout <= MAX_TIMEOUT_S:
-        raise Invalid(where + "timeout", "is more than 0 and at most 366 days")
-    grace = DEFAULT_GRACE_S if s.grace is None else checked("grace", parse_duration, s.grace)
-    if grace > 3600:
-        raise Invalid(where + "grace", "is at most an hour")
+    timeout, grace = _durations(s, where)
     job = Job(
         id=ids.new(now),
         state=State.QUEUED,
@@ -231,6 +234,24 @@ def check_key(field: str, key: str, where: str) -> None:
     """Raise Invalid unless this can be a key."""
     if len(key) > MAX_NAME or not _is_name(key):
         raise Invalid(where + field, f"is 1 to {MAX_NAME} characters, no control characters")
+
+
+def _durations(s: Submission, where: str) -> tuple[float | None, float]:
+    """Return the timeout and the grace, in seconds."""
+
+    def read(field: str, given: str | float) -> float:
+        try:
+            return parse_duration(given)
+        except ValueError as error:
+            raise Invalid(where + field, str(error)) from None
+
+    timeout = None if s.timeout is None else read("timeout", s.timeout)
+    if timeout is not None and not 0.001 <= timeout <= MAX_TIMEOUT_S:
+        raise Invalid(where + "timeout", "is more than 0 and at most 366 days")
+    grace = DEFAULT_GRACE_S if s.grace is None else read("grace", s.grace)
+    if grace > 3600:
+        raise Invalid(where + "grace", "is at most an hour")
+    return timeout, grace
 
 
 def _kind_of(s: Submission, where: str, api: str | None) -> Kind:
@@ -325,7 +346,7 @@ def place(job: Job, states: dict[str, State], now: int) -> None:
         job.state = State.SCHEDULED if job.run_at > now else State.QUEUED
 
 
-def _check_payload(s: Submission, where: str) -> None:
+def _check_payload(s: Submission, where: str, known: Known) -> None:
     if len(bytes(s.data)) > MAX_DATA:
         raise TooLarge("data", MAX_DATA, f"{where}data: at most {MAX_DATA} bytes of JSON")
     args = bytes(s.args)
@@ -333,6 +354,7 @@ def _check_payload(s: Submission, where: str) -> None:
         raise TooLarge("args", MAX_DATA, f"{where}args: at most {MAX_DATA} bytes of JSON")
     if not args.lstrip().startswith(b"["):
         raise Invalid(where + "args", "is a list")
+    check_arguments(s, where, known)
     for field, text in (("script", s.script), ("command", s.command)):
         if text is None:
             continue

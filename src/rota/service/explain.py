@@ -48,7 +48,7 @@ async def explain(tx: Tx, job: Job, caller: Caller = LOCAL) -> Explanation:
         case State.BLOCKED:
             reasons = [*await _blocked(tx, job, caller), *await _no_worker(tx, job)]
         case State.SCHEDULED:
-            reasons = [_scheduled(tx, job, events), *await _no_worker(tx, job)]
+            reasons = [await _scheduled(tx, job, events), *await _no_worker(tx, job)]
         case State.QUEUED:
             reasons = await _queued(tx, job)
         case State.RUNNING:
@@ -94,14 +94,16 @@ async def _blocked(tx: Tx, job: Job, caller: Caller) -> list[Why]:
     return reasons or [Why(code="waits-for-job", text=f"waits for {job.waiting_for} other jobs")]
 
 
-def _scheduled(tx: Tx, job: Job, events: Sequence[Event]) -> Why:
+async def _scheduled(tx: Tx, job: Job, events: Sequence[Event]) -> Why:
     in_s = max(0.0, (job.run_at - tx.now) / SECOND)
     facts: dict[str, Any] = {"run_at": rfc3339(job.run_at), "in_s": round(in_s, 3)}
     way_out = f'run it now: PATCH /v1/jobs/{job.id} with {{"delay": 0}}'
     when = f"{rfc3339(job.run_at)}, in {in_words(in_s)}"
     last = next((event for event in reversed(events) if event.kind != "edited"), None)
     if last is not None and last.kind == Outcome.SNOOZED:
-        return Why(code="snoozed", text=f"has put itself off until {when}", facts=facts, way_out=way_out)
+        facts["snoozes"] = n = await tx.count_snoozes(job.id, _MOST_COUNTED)
+        times = f", {n} times by now" if n > 1 else ""
+        return Why(code="snoozed", text=f"has put itself off until {when}{times}", facts=facts, way_out=way_out)
     if job.failures + job.crashes:
         facts |= {"failures": job.failures, "max_failures": job.max_failures, "crashes": job.crashes}
         why = f"; the last attempt: {job.error.type}: {job.error.message}" if job.error else ""

@@ -12,6 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from rota.core.access import LOCAL, Caller
+from rota.core.checkpoints import Kept
 from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, RotaError, TooLarge
 from rota.core.ids import Ids
 from rota.core.jobs import NO_INPUTS, Array, Attempt, Event, Job, LogChunk, Submission
@@ -21,6 +22,7 @@ from rota.service import admission, arrays
 from rota.service.changes import cancel_jobs, insert_jobs
 from rota.service.dry_runs import DryRun, rehearse
 from rota.service.explain import Explanation, explain
+from rota.service.handlers import Handlers
 from rota.service.inputs import InputLine, Inputs, discard, measure, read_results, retry_array, upload, whole_inputs
 from rota.service.observer import Observer, Stopwatch
 from rota.service.signals import Effects, Signals, Waiter
@@ -44,7 +46,15 @@ class Jobs:
     """Every method is one transaction; `key` is an Idempotency-Key, kept for 24 hours."""
 
     def __init__(
-        self, store: Store, signals: Signals, observer: Observer, ids: Ids, *, zone: tzinfo, stopwatch: Stopwatch
+        self,
+        store: Store,
+        signals: Signals,
+        observer: Observer,
+        ids: Ids,
+        *,
+        zone: tzinfo,
+        stopwatch: Stopwatch,
+        handlers: Handlers,
     ) -> None:
         self._store = store
         self._stopwatch = stopwatch
@@ -52,6 +62,7 @@ class Jobs:
         self._observer = observer
         self._ids = ids
         self._zone = zone
+        self._handlers = handlers
         self._inputs = Inputs()
         self._in_flight: set[str] = set()
 
@@ -97,20 +108,38 @@ class Jobs:
         fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)
         key = _own_key(key, caller)
         self._check_flight(key)
+        known = await self._handlers.known()
 
         async def make(tx: Tx, effects: Effects) -> tuple[list[Job], bool]:
             if (kept := await _kept(tx, key, fingerprint)) is not None:
                 return kept, False
             return await admission.admit(
-                tx, submissions, self._ids, self._zone, effects, bulk=bulk, uploads=uploads, caller=caller
+                tx, submissions, self._ids, self._zone, effects, bulk=bulk, uploads=uploads, caller=caller, known=known
             ), True
 
         return await rehearse(self._store, make, [submission.ref for submission in submissions], caller)
 
     async def get(self, job: str) -> Job:
-        """Return a job. Raises NotFound."""
-        found = await self._store.read(lambda tx: tx.get_job(job))
-        return _existing(found, job)
+        """Return a job, with what there is to know of its checkpoint. Raises NotFound."""
+
+        async def look(tx: Tx) -> Job:
+            found = _existing(await tx.get_job(job), job)
+            if found.attempt and found.array is None:
+                found.checkpoint = await tx.about_checkpoint(job)
+            return found
+
+        return await self._store.read(look)
+
+    async def checkpoint(self, job: str) -> Kept:
+        """Return what an attempt has left for the next one. Raises NotFound, also when none has."""
+
+        async def look(tx: Tx) -> Kept:
+            if (kept := (await tx.checkpoints_of([job])).get(job)) is None:
+                _existing((await tx.lock_jobs([job])).get(job), job)
+                raise NotFound(f"job {job} has no checkpoint")
+            return kept
+
+        return await self._store.read(look)
 
     async def owner_of(self, job: str) -> str:
         """Return whose job it is. Raises NotFound."""
@@ -305,11 +334,12 @@ class Jobs:
         traceparent: str | None,
     ) -> list[Job]:
         uploads: dict[int, admission.Upload] = {}
+        known = await self._handlers.known()
 
         async def make(tx: Tx, effects: Effects) -> list[Job]:
             return await admission.admit(
                 tx, submissions, self._ids, self._zone, effects, bulk=bulk, uploads=uploads, api=api, caller=caller,
-                traceparent=traceparent,
+                traceparent=traceparent, known=known,
             )  # fmt: skip
 
         fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)

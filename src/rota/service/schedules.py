@@ -26,6 +26,7 @@ from rota.service import admission
 from rota.service.access import check_owner, check_submission, own_submission
 from rota.service.changes import insert_jobs
 from rota.service.firing import make_job
+from rota.service.handlers import NOBODY, Handlers, Known
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
 from rota.service.uniques import take_keys
@@ -99,18 +100,22 @@ _RESTARTS = {
 class Schedules:
     """Every method is one transaction. `zone` is that of rules without one, where it has a name; else they are in UTC."""
 
-    def __init__(self, store: Store, signals: Signals, observer: Observer, ids: Ids, zone: tzinfo) -> None:
+    def __init__(
+        self, store: Store, signals: Signals, observer: Observer, ids: Ids, *, zone: tzinfo, handlers: Handlers
+    ) -> None:
         self._store = store
         self._signals = signals
         self._observer = observer
         self._ids = ids
         self._zone: str = getattr(zone, "key", "UTC")
+        self._handlers = handlers
 
     async def add(self, new: NewSchedule, caller: Caller) -> Schedule:
         """Make a schedule. Raises Invalid, TooLarge, Forbidden; Conflict when its owner has one of this name."""
         job = own_submission(caller, new.job, "job.")
         name = new.name or job.handler or ""
         job = replace(job, owner=job.owner or DEFAULT_OWNER)
+        known = await self._handlers.known()
 
         async def write(tx: Tx) -> Schedule:
             schedule = Schedule(
@@ -119,7 +124,7 @@ class Schedules:
                 missed_limit=new.missed_limit, overlap=new.overlap, seen=tx.now, created_at=tx.now, updated_at=tx.now,
             )  # fmt: skip
             _set_times(schedule, new, tx.now)
-            self._check(schedule, job, tx.now)
+            self._check(schedule, job, tx.now, known)
             await _check_name_is_free(tx, schedule)
             await tx.insert_schedule(schedule)
             await _note(tx, schedule, "created", caller)
@@ -141,6 +146,7 @@ class Schedules:
         """Change a schedule. What it was before stays in its history. Raises as `add` and `get` do."""
         given = {name for name in edit.__struct_fields__ if getattr(edit, name) is not UNSET}
         job = None if edit.job is UNSET else own_submission(caller, edit.job, "job.")
+        known = NOBODY if job is None else await self._handlers.known()
 
         async def write(tx: Tx) -> Schedule:
             old = await _lock(tx, which, caller)
@@ -153,7 +159,7 @@ class Schedules:
             schedule.job = Raw(_encode(wanted))
             if given & _RESTARTS:
                 schedule.seen = max(tx.now, schedule.seen)
-            self._check(schedule, wanted, tx.now)
+            self._check(schedule, wanted, tx.now, known)
             changed = sorted(name for name, value in _settings(schedule).items() if value != _settings(old)[name])
             if not changed:
                 return old
@@ -284,7 +290,7 @@ class Schedules:
             self._signals.wake_upkeep(schedule.next_at)
         return schedule
 
-    def _check(self, schedule: Schedule, job: Submission, now: int) -> None:
+    def _check(self, schedule: Schedule, job: Submission, now: int, known: Known) -> None:
         """Check all that a schedule is, and find its next slot. Raises Invalid, TooLarge."""
         if not 1 <= schedule.missed_limit <= MAX_MISSED:
             raise Invalid("missed_limit", f"is between 1 and {MAX_MISSED}")
@@ -293,7 +299,7 @@ class Schedules:
                 raise Invalid(f"job.{field}", why)
         if job.inputs != NO_INPUTS:
             raise Invalid("job.inputs", "a schedule's job is no array")
-        admission.draft(job, "job.", self._ids, now, UTC)
+        admission.draft(job, "job.", self._ids, now, UTC, known=known)
         if not schedule.name:
             raise Invalid("name", "is required where there is no handler to name it after")
         admission.check_name("name", schedule.name, "", colons=True)

@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from rota.core.errors import NotFound
 from rota.core.ids import Ids
-from rota.core.jobs import HandlerSpec
 from rota.core.states import State
 from rota.service.audit import Audit
 from rota.service.feed import Feed
 from rota.service.firing import ScheduleUpkeep
+from rota.service.handlers import Handlers
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
 from rota.service.nodes import Nodes
@@ -91,11 +91,15 @@ class Service:
         self.signals = Signals(observer)
         stopwatch = Stopwatch(store, observer, monotonic)
         ids = Ids(rng.getrandbits)
-        self.jobs = Jobs(store, self.signals, observer, ids, zone=zone, stopwatch=stopwatch)
-        self.schedules = Schedules(store, self.signals, observer, ids, zone)
+        self.handlers = Handlers(store, monotonic)
+        self.jobs = Jobs(
+            store, self.signals, observer, ids, zone=zone, stopwatch=stopwatch, handlers=self.handlers
+        )  # fmt: skip
+        self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.work = Work(
-            store, self.signals, observer, stopwatch, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random
-        )
+            store, self.signals, observer, stopwatch, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random,
+            handlers=self.handlers,
+        )  # fmt: skip
         self.pull = PullWorkers(
             store, self.signals, observer, self.jobs, self.work, lease_s=pull_lease_s, jitter=rng.random
         )  # fmt: skip
@@ -156,10 +160,6 @@ class Service:
             return _info(row, await tx.running_of(worker))
 
         return await self.store.read(look)
-
-    async def handlers(self) -> list[HandlerSpec]:
-        """Return every handler that a worker ever offered."""
-        return [spec for spec, _ in await self.store.read(lambda tx: tx.handlers())]
 
     async def stats(self) -> Stats:
         """Count, at a cost that does not grow with the number of jobs."""

@@ -11,10 +11,11 @@ import asyncio
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
+from rota.core.checkpoints import CheckpointNote
 from rota.core.errors import Invalid
 from rota.core.jobs import (
     ARRAY_LANE,
@@ -41,6 +42,8 @@ from rota.core.times import SECOND, rfc3339
 from rota.service import arrays
 from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
+from rota.service.checkpoints import check_checkpoints, keep_checkpoints, with_checkpoints
+from rota.service.handlers import KEPT_VERSIONS, Handlers, take_schemas
 from rota.service.heartbeats import Heartbeats, present, to_abort, to_halt
 from rota.service.inputs import Inputs
 from rota.service.observer import Observer, Stopwatch
@@ -67,8 +70,10 @@ class Work:
         lease_s: float,
         random_bits: Callable[[int], int],
         jitter: Callable[[], float],
+        handlers: Handlers,
     ) -> None:
         self._store = store
+        self._handlers = handlers
         self._signals = signals
         self._observer = observer
         self._stopwatch = stopwatch
@@ -96,7 +101,14 @@ class Work:
         for at, spec in enumerate(hello.handlers):
             check_name("handler", spec.name, f"handlers[{at}].")
         worker = f"{re.sub(r'[^A-Za-z0-9._-]', '-', hello.name)}.{self._random_bits(64):016x}"
-        await self._store.write(lambda tx: tx.insert_worker(worker, hello, tx.now + self._lease))
+        hello, signatures = take_schemas(hello)
+
+        async def write(tx: Tx) -> None:
+            await tx.insert_worker(worker, hello, tx.now + self._lease)
+            await tx.put_signatures(signatures, KEPT_VERSIONS)
+
+        await self._store.write(write)
+        self._handlers.forget()
         self._offers[worker] = Offer(hello)
         return Welcome(worker=worker, lease_s=self._lease_s, heartbeat_s=self._lease_s / 3)
 
@@ -203,12 +215,15 @@ class Work:
         progress: list[ProgressNote],
         hooks: list[HookCall],
         results: list[InputReport],
+        *,
+        checkpoints: Sequence[CheckpointNote] = (),
     ) -> None:
         """Store what this worker tells of attempts that it holds, ends of inputs too; of others it is dropped."""
         for chunk in logs:
             if len(chunk.text) > MAX_CHUNK or not 0 <= chunk.n < MAX_CHUNKS:
                 raise Invalid("logs", f"a piece is at most {MAX_CHUNK} characters, an attempt has at most {MAX_CHUNKS}")
         _check_results(results)
+        check_checkpoints(checkpoints)
         effects = Effects()
 
         async def write(tx: Tx) -> set[str]:
@@ -218,13 +233,14 @@ class Work:
             await tx.append_logs([chunk for chunk in logs if (chunk.job, chunk.attempt) in mine])
             told = await tx.set_progress(worker, [(note.job, note.attempt, note.progress) for note in progress])
             calls = [call for call in hooks if (call.job, call.attempt) in mine]
-            jobs = await tx.lock_jobs({call.job for call in calls})
+            jobs = await tx.lock_jobs({call.job for call in calls} | {note.job for note in checkpoints})
+            kept = await keep_checkpoints(tx, worker, jobs, checkpoints)
             rows = [call_of(jobs[c.job], c, rfc3339(tx.now)) for c in calls if c.job in jobs and jobs[c.job].hook]
             if rows:
                 await tx.insert_deliveries(rows)
                 effects.wake(tx.now)
             done = await self._store_results(tx, worker, results, effects)
-            return {job for job, _ in mine} | set(told) | done
+            return {job for job, _ in mine} | set(told) | done | kept
 
         effects.told |= await self._stopwatch.write("tell", write)
         if effects.over or effects.ready or effects.orders:
@@ -325,6 +341,7 @@ class Work:
             if row.draining or room <= 0 or row.lease_until <= tx.now:  # who is that late sends a heartbeat first
                 return None, tx.now
             claimed, shards = await self._take(tx, worker, offer, free, room, effects=effects)
+            claimed = await with_checkpoints(tx, claimed)
             await tx.append_events(
                 [
                     NewEvent(c.lease.job, c.lease.owner, "started", State.RUNNING, c.lease.attempt, worker)

@@ -18,6 +18,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 from rota.core.arrays import Range, Shard
 from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
+from rota.store.handler_protocol import HandlerTx
 from rota.store.rows import (
     AuditRow,
     Claimed,
@@ -65,7 +66,7 @@ class Begins(Generic[T]):
         return self._function(tx)
 
 
-class Tx(ScheduleTx, UniqueTx, Protocol):
+class Tx(ScheduleTx, UniqueTx, HandlerTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int

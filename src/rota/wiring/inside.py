@@ -18,9 +18,11 @@ from rota.core.ids import Ids
 from rota.core.jobs import NO_INPUTS, Submission
 from rota.service import admission
 from rota.service.changes import insert_jobs
+from rota.service.handlers import NOBODY, Known, check_arguments, look, look_at
 from rota.service.inputs import upload_in
 from rota.service.signals import Effects
 from rota.store import statements
+from rota.store.protocol import Tx
 from rota.store.sqlite.runner import drive
 from rota.store.sqlite.store import host_clock
 from rota.store.sqlite.tx import SqliteTx
@@ -70,13 +72,29 @@ async def _submit_to_postgres(connection: asyncpg.Connection[Any], submission: S
         raise Invalid("connection", "is in no transaction: begin one, and commit it with what belongs to the job")
     try:
         async with transaction_of(connection) as tx:
-            uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
-            effects = Effects()
-            (job,) = await admission.admit(tx, [submission], _IDS, _zone(), effects, bulk=False, uploads=uploads)
-            await insert_jobs(tx, [job], effects)
-        return job.id
+            return await _insert(tx, submission)
     except UndefinedTableError as error:
         raise Invalid("connection", "is to a database that is no store of Rota; rota migrate makes it one") from error
+
+
+async def _insert(tx: Tx, submission: Submission) -> str:
+    uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
+    known = await _known(tx, submission)
+    (job,) = await admission.admit(tx, [submission], _IDS, _zone(), bulk=False, uploads=uploads, known=known)
+    await insert_jobs(tx, [job], Effects())
+    return job.id
+
+
+async def _known(tx: Tx, submission: Submission) -> Known:
+    """Return what there is to know of a handler: in most cases the version that was offered last is enough."""
+    if submission.handler is None:
+        return NOBODY
+    known = await look_at(tx, submission.handler)
+    try:
+        check_arguments(submission, "", known)
+    except Invalid:
+        return await look(tx)
+    return known
 
 
 def _zone() -> tzinfo:
@@ -88,12 +106,9 @@ def _submit_to_file(connection: sqlite3.Connection, submission: Submission) -> s
     cursor.row_factory = None  # the caller's own rows may be anything
 
     async def write(tx: SqliteTx) -> str:
-        uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
-        effects = Effects()
-        (job,) = await admission.admit(tx, [submission], _IDS, _zone(), effects, bulk=False, uploads=uploads)
-        await insert_jobs(tx, [job], effects)
+        job = await _insert(tx, submission)
         tx.flush_counts()
-        return job.id
+        return job
 
     if not connection.in_transaction:
         connection.execute("BEGIN IMMEDIATE")

@@ -22,6 +22,7 @@ from msgspec import Raw, Struct
 
 from rota.client.submission import inputs_of
 from rota.client.views import Result
+from rota.core.checkpoints import CheckpointNote
 from rota.core.errors import Conflict
 from rota.core.jobs import (
     Free,
@@ -194,7 +195,7 @@ class Run:
             host=host, owned=self._link.owns,
         )  # fmt: skip
 
-    def _on_output(self, item: LogChunk | ProgressNote | HookCall) -> None:
+    def _on_output(self, item: LogChunk | ProgressNote | HookCall | CheckpointNote) -> None:
         if self._supervisor is not None:
             self._supervisor.on_output(item)
 
@@ -326,11 +327,13 @@ class _Tap:
         progress: list[ProgressNote],
         hooks: list[HookCall],
         results: list[InputReport],
+        *,
+        checkpoints: Sequence[CheckpointNote] = (),
     ) -> None:
         """Store output and ends of inputs, then pass them on."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._shown.room(), _ROOM_S)
-        await self._link.ask(lambda queue: queue.tell(worker, logs, progress, hooks, results))
+        await self._link.ask(lambda queue: queue.tell(worker, logs, progress, hooks, results, checkpoints=checkpoints))
         if results:
             await self._stored(results)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rota import log, tracing
 from rota.client.work_queue import HttpWorkQueue
+from rota.core.checkpoints import CheckpointNote
 from rota.core.jobs import HandlerSpec, HookCall, LogChunk, ProgressNote, WorkerHello
 from rota.settings import Settings
 from rota.worker import engine, proctree
@@ -53,7 +54,7 @@ async def run_worker(
     slots = settings.slots or cores
     supervisor: Supervisor | None = None
 
-    def output(item: LogChunk | ProgressNote | HookCall) -> None:
+    def output(item: LogChunk | ProgressNote | HookCall | CheckpointNote) -> None:
         assert supervisor is not None, "nothing runs before the supervisor does"
         supervisor.on_output(item)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
-from rota.core.jobs import HandlerSpec
+from rota.core.jobs import NO_SCHEMA, HandlerSpec
 from rota.core.times import parse_duration
 from rota.worker.middleware import Middleware, check_middleware
 from rota.worker.signatures import Signature
@@ -40,13 +40,15 @@ class Handler:
     @cached_property
     def spec(self) -> HandlerSpec:
         """Return the handler as a worker offers it."""
+        doc = inspect.getdoc(self.function) or ""
         return HandlerSpec(
             name=self.name,
             mode="async" if self.is_async else "process",
             timeout=self._timeout,
             retries=self._retries,
-            doc=(inspect.getdoc(self.function) or "").partition("\n")[0],
+            doc=doc.partition("\n")[0],
             parameters=self.signature.names,
+            schema=self.signature.schema(self.name, doc) or NO_SCHEMA,
         )
 
 

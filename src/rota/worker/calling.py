@@ -66,7 +66,7 @@ def context(start: Start, sink: Sink) -> Context:
     """Return the context of an attempt that starts now."""
     return Context(
         start.job, start.attempt, start.owner, deadline_of(start.timeout_s), sink, index=start.index,
-        traceparent=start.traceparent,
+        traceparent=start.traceparent, checkpoint=start.checkpoint,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from rota.core.jobs import Progress
 from rota.worker import calling, frames
 from rota.worker.app import Handler
 from rota.worker.context import Aborted, Context
-from rota.worker.frames import Done, Hooked, Moved, Said, Start, Swept
+from rota.worker.frames import Done, Hooked, Left, Moved, Said, Start, Swept
 from rota.worker.framing import Splitter
 
 MAX_STREAM = 1 << 20  # bytes of each stream that are kept of an attempt
@@ -187,6 +187,10 @@ class ChannelSink:
             raise ValueError(f"the data of a hook's call has {len(bytes(data))} bytes; {MAX_STREAM} are allowed")
         self._hooks += 1
         self._send(Hooked(self._run, self._hooks - 1, bytes(data)))
+
+    def checkpoint(self, data: bytes) -> None:
+        """Send what is left for the next attempt."""
+        self._send(Left(self._run, data))
 
 
 def any_descendants() -> bool:

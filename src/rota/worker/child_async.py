@@ -12,6 +12,7 @@ import inspect
 import io
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -29,10 +30,11 @@ from rota.worker import calling, frames
 from rota.worker.app import Handler
 from rota.worker.child import MAX_STREAM, ChannelSink, any_descendants
 from rota.worker.context import Context
-from rota.worker.frames import Cancel, Done, Said, Start, Stream, Swept
+from rota.worker.frames import Cancel, Done, Left, Said, Start, Stream, Swept
 from rota.worker.framing import Splitter
 
 _FLUSH_S = 0.05
+_HAND_OVER_S = 10.0  # that a thread waits for the loop, which may be blocked by somebody who waits for the thread
 _FLUSH_SIZE = 16 << 10  # characters
 
 _running: contextvars.ContextVar[_Attempt | None] = contextvars.ContextVar("rota_attempt", default=None)
@@ -174,10 +176,27 @@ class AsyncChild:
 
     def _send(self, message: frames.FromChild) -> None:
         data = frames.encode(message)
-        if threading.get_ident() == self._thread:
+        if isinstance(message, Left):
+            self._hand_over(data)
+        elif threading.get_ident() == self._thread:
             self._put(data)
         else:
             self._loop.call_soon_threadsafe(self._put, data)
+
+    def _hand_over(self, data: bytes) -> None:
+        """Send a frame, after all that waits, before this returns: what is left is not to die with this process."""
+        if threading.get_ident() != self._thread:
+            sent = threading.Event()
+            self._loop.call_soon_threadsafe(self._hand_over, data)
+            self._loop.call_soon_threadsafe(sent.set)
+            sent.wait(_HAND_OVER_S)
+            return
+        self._out.append(data)
+        while True:
+            self._write()
+            if not self._out:
+                return
+            select.select([], [self._channel], [])
 
     def _put(self, data: bytes) -> None:
         """Queue a frame; all that are queued in one turn of the loop go out together."""
@@ -189,6 +208,8 @@ class AsyncChild:
         if os.getpid() != self._pid:  # a fork of a handler, that came back into the loop
             os._exit(1)
         data = b"".join(self._out)
+        if not data:  # it went along with what was left for the next attempt
+            return
         try:
             sent = self._channel.send(data)
         except BlockingIOError:

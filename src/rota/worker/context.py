@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol
 import msgspec
 from msgspec import Raw
 
+from rota.core.checkpoints import MAX_CHECKPOINT
 from rota.core.jobs import Progress
 from rota.core.times import seconds_of
 
@@ -60,6 +61,10 @@ class Sink(Protocol):
         """Pass a call of the hook on."""
         ...
 
+    def checkpoint(self, data: bytes) -> None:
+        """Pass what is left for the next attempt on."""
+        ...
+
 
 class Context:
     """What a handler knows of its attempt, and how it speaks. Given to a handler with a parameter named `ctx`.
@@ -70,7 +75,7 @@ class Context:
     OpenTelemetry, where it is installed, has it as the active one.
     """
 
-    __slots__ = ("_sink", "aborting", "attempt", "deadline", "index", "job_id", "owner", "traceparent")
+    __slots__ = ("_checkpoint", "_sink", "aborting", "attempt", "deadline", "index", "job_id", "owner", "traceparent")
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class Context:
         *,
         index: int | None = None,
         traceparent: str | None = None,
+        checkpoint: bytes | None = None,
     ) -> None:
         self.job_id = job_id
         self.attempt = attempt
@@ -91,6 +97,7 @@ class Context:
         self.index = index
         self.traceparent = traceparent
         self._sink = sink
+        self._checkpoint = checkpoint
 
     def progress(self, fraction: float | None, message: str = "") -> None:
         """Say how far the attempt is: a fraction in [0, 1] (None: unknown), and a text. Raises ValueError."""
@@ -104,6 +111,27 @@ class Context:
         """Add a line to the attempt's log."""
         text = str(text)
         self._sink.log(text if text.endswith("\n") else text + "\n")
+
+    def checkpoint(self, value: Any) -> None:
+        """Leave a value for the next attempt, whatever ends this one: anything that msgspec encodes, 1 MiB of JSON at most.
+
+        The newest counts. When the call returns, the value has been handed over to the worker, which outlives this process
+        and tells the server within about a tenth of a second, and always before it tells how the attempt has ended.
+        Raises TypeError for what cannot be encoded, ValueError for what is too long and for an input of an array.
+        """
+        if self.index is not None:
+            raise ValueError(
+                "an input of an array has no checkpoint: make it a job of its own, or the array's inputs smaller"
+            )
+        data = msgspec.json.encode(value)
+        if len(data) > MAX_CHECKPOINT:
+            raise ValueError(f"a checkpoint has at most {MAX_CHECKPOINT} bytes of JSON; this one has {len(data)}")
+        self._sink.checkpoint(data)
+        self._checkpoint = data
+
+    def restore(self, default: Any = None, *, type: Any = Any) -> Any:
+        """Return the last checkpoint of this job as a `type`, or `default` when there is none. Raises ValidationError."""
+        return default if self._checkpoint is None else msgspec.json.decode(self._checkpoint, type=type)
 
     def snooze(self, duration: Duration) -> NoReturn:
         """End this attempt, and run again later, at no cost: seconds, a text like "5m", or a timedelta. Raises Snooze."""

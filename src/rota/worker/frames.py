@@ -1,7 +1,7 @@
 """What the supervisor and the children of a worker say to each other, as MessagePack; with script children, as JSON.
 
     supervisor → child   Start, Cancel, Swept; RunScript, Recall
-    child → supervisor   Done, Said, Moved, Hooked; Exited, Dropped
+    child → supervisor   Done, Said, Moved, Hooked, Left; Exited, Dropped
 
 `run` is the supervisor's number of the attempt, for as short a frame as can be. Payloads stay JSON, in bytes.
 """
@@ -21,7 +21,10 @@ Stream = Literal["stdout", "stderr", "log"]
 
 
 class Start(Struct, array_like=True, tag=1):
-    """Run a handler; of an array, on its input `item`, number `index`. `traceparent` is the span that it is in."""
+    """Run a handler; of an array, on its input `item`, number `index`. `traceparent` is the span that it is in.
+
+    `checkpoint` is what an attempt before has left.
+    """
 
     run: int
     job: str
@@ -34,6 +37,7 @@ class Start(Struct, array_like=True, tag=1):
     index: int | None = None
     item: bytes | None = None
     traceparent: str | None = None
+    checkpoint: bytes | None = None
 
 
 class Cancel(Struct, array_like=True, tag=2):
@@ -136,6 +140,13 @@ class Dropped(Struct, array_like=True, tag=11):
     run: int
 
 
+class Left(Struct, array_like=True, tag=12):
+    """What a handler leaves for the next attempt."""
+
+    run: int
+    data: bytes
+
+
 class Imported(Struct):
     """What the zygote tells the supervisor: its handlers, or what is wrong."""
 
@@ -145,7 +156,7 @@ class Imported(Struct):
 
 
 ToChild = Start | Cancel | Swept | RunScript | Recall
-FromChild = Done | Said | Moved | Hooked | Exited | Dropped
+FromChild = Done | Said | Moved | Hooked | Exited | Dropped | Left
 
 _encoder = msgspec.msgpack.Encoder()
 decode_to_child = msgspec.msgpack.Decoder(ToChild).decode

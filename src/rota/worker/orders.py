@@ -28,6 +28,7 @@ def order_of(number: int, lease: Lease, slot: int) -> Start | RunScript:
             lease.index,
             item,
             lease.traceparent,
+            None if lease.checkpoint is None else bytes(lease.checkpoint.value),
         )
     text = lease.script or ""
     stdin = argument = None

@@ -15,8 +15,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rota import log
+from rota.core.checkpoints import CheckpointNote
 from rota.core.jobs import Failure, HookCall, InputReport, LogChunk, ProgressNote
-from rota.worker.queue import Key
+from rota.worker.queue import Key, WorkQueue
 from rota.worker.reporting import INSTEAD
 
 BATCH_S = 0.1
@@ -27,7 +28,7 @@ _ITEM = 100  # what an item costs beside its text
 _GAP = "\n[rota: output is missing here: the server did not take it in time]\n"
 _UNTELLABLE = "the server refused the result of this input: "
 _log = log.get("worker.output")
-Item = TypeVar("Item", LogChunk, HookCall, InputReport)
+Item = TypeVar("Item", LogChunk, HookCall, InputReport, CheckpointNote)
 
 
 class OutputBatch(Struct, frozen=True):
@@ -37,10 +38,15 @@ class OutputBatch(Struct, frozen=True):
     progress: list[ProgressNote] = []
     hooks: list[HookCall] = []
     results: list[InputReport] = []
+    checkpoints: list[CheckpointNote] = []
+
+    async def tell(self, queue: WorkQueue, worker: str) -> None:
+        """Tell all this."""
+        await queue.tell(worker, self.logs, self.progress, self.hooks, self.results, checkpoints=self.checkpoints)
 
     def keys(self) -> Counter[Key]:
         """Count the items of each attempt."""
-        lists = (self.logs, self.progress, self.hooks, self.results)
+        lists = (self.logs, self.progress, self.hooks, self.results, self.checkpoints)
         return Counter((item.job, item.attempt) for items in lists for item in items)
 
 
@@ -54,6 +60,7 @@ class Output:
         self._clock = clock
         self._logs: list[LogChunk] = []
         self._progress: dict[Key, ProgressNote] = {}
+        self._checkpoints: dict[Key, CheckpointNote] = {}
         self._hooks: list[HookCall] = []
         self._results: list[InputReport] = []
         self._pending: Counter[Key] = Counter()
@@ -68,13 +75,16 @@ class Output:
         self._looked_at = asyncio.Event()
         self.changed = asyncio.Event()
 
-    def put(self, item: LogChunk | ProgressNote | HookCall) -> None:
-        """Take an item. Of progress only the newest of each attempt is kept."""
+    def put(self, item: LogChunk | ProgressNote | HookCall | CheckpointNote) -> None:
+        """Take an item. Of progress and checkpoints only the newest of each attempt is kept; a checkpoint is never dropped."""
         key = (item.job, item.attempt)
         if isinstance(item, LogChunk):
             self._put_log(key, item)
         elif isinstance(item, ProgressNote):
             self._put_progress(key, item)
+        elif isinstance(item, CheckpointNote):
+            self._pending[key] += key not in self._checkpoints
+            self._checkpoints[key] = item
         else:
             self._put_hook(key, item)
         self._note()
@@ -105,7 +115,7 @@ class Output:
 
     def urge(self) -> None:
         """Send what waits at once: somebody's report waits for it."""
-        if self._logs or self._progress or self._hooks or self._results:
+        if self._rest() or self._results:
             self._due_at = self._clock()
             self.changed.set()
 
@@ -118,15 +128,14 @@ class Output:
     def batch(self) -> OutputBatch:
         """Return what to tell next: the same until it was `told`."""
         if self._on_the_way is None:
-            rest = self._logs or self._progress or self._hooks
-            if self._results and (self._results_next or not rest):
+            if self._results and (self._results_next or not self._rest()):
                 self._on_the_way = self._take_results()
                 self._results_next = False
             else:
                 self._on_the_way = self._take_rest()
                 self._results_next = True
             # what did not fit goes next
-            self._due_at = self._clock() if self._logs or self._progress or self._hooks or self._results else None
+            self._due_at = self._clock() if self._rest() or self._results else None
         return self._on_the_way
 
     def told(self) -> None:
@@ -172,11 +181,18 @@ class Output:
         logs, log_size = _first(self._logs, lambda chunk: len(chunk.text))
         hooks, hook_size = _first(self._hooks, _size_of)
         del self._logs[: len(logs)], self._hooks[: len(hooks)]
-        batch = OutputBatch(logs, list(self._progress.values()), hooks)
+        checkpoints, _ = _first(list(self._checkpoints.values()), lambda note: len(memoryview(note.value)))
+        for note in checkpoints:
+            del self._checkpoints[note.job, note.attempt]
+        batch = OutputBatch(logs, list(self._progress.values()), hooks, checkpoints=checkpoints)
         self._size -= log_size
         self._hook_size -= hook_size
         self._progress.clear()
         return batch
+
+    def _rest(self) -> bool:
+        """Say whether anything but ends of inputs waits."""
+        return bool(self._logs or self._progress or self._hooks or self._checkpoints)
 
     def _waiting(self) -> int:
         return self._size + self._hook_size + self._result_size

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from rota.core.checkpoints import CheckpointNote
 from rota.core.inputs import BadInput, has_placeholder
 from rota.core.jobs import (
     HandlerSpec,
@@ -23,7 +24,7 @@ from rota.core.jobs import (
 from rota.core.states import Outcome
 from rota.worker import frames, identity, verdict
 from rota.worker.capture import capture_of
-from rota.worker.frames import Cancel, Done, Dropped, Exited, Hooked, Moved, Recall, RunScript, Said, Swept
+from rota.worker.frames import Cancel, Done, Dropped, Exited, Hooked, Left, Moved, Recall, RunScript, Said, Swept
 from rota.worker.handle import ChildHandle, ChildKind, Running
 from rota.worker.nursery import AppError, Nursery, Unborn
 from rota.worker.oom import OomWatch
@@ -39,7 +40,7 @@ _LOOK_S = 0.01  # how often the output of inputs is looked at while they run
 _MUCH = 32 << 10  # bytes between two looks: half of what a pipe holds
 _NO_PROOF = Proof()
 
-Output = LogChunk | ProgressNote | HookCall
+Output = LogChunk | ProgressNote | HookCall | CheckpointNote
 
 
 class Pool:
@@ -296,6 +297,8 @@ class Pool:
             case Hooked(n=n, data=data):
                 n += (run.lease.index or 0) << 20  # in an array each input counts from 0
                 self._tell(HookCall(job=run.lease.job, attempt=run.lease.attempt, n=n, data=Raw(data)))
+            case Left(data=data) if run.lease.index is None:
+                self._tell(CheckpointNote(job=run.lease.job, attempt=run.lease.attempt, value=Raw(data)))
 
     def hung_up(self, child: ChildHandle) -> None:
         """Hear that a child has died, or closed its channel, and can be told nothing any more."""

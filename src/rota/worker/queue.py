@@ -8,8 +8,10 @@ unknown (its lease ran out, or the store is new): it kills what it runs and regi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from rota.core.checkpoints import CheckpointNote
 from rota.core.jobs import (
     Free,
     Held,
@@ -64,8 +66,10 @@ class WorkQueue(Protocol):
         progress: list[ProgressNote],
         hooks: list[HookCall],
         results: list[InputReport],
+        *,
+        checkpoints: Sequence[CheckpointNote] = (),
     ) -> None:
-        """Store output, progress, calls of hooks and ends of inputs of attempts that this worker holds; others are dropped.
+        """Store output, progress, hook calls, ends of inputs and checkpoints of attempts that this worker holds, no others.
 
         What is told twice counts once. An input of a shard whose end was not told before the shard's report runs again.
         """

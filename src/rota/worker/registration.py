@@ -392,9 +392,7 @@ class Registration:
             await wait_for(self.output.changed, pause_s)
         batch = self.output.batch()
         try:
-            await self._ask(
-                lambda: self._queue.tell(self.id, batch.logs, batch.progress, batch.hooks, batch.results), ANSWER_S
-            )
+            await self._ask(lambda: batch.tell(self._queue, self.id), ANSWER_S)
         except NotFound:
             raise
         except RotaError as refusal:

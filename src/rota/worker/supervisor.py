@@ -15,6 +15,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from rota import log
+from rota.core.checkpoints import CheckpointNote
 from rota.core.errors import Invalid, NotFound, RotaError
 from rota.core.jobs import HookCall, LogChunk, ProgressNote, Welcome, WorkerHello
 from rota.core.retry import Backoff
@@ -116,7 +117,7 @@ class Supervisor:
                 self._registration.drain(self._drain_s)
         await asyncio.shield(self._reload)
 
-    def on_output(self, item: LogChunk | ProgressNote | HookCall) -> None:
+    def on_output(self, item: LogChunk | ProgressNote | HookCall | CheckpointNote) -> None:
         """Take what an attempt has written; for the executor to call, on the event loop."""
         if self._registration is not None:
             self._registration.output.put(item)
@@ -221,9 +222,8 @@ class Supervisor:
         output = registration.output
         while output.due_in_s() is not None:
             batch = output.batch()
-            telling = self._queue.tell(registration.id, batch.logs, batch.progress, batch.hooks, batch.results)
             try:
-                await self._contact.ask(telling, ANSWER_S)
+                await self._contact.ask(batch.tell(self._queue, registration.id), ANSWER_S)
             except NotFound:
                 raise
             except RotaError as refusal:

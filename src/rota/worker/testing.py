@@ -36,6 +36,7 @@ class Ran:
     updates: list[Progress] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     hook_calls: list[Any] = field(default_factory=list)
+    checkpoints: list[Any] = field(default_factory=list)
 
     def progress(self, progress: Progress) -> None:
         """Keep a progress."""
@@ -48,6 +49,10 @@ class Ran:
     def call_hook(self, data: Raw) -> None:
         """Keep a call of the hook."""
         self.hook_calls.append(msgspec.json.decode(data))
+
+    def checkpoint(self, data: bytes) -> None:
+        """Keep what is left for the next attempt."""
+        self.checkpoints.append(msgspec.json.decode(data))
 
 
 def run_inline(
@@ -62,15 +67,17 @@ def run_inline(
     timeout_s: float | None = None,
     now: datetime = NOON,
     aborting: bool = False,
+    checkpoint: Any = None,
 ) -> Ran:
     """Run a handler of `app` (its name, or the function) as a worker would, through JSON and back.
 
     `now` is when the attempt starts: `ctx.deadline` is `timeout_s` after it (nothing times out here). `aborting` is what
-    `ctx.aborting` says. Raises KeyError for an unknown handler.
+    `ctx.aborting` says; `checkpoint`, unless None, what an attempt before has left. Raises KeyError for an unknown handler.
     """
     found = _find(app, handler)
     ran = Ran()
-    context = Context(job_id, attempt, owner, calling.deadline_of(timeout_s, now), ran)
+    left = None if checkpoint is None else msgspec.json.encode(checkpoint)
+    context = Context(job_id, attempt, owner, calling.deadline_of(timeout_s, now), ran, checkpoint=left)
     context.aborting = aborting
     encoded = msgspec.json.encode(data), msgspec.json.encode(list(args))
     try:

@@ -5,10 +5,11 @@ Inputs of a shard share the shard's span: there may be thousands a second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
+from rota.core.checkpoints import CheckpointNote
 from rota.core.jobs import (
     Free,
     Held,
@@ -68,9 +69,11 @@ class TracedQueue:
         progress: list[ProgressNote],
         hooks: list[HookCall],
         results: list[InputReport],
+        *,
+        checkpoints: Sequence[CheckpointNote] = (),
     ) -> None:
         """Store output, progress, calls of hooks and ends of inputs."""
-        await self._queue.tell(worker, logs, progress, hooks, results)
+        await self._queue.tell(worker, logs, progress, hooks, results, checkpoints=checkpoints)
 
     async def leave(self, worker: str) -> None:
         """Forget the worker and give back what it holds."""

@@ -40,7 +40,7 @@ def test_each_registration_is_a_new_worker(live: Live):
         other = await c.queue.register(_hello())
         assert other.worker != welcome.worker
         assert {w.row.id for w in await c.service.workers()} == {welcome.worker, other.worker}
-        assert {spec.name for spec in await c.service.handlers()} == {"h"}
+        assert {known.spec.name for known in await c.service.handlers.find()} == {"h"}
 
     live(test)
 

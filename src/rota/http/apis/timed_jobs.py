@@ -149,7 +149,7 @@ async def submit(call: Call[AnyQuery, NewTimedJob]) -> Reply:
     if not when:
         raise Invalid("date", "is required (or time): like 30s, 2m, 1h, 4d or 31-12-2030 23:59:59")
     relative = dates.is_relative(when)
-    known = any(spec.name == new.job_name for spec in await service.handlers())
+    known = any(known.spec.name == new.job_name for known in await service.handlers.find())
     image = not known and is_image(new.job_name)
     submission = Submission(
         handler=None if image else new.job_name,

@@ -17,11 +17,13 @@ from rota.core.states import FINAL, State
 from rota.core.times import parse_time
 from rota.core.wire import (
     AttemptView,
+    CheckpointView,
     EventView,
     JobView,
     LogView,
     Page,
     attempt_view,
+    checkpoint_view,
     event_view,
     job_view,
     log_view,
@@ -224,6 +226,11 @@ async def get(call: Call[WaitQuery, NoBody]) -> Reply:
     return _job_reply(await call.jobs.get(call.id))
 
 
+async def checkpoint(call: Call[NoQuery, NoBody]) -> Reply:
+    """Show what an attempt has left for the next one, with its value."""
+    return json_reply(checkpoint_view(await call.jobs.checkpoint(call.id), value=True))
+
+
 async def attempts(call: Call[NoQuery, NoBody]) -> Reply:
     """Show a job's tries, the first first; the running one has no end yet."""
     tries = await call.jobs.attempts(call.id)
@@ -329,6 +336,10 @@ OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="PATCH", path="/v1/jobs/{id}", function=edit, summary="Change a job that has not started", tag="jobs",
         who=Who.OWNERS, query=NoQuery, body=Edit, answers={200: JobView}, problems=(404, 409),
+    ),
+    Operation(
+        method="GET", path="/v1/jobs/{id}/checkpoint", function=checkpoint, summary="Show a job's checkpoint", tag="jobs",
+        who=Who.OWNERS, query=NoQuery, body=NoBody, answers={200: CheckpointView}, problems=(404,),
     ),
     Operation(
         method="GET", path="/v1/jobs/{id}/attempts", function=attempts, summary="Show a job's tries", tag="jobs",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from rota.core.access import Who
+from rota.core.checkpoints import CheckpointNote
 from rota.core.errors import Invalid
 from rota.core.jobs import (
     Free,
@@ -75,12 +76,13 @@ class SettledReports(Struct, frozen=True):
 
 
 class Output(Struct, frozen=True, forbid_unknown_fields=True):
-    """What attempts have written, how far they are, their own calls of their hooks, and how inputs of shards ended."""
+    """What attempts have written, how far they are, calls of their hooks, ends of inputs, what they leave for the next one."""
 
     logs: list[LogChunk] = []
     progress: list[ProgressNote] = []
     hooks: list[HookCall] = []
     results: list[InputReport] = []
+    checkpoints: list[CheckpointNote] = []
 
 
 async def register(call: Call[NoQuery, WorkerHello]) -> Reply:
@@ -125,7 +127,7 @@ async def report(call: Call[NoQuery, Reports]) -> Reply:
 
 
 async def tell(call: Call[NoQuery, Output]) -> Reply:
-    """Store output, progress, calls of hooks and ends of inputs of attempts that this worker holds; others are dropped.
+    """Store output, progress, hook calls, ends of inputs and checkpoints of attempts that this worker holds, no others.
 
     What is told twice counts once. An input of a shard whose end was not told before the shard's report runs again.
     """
@@ -138,7 +140,10 @@ async def tell(call: Call[NoQuery, Output]) -> Reply:
     _check_attempts("results", body.results)
     for at, result in enumerate(body.results):
         _check_result(result, f"results[{at}].")
-    await call.work.tell(call.id, body.logs, body.progress, body.hooks, body.results)
+    _check_attempts("checkpoints", body.checkpoints)
+    for at, note in enumerate(body.checkpoints):
+        check_raw(note.value, f"checkpoints[{at}].value")
+    await call.work.tell(call.id, body.logs, body.progress, body.hooks, body.results, checkpoints=body.checkpoints)
     return _NOTHING
 
 
@@ -158,7 +163,9 @@ def _check_end(end: Report | InputReport, where: str) -> None:
         raise Invalid(where + "exit_code", "is no exit code")
 
 
-def _check_attempts(field: str, items: Iterable[LogChunk | ProgressNote | HookCall | InputReport]) -> None:
+def _check_attempts(
+    field: str, items: Iterable[LogChunk | ProgressNote | HookCall | InputReport | CheckpointNote]
+) -> None:
     for at, item in enumerate(items):
         if not 0 <= item.attempt < _MAX_NUMBER:
             raise Invalid(f"{field}[{at}].attempt", "is no number of an attempt")

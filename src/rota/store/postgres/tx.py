@@ -10,6 +10,7 @@ from rota.core.jobs import HandlerSpec, Job, Progress
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
 from rota.store.postgres.arrays import MOST_DELETED
+from rota.store.postgres.handlers import HandlerTx
 from rota.store.postgres.history import HistoryTx
 from rota.store.postgres.schedules import ScheduleTx
 from rota.store.postgres.statement import Row, array, columns
@@ -34,7 +35,7 @@ _MOST_AT_ONCE = 2_000  # of them in one statement
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 
 
-class PostgresTx(HistoryTx, ScheduleTx, UniqueTx):
+class PostgresTx(HistoryTx, ScheduleTx, UniqueTx, HandlerTx):
     """See store/protocol.py."""
 
     # -- jobs
@@ -315,6 +316,7 @@ _DELETIONS = (
     "delete_logs",
     "delete_deliveries",
     "delete_uniques_of",
+    "delete_checkpoints",
 )
 
 

@@ -35,6 +35,7 @@ from rota.store.rows import (
     worker_of,
 )
 from rota.store.sqlite.arrays import MOST_DELETED, ArrayTx
+from rota.store.sqlite.handlers import HandlerTx
 from rota.store.sqlite.schedules import ScheduleTx
 from rota.store.sqlite.tokens import TokenTx
 from rota.store.sqlite.uniques import UniqueTx
@@ -45,7 +46,7 @@ _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ArrayTx, ScheduleTx, TokenTx, UniqueTx):
+class SqliteTx(ArrayTx, ScheduleTx, TokenTx, UniqueTx, HandlerTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs
@@ -432,6 +433,7 @@ _DELETIONS = (
     "delete_logs",
     "delete_deliveries",
     "delete_uniques_of",
+    "delete_checkpoints",
     "delete_job",
 )
 
