@@ -22,6 +22,7 @@ def test_the_core_imports_no_world():
     """Purity: what floor 0 imports gives it no clock, no chance, no socket, and no file but the rules of time zones."""
     pure = {
         "__future__",
+        "bisect",
         "collections",
         "contextlib",
         "datetime",

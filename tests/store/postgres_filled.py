@@ -24,6 +24,10 @@ INSERT INTO rota_events
   SELECT nextval('rota_events_seq'), 1, id, owner, 'submitted', state, 0, NULL, NULL, 1 FROM rota_jobs;
 """
 _REST = """
+INSERT INTO rota_attempts (job, attempt, worker, started_at, finished_at, outcome, error, first, inputs)
+  SELECT id, 2, 'w', 1, finished_at, CASE WHEN finished_at % 2 = 0 THEN 'errored' ELSE 'succeeded' END, '{"type":"E"}', 0, 5
+  FROM rota_jobs WHERE id LIKE 'fo%';
+INSERT INTO rota_series SELECT 60, '', n * 60000000::bigint, 's', '{}' FROM generate_series(1, 20000) n;
 INSERT INTO rota_labels SELECT 'k', 'v' || substr(id, 11), id FROM rota_jobs;
 INSERT INTO rota_dependencies SELECT 'fo' || substr(id, 3), id, 0, true FROM rota_jobs WHERE id LIKE 'fw%';
 INSERT INTO rota_logs SELECT id, 1, 0, 'stdout', 1, 'x' FROM rota_jobs WHERE id LIKE 'fo%';

@@ -26,7 +26,7 @@ from rota.store import statements
 from rota.store.postgres.statement import BaseTx
 from rota.store.postgres.store import SESSION, PostgresStore, with_clock
 from rota.store.protocol import Query, Tx
-from rota.store.rows import NewAudit, TokenRow, Unique
+from rota.store.rows import NewAudit, SeriesRow, TokenRow, Unique
 from tests import postgres
 
 from .postgres_filled import fill
@@ -46,7 +46,7 @@ SMALL = {
 # A page of several walks is merged: at most a page of each. Others sort what one job, or one statement's arguments, have.
 SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label"}
 SORTS_ITS_OWN = {"after_of", "deliveries_of", "shards_of", "attempts_of", "shares_root", "clamp_shards", "is_base"}
-SORTS_ITS_OWN |= {"open_firings", "schedules_ahead"}
+SORTS_ITS_OWN |= {"open_firings", "schedules_ahead", "series"}
 NOT_HOT = {
     "shares_root": "old arrays, once each",
     "schedules_ahead": "after a start, and when the clock was set back",
@@ -70,6 +70,7 @@ async def ask_everything(tx: Tx) -> None:
     job = "fw000000007"
     for query in (
         Query(), Query(owner="owner3"), Query(states=[State.QUEUED, State.FAILED]), Query(queue="default"), Query(handler="a"),
+        Query(error="seven"),
         Query(labels=[("k", "v7"), ("k", "v7")]), Query(api="c"), Query(api="c", owner="ana"),
     ):  # fmt: skip
         await tx.find_jobs(query)
@@ -110,6 +111,12 @@ async def ask_everything(tx: Tx) -> None:
     await tx.zone_marks()
     await tx.firings_of("s000000007", 5, 100)
     await tx.schedule_changes("s000000007", 5, 100)
+    begin, end = 1_700_000_001_000_000, 1_700_000_001_009_000
+    for between in (tx.bad_attempts, tx.good_shards, tx.ended_between, tx.failed_arrays):
+        await between(begin, end, 5000)
+    await tx.ended_after(begin, 1000)
+    await tx.running_now(5000)
+    await tx.series(60, "", 5 * 60_000_000, 900 * 60_000_000, 50_000)
 
 
 async def do_everything(tx: Tx) -> None:
@@ -154,6 +161,8 @@ async def do_everything(tx: Tx) -> None:
     await tx.forget_uniques(5, 500)
     await tx.put_checkpoints([CheckpointNote(job=f"fo{n:09}", attempt=1, value=Raw(b"1")) for n in range(1, 501)])
     await tx.put_signatures([(f"h{n}", "v7", Raw(b"{}")) for n in range(1, 101)], 20)
+    await tx.put_series([SeriesRow(60, "", n, "me", "{}") for n in range(500)])
+    await tx.prune_series(60, 50, 500)
     await schedule_everything(tx)
 
 

@@ -17,10 +17,11 @@ from rota.http.metrics import Metrics
 from rota.http.openapi import describe
 from rota.http.operations import Edge, Operation, Resource
 from rota.http.problems import Refusal, problem_reply
-from rota.http.routes import admin, docs, events, handlers, jobs, me, schedules, tokens, ui, workers
+from rota.http.routes import admin, bulk, docs, events, handlers, jobs, me, overview, schedules, tokens, ui, workers
 from rota.service.service import Service
 
 NATIVE = [
+    *bulk.OPERATIONS,  # their fixed paths win over a job's id
     *jobs.OPERATIONS,
     *workers.OPERATIONS,
     *schedules.OPERATIONS,
@@ -28,6 +29,7 @@ NATIVE = [
     *events.OPERATIONS,
     *admin.OPERATIONS,
     *me.OPERATIONS,
+    *overview.OPERATIONS,
     *tokens.OPERATIONS,
 ]
 # The older APIs, by the letters of `--apis`.

@@ -28,7 +28,9 @@ _WAITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 _ABORTS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _STORE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _STORED = ("submit", "claim", "settle", "heartbeat", "tell", "look")
-_STEPS = ("look", "promote", "overdue", "rescue", "deliver", "audit", "prune", "signals")
+_STEPS = (
+    "look", "zones", "free", "fire", "promote", "overdue", "rescue", "deliver", "audit", "series", "prune", "signals",
+)  # fmt: skip
 _HOOKS = ("delivered", "failed", "gave_up")
 _FINAL_STATES = frozenset(state.value for state in FINAL)
 

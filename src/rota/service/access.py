@@ -155,8 +155,7 @@ class JobsFor:
     async def retry(self, job: str, *, key: str | None = None) -> Job:
         """Run a job again. Raises Forbidden too: what ran once may not be allowed now."""
         old = await self.get(job)
-        secrets = bool((old.options or _NO_OPTIONS).secrets)
-        _check_kind(self._caller, old.kind in ("script", "command"), old.kind == "image", secrets, "")
+        check_kind_of(self._caller, old)
         with Submitting(self._traceparent) as span:
             again = await self._jobs.retry(job, key=key, caller=self._caller, traceparent=span.traceparent)
             span.submitted([again])
@@ -321,6 +320,12 @@ def own_submission(caller: Caller, submission: Submission, where: str) -> Submis
 def check_submission(caller: Caller, s: Submission, where: str) -> None:
     """Raise Forbidden when the caller may not submit jobs of this kind."""
     _check_kind(caller, s.script is not None or s.command is not None, s.image is not None, bool(s.secrets), where)
+
+
+def check_kind_of(caller: Caller, job: Job) -> None:
+    """Raise Forbidden when the caller may not submit a job like this one."""
+    secrets = bool((job.options or _NO_OPTIONS).secrets)
+    _check_kind(caller, job.kind in ("script", "command"), job.kind == "image", secrets, "")
 
 
 def check_owner(caller: Caller, owner: str | None, field: str) -> None:

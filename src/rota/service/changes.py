@@ -59,12 +59,13 @@ async def insert_jobs(tx: Tx, jobs: Sequence[Job], effects: Effects, *, by: str 
     events = [NewEvent(job.id, job.owner, "submitted", job.state, by=by) for job in jobs]
     await tx.append_events(events)
     for job in jobs:
+        effects.submitted[job.queue] += 1
         if job.state is State.QUEUED:
             effects.ready[job.queue, job.lane] += 1
         elif job.state is State.SCHEDULED:
             effects.wake(job.run_at)
         elif job.state in FINAL:
-            effects.over.append(Over(job.id, job.state))
+            effects.over.append(Over(job.id, job.state, queue=job.queue))
             if job.hook:
                 await tx.insert_deliveries([_delivery(job, _refused(job))])
 
@@ -91,7 +92,7 @@ async def conclude(tx: Tx, over: Sequence[tuple[Job, Settlement]], effects: Effe
             continue
         why = f"job {id_}, which this one waits for, is {state}"
         canceled = await _cancel(tx, waiting, Reason.DEPENDENCY, None, why)
-        effects.over += [Over(job.id, State.CANCELED) for job in waiting]
+        effects.over += [Over(job.id, State.CANCELED, queue=job.queue) for job in waiting]
         deliveries += [_delivery(job, settlement) for job, settlement in canceled if job.hook]
         waves += [(job.id, State.CANCELED) for job in waiting]
     if deliveries:
@@ -132,10 +133,10 @@ def _note_move(job: Job, settlement: Settlement, effects: Effects) -> None:
 
 def _over(now: int, job: Job, settlement: Settlement) -> Over:
     if job.state is not State.RUNNING or job.started_at is None:
-        return Over(job.id, settlement.state)
+        return Over(job.id, settlement.state, queue=job.queue)
     asked = job.abort_requested_at
     abort_s = None if asked is None else (now - asked) / SECOND
-    return Over(job.id, settlement.state, (now - job.started_at) / SECOND, abort_s)
+    return Over(job.id, settlement.state, (now - job.started_at) / SECOND, abort_s, job.queue)
 
 
 def _attempt(now: int, ended: Ended) -> Attempt:

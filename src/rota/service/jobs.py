@@ -269,19 +269,7 @@ class Jobs:
         async def make(tx: Tx, _effects: Effects) -> list[Job]:
             await tx.lock_jobs([job])  # so that it is not pruned meanwhile
             old = _existing(await tx.get_job(job), job)
-            check_over(old)
-            id_ = self._ids.new(tx.now)
-            return [
-                Job(
-                    id=id_, state=State.QUEUED, kind=old.kind, handler=old.handler, script=old.script,
-                    data=old.data, args=old.args, variables=old.variables, owner=old.owner, queue=old.queue,
-                    priority=old.priority, labels=old.labels, run_at=tx.now, submitted_at=tx.now,
-                    max_failures=old.max_failures, timeout_s=old.timeout_s, grace_s=old.grace_s, backoff=old.backoff,
-                    hook=old.hook, retry_of=old.id, image=old.image, options=old.options, api=old.api,
-                    traceparent=traceparent,
-                    array=old.array and await retry_array(tx, id_, old),
-                )
-            ]  # fmt: skip
+            return [await copy_of(tx, self._ids, old, traceparent)]
 
         return (await self._insert(_digest(f"retry {job}".encode()), key, make, caller))[0]
 
@@ -292,26 +280,7 @@ class Jobs:
         async def write(tx: Tx) -> None:
             effects.begin()
             found = _existing((await tx.lock_jobs([job])).get(job), job)
-            if found.state not in WAITING:
-                raise Conflict(f"job {job} has started: it is {found.state}", found.state)
-            priority = found.priority if edit.priority is UNSET else edit.priority
-            if not -admission.MAX_PRIORITY <= priority <= admission.MAX_PRIORITY:
-                raise Invalid("priority", f"is between -{admission.MAX_PRIORITY} and {admission.MAX_PRIORITY}")
-            queue = found.queue if edit.queue is UNSET else edit.queue
-            admission.check_name("queue", queue, "")
-            at, delay = None if edit.run_at is UNSET else edit.run_at, None if edit.delay is UNSET else edit.delay
-            run_at = found.run_at
-            if at is not None or delay is not None:
-                run_at = admission.run_at(at, delay, "", tx.now, self._zone)
-            state = found.state
-            if state is not State.BLOCKED:
-                state = State.SCHEDULED if run_at > tx.now else State.QUEUED
-            await tx.edit_job(found, priority=priority, run_at=run_at, queue=queue, state=state.value)
-            await tx.append_events([NewEvent(job, found.owner, "edited", state, found.attempt, by)])
-            if state is State.QUEUED:
-                effects.ready[queue, found.lane] += 1
-            elif state is State.SCHEDULED:
-                effects.wake(run_at)
+            await change(tx, found, edit, effects, by=by, zone=self._zone)
 
         await self._store.write(write)
         self._signals.publish(effects)
@@ -421,6 +390,52 @@ async def stop(tx: Tx, job: Job, effects: Effects, *, by: str | None, why: str |
     else:
         assert job.worker is not None
         effects.orders.add(job.worker)
+
+
+async def change(
+    tx: Tx, job: Job, edit: Edit, effects: Effects, *, by: str | None, zone: tzinfo, dry_run: bool = False
+) -> None:
+    """Change a job (from `lock_jobs`) that has not started. Raises Conflict when it has, Invalid."""
+    if job.state not in WAITING:
+        raise Conflict(f"job {job.id} has started: it is {job.state}", job.state)
+    priority = job.priority if edit.priority is UNSET else edit.priority
+    if not -admission.MAX_PRIORITY <= priority <= admission.MAX_PRIORITY:
+        raise Invalid("priority", f"is between -{admission.MAX_PRIORITY} and {admission.MAX_PRIORITY}")
+    queue = job.queue if edit.queue is UNSET else edit.queue
+    admission.check_name("queue", queue, "")
+    at, delay = None if edit.run_at is UNSET else edit.run_at, None if edit.delay is UNSET else edit.delay
+    run_at = job.run_at
+    if at is not None or delay is not None:
+        run_at = admission.run_at(at, delay, "", tx.now, zone)
+    state = job.state
+    if state is not State.BLOCKED:
+        state = State.SCHEDULED if run_at > tx.now else State.QUEUED
+    if dry_run:
+        return
+    await tx.edit_job(job, priority=priority, run_at=run_at, queue=queue, state=state.value)
+    await tx.append_events([NewEvent(job.id, job.owner, "edited", state, job.attempt, by)])
+    if state is State.QUEUED:
+        effects.ready[queue, job.lane] += 1
+    elif state is State.SCHEDULED:
+        effects.wake(run_at)
+
+
+async def copy_of(tx: Tx, ids: Ids, old: Job, traceparent: str | None, *, dry_run: bool = False) -> Job:
+    """Return a new job that runs a whole one that is over again. Raises Conflict unless it is over.
+
+    Of an array the ranges that it has to run are written, but for a `dry_run`.
+    """
+    check_over(old)
+    id_ = ids.new(tx.now)
+    return Job(
+        id=id_, state=State.QUEUED, kind=old.kind, handler=old.handler, script=old.script,
+        data=old.data, args=old.args, variables=old.variables, owner=old.owner, queue=old.queue,
+        priority=old.priority, labels=old.labels, run_at=tx.now, submitted_at=tx.now,
+        max_failures=old.max_failures, timeout_s=old.timeout_s, grace_s=old.grace_s, backoff=old.backoff,
+        hook=old.hook, retry_of=old.id, image=old.image, options=old.options, api=old.api,
+        traceparent=traceparent,
+        array=old.array and (old.array if dry_run else await retry_array(tx, id_, old)),
+    )  # fmt: skip
 
 
 def _existing(job: Job | None, id_: str) -> Job:

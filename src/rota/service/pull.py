@@ -318,8 +318,10 @@ class PullWorkers:
 
         seen, claimed = await self._store.write(write)
         if claimed is not None and (task := seen.taken.task) is not None and task.started_at is not None:
-            self._observer.started([(task.started_at - claimed.ready_at) / SECOND])
-            self._signals.publish(Effects())
+            effects = Effects()
+            effects.started = [(task.queue, (task.started_at - claimed.ready_at) / SECOND)]
+            self._observer.started([wait_s for _, wait_s in effects.started])
+            self._signals.publish(effects)
             if task.deadline_at is not None:
                 self._signals.wake_upkeep(task.deadline_at)
         return seen

@@ -17,6 +17,7 @@ from rota.core.errors import NotFound
 from rota.core.ids import Ids
 from rota.core.states import State
 from rota.service.audit import Audit
+from rota.service.bulk import Bulk
 from rota.service.feed import Feed
 from rota.service.firing import ScheduleUpkeep
 from rota.service.handlers import Handlers
@@ -27,6 +28,7 @@ from rota.service.observer import Nobody, Observer, Stopwatch
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.relay import Bell, Relay
 from rota.service.schedules import Schedules
+from rota.service.series import Counting
 from rota.service.signals import Signals
 from rota.service.tokens import Tokens
 from rota.service.upkeep import Upkeep
@@ -95,6 +97,7 @@ class Service:
         self.jobs = Jobs(
             store, self.signals, observer, ids, zone=zone, stopwatch=stopwatch, handlers=self.handlers
         )  # fmt: skip
+        self.bulk = Bulk(store, self.signals, observer, ids, zone)
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.work = Work(
             store, self.signals, observer, stopwatch, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random,
@@ -110,9 +113,12 @@ class Service:
         )
         self.tokens = Tokens(store, secret=secrets.token_hex, zone=zone, monotonic=monotonic)
         self.audit = Audit(store, monotonic)
+        self.counting = Counting(store, monotonic)
+        self.signals.counted = self.counting.note
         firing = ScheduleUpkeep(store, self.signals, observer, ids, monotonic=monotonic)
         self.upkeep = Upkeep(
             store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit, schedules=firing,
+            counting=self.counting,
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
             stopwatch=stopwatch,
         )  # fmt: skip
@@ -140,6 +146,8 @@ class Service:
         await self.hooks.close()
         if self.audit.pending:
             await self.audit.flush()
+        if self.counting.changed:
+            await self.counting.flush()
 
     async def workers(self) -> list[WorkerInfo]:
         """Return all workers, those that are present first; gone ones stay for an hour."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from msgspec import Struct
@@ -28,6 +28,7 @@ class Over(Struct, frozen=True):
     state: State
     run_s: float | None = None
     abort_s: float | None = None
+    queue: str = "default"
 
 
 class Effects:
@@ -40,6 +41,8 @@ class Effects:
     def begin(self) -> None:
         """Forget everything: the transaction begins, perhaps not for the first time."""
         self.over: list[Over] = []
+        self.submitted: Counter[str] = Counter()  # new jobs by queue
+        self.started: list[tuple[str, float]] = []  # (queue, seconds from when it could run) of claimed jobs
         self.outcomes: list[Outcome] = []  # of attempts that ended
         self.workers_lost = 0
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
@@ -98,6 +101,7 @@ class Signals:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self.relay: Relay | None = None  # None: there is no other server
+        self.counted: Callable[[Effects], None] = lambda _: None  # hears of every transaction with events
         self._claimants: list[_Claimant] = []
         self._by_key: defaultdict[tuple[str, str], set[Waiter]] = defaultdict(set)
         self.upkeep_at: int | None = None
@@ -146,6 +150,7 @@ class Signals:
             self._observer.ended(end.state, end.run_s)
             if end.abort_s is not None:
                 self._observer.aborted(end.abort_s)
+        self.counted(effects)
         if effects.outcomes:
             self._observer.attempts_ended(effects.outcomes)
         if effects.workers_lost:

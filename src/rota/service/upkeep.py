@@ -22,6 +22,7 @@ from rota.service.firing import ScheduleUpkeep
 from rota.service.heartbeats import TIMEOUT_SLACK
 from rota.service.hooks import Hooks
 from rota.service.observer import Observer, Stopwatch
+from rota.service.series import Counting
 from rota.service.signals import Effects, Signals
 from rota.service.tokens import Tokens
 from rota.service.work import Work, end_lost, lost_report
@@ -64,6 +65,7 @@ class Upkeep:
         tokens: Tokens,
         audit: Audit,
         schedules: ScheduleUpkeep,
+        counting: Counting,
         lease_s: float,
         retention_s: float,
         jitter: Callable[[], float],
@@ -79,6 +81,7 @@ class Upkeep:
         self._tokens = tokens
         self._audit = audit
         self._schedules = schedules
+        self._counting = counting
         self._lease = round(lease_s * SECOND)
         self._retention = round(retention_s * SECOND)
         self._jitter = jitter
@@ -115,6 +118,7 @@ class Upkeep:
             seen = await self._stopwatch.read("look", self._look)
             now, next_ = seen.now, seen.wakeups
             await self._tokens.seen(now, seen.tokens)
+            self._counting.seen(now)
             if self._jumped(seen.offset):
                 await self._hold_rescue(now)
         except Exception as error:  # the store is away: its leases could not be renewed either
@@ -135,6 +139,7 @@ class Upkeep:
             ("rescue", next_.lease if rescuable else None, self.rescue),
             ("deliver", next_.delivery, self._hooks.step),
             ("audit", now if self._audit.due else None, self._audit.flush),
+            ("series", now if self._counting.due else None, self._counting.flush),
             ("prune", now if self._monotonic() >= self._prune_at else None, self.prune),
         )
         pause = _LOOK_S

@@ -353,7 +353,8 @@ class Work:
         claimed, now = await self._stopwatch.write("claim", Begins(write, workers=[worker]))
         if claimed:
             firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]
-            self._observer.started([(now - c.ready_at) / SECOND for c in firsts])
+            effects.started = [(c.queue, (now - c.ready_at) / SECOND) for c in firsts]
+            self._observer.started([wait_s for _, wait_s in effects.started])
             self._signals.publish(effects)
         return None if claimed is None else [c.lease for c in claimed]
 

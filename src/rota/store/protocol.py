@@ -18,7 +18,9 @@ from typing import Generic, Literal, Protocol, TypeVar
 from rota.core.arrays import Range, Shard
 from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
+from rota.core.states import State
 from rota.store.handler_protocol import HandlerTx
+from rota.store.overview_protocol import OverviewTx
 from rota.store.rows import (
     AuditRow,
     Claimed,
@@ -29,7 +31,9 @@ from rota.store.rows import (
     Overdue,
     Query,
     RunningRow,
+    SeriesRow,
     TokenRow,
+    Tried,
     Wakeups,
     WorkerRow,
 )
@@ -66,7 +70,7 @@ class Begins(Generic[T]):
         return self._function(tx)
 
 
-class Tx(ScheduleTx, UniqueTx, HandlerTx, Protocol):
+class Tx(ScheduleTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int
@@ -89,6 +93,10 @@ class Tx(ScheduleTx, UniqueTx, HandlerTx, Protocol):
 
         Reads a bounded number of rows: with several filters a page may be short, or empty, and yet have a next one.
         """
+        ...
+
+    async def find_ids(self, query: Query) -> tuple[list[tuple[str, State]], str | None]:
+        """Return the ids and states of the jobs that `find_jobs` returns."""
         ...
 
     async def ready_lanes(self) -> list[tuple[str, str]]:
@@ -476,8 +484,10 @@ __all__ = [
     "Overdue",
     "Query",
     "RunningRow",
+    "SeriesRow",
     "Store",
     "TokenRow",
+    "Tried",
     "Tx",
     "Wakeups",
     "WorkerRow",

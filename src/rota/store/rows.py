@@ -43,7 +43,8 @@ STATES = {state.value: state for state in State}
 class Query(Struct, frozen=True, kw_only=True):
     """Filters of a listing, all of which must hold. `labels` are (name, value); `cursor` is the last id of the page before.
 
-    `from_id` and `below_id` bound the ids, and so the time of submission: from_id <= id < below_id.
+    `from_id` and `below_id` bound the ids, and so the time of submission: from_id <= id < below_id. `error` is a text that
+    the job's error has in it, whatever the case of its ASCII letters.
     """
 
     states: list[State] = []
@@ -51,6 +52,7 @@ class Query(Struct, frozen=True, kw_only=True):
     queue: str | None = None
     handler: str | None = None
     labels: list[tuple[str, str]] = []
+    error: str | None = None
     from_id: str | None = None
     below_id: str | None = None
     api: str | None = None
@@ -215,6 +217,41 @@ class AuditRow(Struct, frozen=True):
     action: str
     target: str
     status: int
+
+
+class SeriesRow(Struct, frozen=True):
+    """What a server has counted in `step` seconds from `at` on, of a queue or ('') of all; `sums` is JSON."""
+
+    step: int
+    queue: str
+    at: int
+    server: str
+    sums: str
+
+
+class Tried(Struct, frozen=True):
+    """An attempt as those see it who look at many: `finished_at` and `outcome` are None while it runs.
+
+    Of a shard `first` and `inputs` are its range; an array has `inputs` alone. `error` is the beginning of its JSON.
+    """
+
+    job: str
+    attempt: int
+    worker: str | None
+    started_at: int | None
+    finished_at: int | None
+    outcome: str | None
+    first: int | None
+    inputs: int | None
+    state: str
+    kind: Kind
+    handler: str | None
+    owner: str
+    queue: str
+    error: str | None
+
+
+ERROR_SHOWN = 1000  # characters of an error's JSON in a `Tried`
 
 
 def text(value: Any) -> str | None:

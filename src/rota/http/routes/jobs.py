@@ -11,10 +11,8 @@ from msgspec import Meta, Raw, Struct
 from rota.core.access import Who
 from rota.core.arrays import MAX_INPUT_BYTES
 from rota.core.errors import Invalid, TooLarge
-from rota.core.ids import floor_id
 from rota.core.jobs import NO_INPUTS, Job, Submission
-from rota.core.states import FINAL, State
-from rota.core.times import parse_time
+from rota.core.states import FINAL
 from rota.core.wire import (
     AttemptView,
     CheckpointView,
@@ -32,22 +30,20 @@ from rota.http.guards import NDJSON
 from rota.http.operations import BATCH_LIMIT, BODY_LIMIT, MAX_WAIT_S, Call, NoBody, NoQuery, Operation
 from rota.http.parsing import check_raw, media_of
 from rota.http.replies import Headers, Reply, Stream, json_reply
+from rota.http.routes.filters import FindQuery, Limit, query_of
 from rota.http.streams import EVENT_STREAM, TEXT, log_events, log_texts, position, result_lines
 from rota.http.views import DeliveryView, delivery_view
 from rota.service.admission import MAX_BULK
 from rota.service.dry_runs import DryRun
 from rota.service.explain import Explanation
 from rota.service.jobs import Edit
-from rota.store.protocol import Query
 
 _lines = msgspec.json.Decoder(Submission).decode_lines
 _raw_lines = msgspec.json.Decoder(Raw).decode_lines
 _one = msgspec.json.Decoder(Submission).decode
 _list = msgspec.json.Decoder(list[Submission]).decode
 SUBMISSION_LIMIT = MAX_INPUT_BYTES + BODY_LIMIT
-_EARLIEST, _LATEST = 0, 253_402_300_799_999_999  # what ids can hold, and what RFC 3339 can say
 
-Limit = Annotated[int, Meta(ge=1, le=1000)]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
 
 
@@ -61,24 +57,6 @@ class SubmitQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """`dry_run`: check everything, say what would happen, and write nothing."""
 
     dry_run: bool = False
-
-
-class FindQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Filters of a listing; all must hold.
-
-    `state` may be repeated, or be a list with commas; `label` is `name=value` and may be repeated; `after_time` and
-    `before_time` bound the time of submission (from, and before).
-    """
-
-    state: list[str] = []
-    owner: str | None = None
-    queue: str | None = None
-    handler: str | None = None
-    label: list[str] = []
-    after_time: str | None = None
-    before_time: str | None = None
-    limit: Limit = 100
-    cursor: str | None = None
 
 
 class EventsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -169,44 +147,6 @@ async def find(call: Call[FindQuery, NoBody]) -> Reply:
     """List jobs, newest first. A page may be short, or empty, and yet have a next one."""
     jobs, cursor = await call.jobs.find(query_of(call.query))
     return page_reply(call, [job_view(job) for job in jobs], cursor)
-
-
-def query_of(query: FindQuery) -> Query:
-    """Turn a listing's parameters into the store's. Raises Invalid."""
-    return Query(
-        states=[_state(text) for given in query.state for text in given.split(",")],
-        owner=query.owner,
-        queue=query.queue,
-        handler=query.handler,
-        labels=[_label(text) for text in query.label],
-        from_id=_bound("after_time", query.after_time),
-        below_id=_bound("before_time", query.before_time),
-        cursor=query.cursor,
-        limit=query.limit,
-    )
-
-
-def _state(text: str) -> State:
-    try:
-        return State(text.strip())
-    except ValueError:
-        raise Invalid("state", f"{text!r} is no state; there are {', '.join(State)}") from None
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise Invalid("label", f"{text!r} is not name=value")
-    return name, value
-
-
-def _bound(field: str, text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        return floor_id(min(max(parse_time(text), _EARLIEST), _LATEST))
-    except ValueError as error:
-        raise Invalid(field, str(error)) from None
 
 
 def page_reply(call: Call[Any, Any], items: list[Any], cursor: str | None, parameter: str = "cursor") -> Reply:

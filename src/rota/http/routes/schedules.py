@@ -22,7 +22,8 @@ from rota.core.wire import JobView, Page, job_view
 from rota.http.operations import Call, NoBody, NoQuery, Operation
 from rota.http.parsing import check_raw
 from rota.http.replies import Reply, json_reply
-from rota.http.routes.jobs import Limit, page_reply
+from rota.http.routes.filters import Limit
+from rota.http.routes.jobs import page_reply
 from rota.service.schedules import MAX_PREVIEW, NewSchedule, ScheduleEdit, Timing
 
 _Slots = Annotated[int, Meta(ge=1, le=MAX_PREVIEW)]

@@ -11,7 +11,8 @@ from rota.core.times import rfc3339
 from rota.core.wire import Page
 from rota.http.operations import Call, NoBody, NoQuery, Operation
 from rota.http.replies import Reply, json_reply
-from rota.http.routes.jobs import Limit, page_reply
+from rota.http.routes.filters import Limit
+from rota.http.routes.jobs import page_reply
 from rota.service.tokens import NewToken
 from rota.store.protocol import AuditRow, TokenRow
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rota.core.jobs import HandlerSpec, Job, Progress
@@ -12,17 +11,16 @@ from rota.core.states import FINAL, Reason, State
 from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.handlers import HandlerTx
 from rota.store.postgres.history import HistoryTx
+from rota.store.postgres.listing import ListingTx
+from rota.store.postgres.overview import OverviewTx
 from rota.store.postgres.schedules import ScheduleTx
-from rota.store.postgres.statement import Row, array, columns
+from rota.store.postgres.statement import array, columns
 from rota.store.postgres.uniques import UniqueTx
 from rota.store.rows import (
-    STATES,
     Claimed,
     Overdue,
-    Query,
     RunningRow,
     Wakeups,
-    job_of,
     locked_job_of,
     offer_of,
     raw,
@@ -30,12 +28,10 @@ from rota.store.rows import (
     text,
 )
 
-_MOST_SCANNED = 20_000  # rows that one page of a listing may read
-_MOST_AT_ONCE = 2_000  # of them in one statement
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 
 
-class PostgresTx(HistoryTx, ScheduleTx, UniqueTx, HandlerTx):
+class PostgresTx(ListingTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, HandlerTx):
     """See store/protocol.py."""
 
     # -- jobs
@@ -60,65 +56,12 @@ class PostgresTx(HistoryTx, ScheduleTx, UniqueTx, HandlerTx):
             await self._run("insert_dependencies", *columns(dependencies, 3))
 
     async def get_job(self, job: str) -> Job | None:
-        return (await self._whole([job])).get(job)
-
-    async def _whole(self, jobs: Sequence[str]) -> dict[str, Job]:
-        rows = await self._all("get_job", jobs)
-        if not rows:
-            return {}
-        after: dict[str, list[str]] = {}
-        for job, waits_for in await self._all("after_of", jobs):
-            after.setdefault(job, []).append(waits_for)
-        found = {row[0]: job_of(tuple(row), after.get(row[0], [])) for row in rows}
-        if arrays := [job.id for job in found.values() if job.array is not None]:
-            for id_, array in (await self.arrays_of(arrays)).items():
-                found[id_].array = array
-        return found
+        return (await self.whole_jobs([job])).get(job)
 
     async def lock_jobs(self, jobs: Iterable[str]) -> dict[str, Job]:
         wanted = list(jobs)
         found = {row[0]: locked_job_of(tuple(row)) for row in await self._hold_jobs(wanted)}
         return {job: found[job] for job in wanted if job in found}
-
-    async def find_jobs(self, query: Query) -> tuple[list[Job], str | None]:
-        found: list[str] = []
-        last, scanned = None, 0
-        async with aclosing(self._candidates(query)) as candidates:
-            async for job, state, owner, queue, handler, api in candidates:
-                if len(found) == query.limit or scanned == _MOST_SCANNED:
-                    break
-                scanned += 1
-                last = job
-                if (
-                    (not query.states or STATES[state] in query.states)
-                    and query.owner in (None, owner)
-                    and query.queue in (None, queue)
-                    and query.handler in (None, handler)
-                    and query.api in (None, api)
-                ):
-                    found.append(job)
-            else:
-                last = None
-        jobs = await self._whole(found)
-        return [jobs[id_] for id_ in found if id_ in jobs], last
-
-    async def _candidates(self, query: Query) -> AsyncGenerator[Row, None]:
-        """Walk the most selective index there is for the query, newest first, a piece at a time; labels all hold."""
-        below = min(filter(None, (query.cursor, query.below_id)), default="~")  # "~" is above every id
-        name, values = _walk(query)
-        size = query.limit + 1
-        while True:
-            rows = await self._all(name, *values, query.from_id or "", below, size)
-            rows = chosen = sorted(rows, key=lambda row: row[0], reverse=True)  # as they come, but for a join's whim
-            for label, value in query.labels[1:]:
-                have = {job for (job,) in await self._all("has_label", label, value, [row[0] for row in chosen])}
-                chosen = [row for row in chosen if row[0] in have]
-            for row in chosen:
-                yield row
-            if len(rows) < size:
-                return
-            below = rows[-1][0]
-            size = min(2 * size, _MOST_AT_ONCE)
 
     async def ready_lanes(self) -> list[tuple[str, str]]:
         if self._deltas:
@@ -318,23 +261,3 @@ _DELETIONS = (
     "delete_uniques_of",
     "delete_checkpoints",
 )
-
-
-def _walk(query: Query) -> tuple[str, list[Any]]:
-    """Return the statement that walks the most selective index for a query, and its first values."""
-    states = sorted({state.value for state in query.states or list(State)})
-    if query.api is not None and query.owner is not None:
-        return "find_by_api_owner", [query.api, query.owner]
-    if query.api is not None:
-        return "find_by_api", [query.api, states]
-    if query.labels:
-        return "find_by_label", [*query.labels[0]]
-    if query.owner is not None:
-        return "find_by_owner", [query.owner]
-    if query.states:
-        return "find_by_state", [states]
-    if query.handler is not None:
-        return "find_by_handler", [query.handler]
-    if query.queue is not None:
-        return "find_by_queue", [query.queue]
-    return "find_all", []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +18,6 @@ from rota.store.rows import (
     DeliveryRow,
     NewEvent,
     Overdue,
-    Query,
     RunningRow,
     Try,
     Wakeups,
@@ -36,17 +34,18 @@ from rota.store.rows import (
 )
 from rota.store.sqlite.arrays import MOST_DELETED, ArrayTx
 from rota.store.sqlite.handlers import HandlerTx
+from rota.store.sqlite.listing import ListingTx
+from rota.store.sqlite.overview import OverviewTx
 from rota.store.sqlite.schedules import ScheduleTx
 from rota.store.sqlite.tokens import TokenTx
 from rota.store.sqlite.uniques import UniqueTx
 
-_MOST_SCANNED = 20_000  # rows that one page of a listing may read
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ArrayTx, ScheduleTx, TokenTx, UniqueTx, HandlerTx):
+class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, HandlerTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs
@@ -85,55 +84,6 @@ class SqliteTx(ArrayTx, ScheduleTx, TokenTx, UniqueTx, HandlerTx):
             if row is not None:
                 found[job] = locked_job_of(row)
         return found
-
-    async def find_jobs(self, query: Query) -> tuple[list[Job], str | None]:
-        found: list[str] = []
-        last = None
-        for scanned, (job, state, owner, queue, handler, api) in enumerate(self._candidates(query)):
-            if len(found) == query.limit or scanned == _MOST_SCANNED:
-                break
-            last = job
-            if (
-                (not query.states or STATES[state] in query.states)
-                and query.owner in (None, owner)
-                and query.queue in (None, queue)
-                and query.handler in (None, handler)
-                and query.api in (None, api)
-                and all(self._one("has_label", name, value, job) for name, value in query.labels[1:])
-            ):
-                found.append(job)
-        else:
-            last = None
-        jobs = [whole for id_ in found if (whole := await self.get_job(id_)) is not None]
-        return jobs, last
-
-    def _candidates(self, query: Query) -> Iterator[tuple[str, str, str, str, str | None, str | None]]:
-        """Walk the most selective index there is for the query, newest first."""
-        below = min(filter(None, (query.cursor, query.below_id)), default="~")  # "~" is above every id
-        bounds = (query.from_id or "", below)
-        if query.api is not None:
-            return self._candidates_of_api(query, query.api, bounds)
-        if query.labels:
-            return self._con.execute(self._sql["find_by_label"], (*query.labels[0], *bounds))
-        if query.owner is not None:
-            return self._con.execute(self._sql["find_by_owner"], (query.owner, *bounds))
-        if query.states:
-            walks = [self._con.execute(self._sql["find_by_state"], (s.value, *bounds)) for s in set(query.states)]
-            return heapq.merge(*walks, key=lambda row: row[0], reverse=True)
-        if query.handler is not None:
-            return self._con.execute(self._sql["find_by_handler"], (query.handler, *bounds))
-        if query.queue is not None:
-            return self._con.execute(self._sql["find_by_queue"], (query.queue, *bounds))
-        return self._con.execute(self._sql["find_all"], bounds)
-
-    def _candidates_of_api(
-        self, query: Query, api: str, bounds: tuple[str, str]
-    ) -> Iterator[tuple[str, str, str, str, str | None, str | None]]:
-        if query.owner is not None:
-            return self._con.execute(self._sql["find_by_api_owner"], (api, query.owner, *bounds))
-        states = query.states or list(State)
-        walks = [self._con.execute(self._sql["find_by_api"], (api, s.value, *bounds)) for s in set(states)]
-        return heapq.merge(*walks, key=lambda row: row[0], reverse=True)
 
     async def ready_lanes(self) -> list[tuple[str, str]]:
         self.flush_counts()

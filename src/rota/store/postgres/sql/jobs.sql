@@ -257,6 +257,9 @@ CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs 
 -- name: find_by_label
 SELECT j.* FROM (SELECT job FROM rota_labels WHERE name = $1 AND value = $2 AND job >= $3 AND job < $4 ORDER BY job DESC LIMIT $5) l
 CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.job OFFSET 0) j;
+-- name: find_by_error
+SELECT id, state, owner, queue, handler, api, strpos(lower(error COLLATE "C"), $1) > 0 FROM rota_jobs
+WHERE error IS NOT NULL AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4;
 -- name: has_label
 SELECT u.job FROM unnest($3::text[]) AS u(job)
 CROSS JOIN LATERAL (SELECT 1 FROM rota_labels WHERE name = $1 AND value = $2 AND job = u.job OFFSET 0) l;
