@@ -179,3 +179,66 @@ def test_streams_and_waits_end_when_the_server_stops(fresh: Live) -> None:
     assert seen["claim"].json() == {"leases": []}
     assert seen["watch"].json() == {}
     assert seen["job"].json()["state"] == "scheduled"
+
+
+def told(stream: Iterator[Frame]) -> Frame:
+    """Return the next event; on a busy machine signs of life may come before it."""
+    return next(frame for frame in stream if "event" in frame)
+
+
+def test_what_happens_within_a_while_comes_together_of_each_job_the_last(live: Live) -> None:
+    with live.client.stream("GET", "/v1/events?every=0.4&owner=coalesced") as answer:
+        stream = frames(answer)
+        next(stream)
+        eventually(lambda: live.service.signals._by_key.get(("events", "")))
+        first = live.submit(owner="coalesced", delay=1000)
+        assert told(stream).body["job"] == first["id"]
+        jobs = [live.submit(owner="coalesced", delay=1000)["id"] for _ in range(3)]
+        for job in jobs:
+            live.client.post(f"/v1/jobs/{job}/abort")
+        last: dict[str, str] = {}
+        while len(last) < 3 or set(last.values()) != {"canceled"}:
+            event = told(stream)
+            last[event.body["job"]] = event["event"]
+        assert set(last) == set(jobs)
+
+
+def test_a_flood_is_told_as_one_reset(live: Live) -> None:
+    with live.client.stream("GET", "/v1/events?every=0.4&owner=flood") as answer:
+        stream = frames(answer)
+        next(stream)
+        eventually(lambda: live.service.signals._by_key.get(("events", "")))
+        jobs = [{"handler": "h", "owner": "flood", "delay": 1000}] * 1000
+        assert live.client.post("/v1/jobs/bulk", json=jobs).status_code == 201
+        first_told = told(stream)
+        assert (first_told["event"], first_told.body) == ("reset", {"why": "burst"})
+        event, later = first_told, set()
+        while event["event"] == "reset":  # the rest of the flood may be another one, and take the next event along
+            later.add(live.submit(owner="flood", delay=1000)["id"])
+            event = told(stream)
+        assert event.body["job"] in later
+
+
+def test_who_resumes_after_an_event_that_is_no_more_is_told_so(live: Live) -> None:
+    job = live.submit(owner="pruned")
+    with live.client.stream("GET", "/v1/events?after=1000000000") as answer:
+        stream = frames(answer)
+        next(stream)
+        first_told = told(stream)
+        assert (first_told["event"], first_told.body) == ("reset", {"why": "pruned"})
+    with live.client.stream("GET", f"/v1/events?after=0&job={job['id']}") as answer:
+        stream = frames(answer)
+        next(stream)
+        assert told(stream)["event"] == "submitted"
+
+
+def test_readers_with_the_same_place_share_what_is_sent(live: Live) -> None:
+    with live.client.stream("GET", "/v1/events") as one, live.client.stream("GET", "/v1/events") as two:
+        streams = [frames(one), frames(two)]
+        for stream in streams:
+            next(stream)
+        eventually(lambda: live.service.signals._by_key.get(("events", "")))
+        jobs = [live.submit()["id"] for _ in range(3)]
+        for stream in streams:
+            assert [told(stream).body["job"] for _ in range(3)] == jobs
+    eventually(lambda: not live.service.signals._by_key.get(("events", "")))  # nobody follows: nothing is read

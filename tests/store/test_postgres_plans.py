@@ -90,6 +90,7 @@ async def ask_everything(tx: Tx) -> None:
     await tx.events_of(job, 0, 9)
     await tx.events_after(5000, 500)
     await tx.last_event()
+    await tx.is_event(5000)
     await tx.timed_out_tasks()
     await tx.list_workers()
     await tx.handlers()

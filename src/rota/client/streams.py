@@ -127,7 +127,9 @@ class Following(_Resumed[T]):
         for kind, data in self._events.feed(piece):
             if kind == "end":  # sent too by a server that stops; then the state is not final
                 self.ended = json.decode(data, type=_End).state in FINAL
-            else:
+            elif (
+                kind != "reset"
+            ):  # events that this one would have followed are no more: there is nothing to tell of them
                 items.append(self._decoder.decode(data))
         return items
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from functools import lru_cache
 
 import msgspec
 
 from rota.core.errors import Invalid
-from rota.core.jobs import LogChunk
+from rota.core.jobs import Event, LogChunk
 from rota.core.wire import event_view, log_view, result_view
 from rota.service.service import Service
+from rota.service.tail import Batch
 
 EVENT_STREAM = "text/event-stream"
 TEXT = "text/plain"
@@ -37,11 +39,24 @@ def position(field: str, text: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-async def event_frames(service: Service, after: int | None, owner: str | None, job: str | None) -> AsyncIterator[bytes]:
-    """Yield every event from after `after` on, or from now on."""
+async def event_frames(
+    service: Service, after: int | None, owner: str | None, job: str | None, every_s: float
+) -> AsyncIterator[bytes]:
+    """Yield every event from after `after` on, or from now on. A batch that many get is worded once."""
     yield BEGIN
-    async for batch in service.feed.events(after, owner=owner, job=job):
-        yield b"".join([frame(e.kind, _encode(event_view(e)), str(e.seq)) for e in batch]) or ALIVE
+    async for batch in service.feed.events(after, owner=owner, job=job, every_s=every_s):
+        if batch.worded is None:
+            batch.worded = _reset(batch) if batch.reset else b"".join([_event_frame(event) for event in batch]) or ALIVE
+        yield batch.worded
+
+
+@lru_cache(maxsize=4096)  # the same event goes to readers with different filters
+def _event_frame(event: Event) -> bytes:
+    return frame(event.kind, _encode(event_view(event)), str(event.seq))
+
+
+def _reset(batch: Batch) -> bytes:
+    return frame("reset", _encode({"why": batch.reset}), str(batch.last))
 
 
 async def log_events(

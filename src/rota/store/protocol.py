@@ -323,6 +323,10 @@ class Tx(ScheduleTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
         """Return everybody's events from after `seq` on."""
         ...
 
+    async def is_event(self, seq: int) -> bool:
+        """Say whether there is an event of this number: events go with their jobs."""
+        ...
+
     async def last_event(self) -> int:
         """Return the newest event's number, or 0."""
         ...

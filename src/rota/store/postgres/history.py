@@ -58,6 +58,9 @@ class HistoryTx(ArrayTx, TokenTx):
             rows.pop()
         return [_event(row) for row in rows]
 
+    async def is_event(self, seq: int) -> bool:
+        return await self._one("is_event", seq) is not None
+
     async def last_event(self) -> int:
         row = await self._one("last_event")
         return row[0] if row else 0

@@ -276,6 +276,9 @@ class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Ha
     async def events_after(self, seq: int, limit: int) -> list[Event]:
         return [_event(row) for row in self._all("events_after", seq, limit)]
 
+    async def is_event(self, seq: int) -> bool:
+        return self._one("is_event", seq) is not None
+
     async def last_event(self) -> int:
         row = self._one("last_event")
         return row[0] if row else 0

@@ -38,6 +38,9 @@ FROM rota_events CROSS JOIN (SELECT pg_snapshot_xmin(pg_current_snapshot())::tex
   pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax) s
 WHERE seq > $1 ORDER BY seq LIMIT $2;
 
+-- name: is_event
+SELECT 1 FROM rota_events WHERE seq = $1;
+
 -- name: last_event
 SELECT seq FROM rota_events CROSS JOIN (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
   pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax) s

@@ -13,6 +13,9 @@ SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE
 -- name: events_after
 SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE seq > ? ORDER BY seq LIMIT ?;
 
+-- name: is_event
+SELECT 1 FROM rota_events WHERE seq = ?;
+
 -- name: last_event
 SELECT coalesce(max(seq), 0) FROM rota_events;
 
