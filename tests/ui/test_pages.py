@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.http.live import Live
-from tests.ui.viewer import Viewer
+from tests.ui.viewer import OF_THE_LOOK, Viewer
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("ui")]
 NASTY = "<img src=x onerror=document.title='owned'>"
@@ -63,7 +64,7 @@ def stocked(live: Live) -> dict[str, str]:
 PAGES = [
     "/", "/jobs", "/jobs?state=failed&state=running", "/jobs?handler=no-such", "/jobs/{bad}", "/jobs/{good}",
     "/jobs/{runs}", "/jobs/{gone}", "/jobs/{blocked}", "/jobs/{script}", "/jobs/{bad}?tab=log", "/jobs/{bad}?tab=events",
-    "/jobs/{bad}?tab=hook", "/jobs/no-such-job", "/schedules", "/schedules/{schedule}", "/workers", "/submit",
+    "/jobs/{bad}?tab=hook", "/jobs/no-such-job", "/timeline", "/schedules", "/schedules/{schedule}", "/workers", "/submit",
     "/submit?kind=script", "/settings", "/nowhere",
 ]  # fmt: skip
 
@@ -78,7 +79,7 @@ def test_every_page_is_whole_and_for_everybody(
             page = viewer.turn(path.format(**stocked))
             expect(page.locator("main")).not_to_be_empty()
             assert viewer.overflows() <= 0, path
-            assert viewer.findings(axe) == [], path
+            assert viewer.findings(axe, *([OF_THE_LOOK] if dark else [])) == [], path
             assert page.title() != "owned"
             expect(page.locator("main img")).to_have_count(0)
 
@@ -96,6 +97,51 @@ def test_the_overview_counts_and_links(viewer: Viewer, live: Live, stocked: dict
     assert page.url == f"{live.url}/ui/jobs?state=failed"
 
 
+def test_charts_and_failures_that_are_alike(viewer: Viewer, live: Live, stocked: dict[str, str]) -> None:
+    page = viewer.go("/")
+    expect(page.locator(".chart canvas")).to_have_count(3)
+    page.get_by_role("button", name="24h").click()
+    page.wait_for_url(re.compile("range=24h"))
+    expect(page.locator(".chart canvas")).to_have_count(3)
+    expect(page.locator(".chart").first).to_contain_text("succeeded")
+    group = page.locator(".panel", has=page.locator("#failures")).locator("li", has_text="ValueError")
+    expect(group.locator(".group-count")).to_have_text("1")
+    group.locator("a").click()
+    expect(page.locator(".error-text")).to_contain_text("ValueError")
+    page = viewer.go("/jobs")
+    page.get_by_label("Error has").fill("valueerror")
+    page.get_by_label("Error has").press("Enter")
+    expect(page.locator("main [data-row]")).to_have_count(1)
+
+
+def test_the_timeline_shows_bars_that_lead_to_their_jobs(viewer: Viewer, live: Live, stocked: dict[str, str]) -> None:
+    page = viewer.go("/timeline?span=5 min")
+    paper = page.locator(".gantt canvas")
+    expect(paper).to_have_attribute("aria-label", re.compile("attempts on . worker"))
+    viewer.press("Zoom in")
+    paper.focus()
+    for key in ("ArrowLeft", "-", "0"):
+        page.keyboard.press(key)
+    bars = page.evaluate(
+        """async () => (await (await fetch('/v1/timeline')).json()).items.filter(bar => bar.end === null)"""
+    )
+    assert bars
+    box = paper.bounding_box()
+    assert box
+    found = None
+    for y in range(int(box["y"]) + 30, int(box["y"] + box["height"]), 10):
+        page.mouse.move(box["x"] + box["width"] - 2, y)
+        if page.locator(".tip").count():
+            found = y
+            break
+    assert found is not None
+    expect(page.locator(".tip")).to_contain_text("running")
+    page.mouse.click(box["x"] + box["width"] - 2, found)
+    page.wait_for_url(re.compile("/ui/jobs/."))
+    page = viewer.go("/timeline?handler=no-such")
+    expect(page.locator(".empty")).to_contain_text("Nothing ran")
+
+
 def test_a_job_shows_all_that_there_is_to_know(viewer: Viewer, stocked: dict[str, str]) -> None:
     page = viewer.go(f"/jobs/{stocked['bad']}")
     expect(page.locator(".error-text")).to_contain_text("ValueError")
@@ -103,6 +149,7 @@ def test_a_job_shows_all_that_there_is_to_know(viewer: Viewer, stocked: dict[str
     expect(page.locator(".log")).to_contain_text(f"began {NASTY}")
     expect(page.locator(".log .stderr")).to_have_text("it breaks")
     expect(page.locator(".spans")).to_contain_text("attempt 1")
+    expect(page.locator(".in-words")).to_contain_text("ran")
     page.get_by_role("tab", name="Events").click()
     for kind in ("submitted", "started", "failed"):
         expect(viewer.row(kind).first).to_be_visible()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -10,6 +11,18 @@ from playwright.sync_api import expect
 from tests.http.live import Live, eventually
 from tests.ui.viewer import Viewer
 
+GREETING = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "times": {"type": "integer", "default": 1},
+        "loud": {"anyOf": [{"type": "boolean"}, {"type": "null"}], "default": None},
+        "to": {"type": "array", "items": {"$ref": "#/$defs/Place"}, "default": []},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+    "$defs": {"Place": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
+}
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("ui")]
 
 
@@ -66,19 +79,33 @@ def test_many_are_chosen_and_stopped_with_a_summary_first(viewer: Viewer, live: 
     expect(page.get_by_role("toolbar")).to_contain_text("5 chosen")
     viewer.press("Move")
     page.get_by_role("dialog").get_by_label("Priority").fill("9")
-    page.get_by_role("dialog").get_by_role("button", name="Move 4").click()
+    page.get_by_role("dialog").get_by_role("button", name="Move: 4").click()
     viewer.told("4 jobs moved")
     assert live.client.get(f"/v1/jobs/{jobs[1]}").json()["priority"] == 9
     page.get_by_label("Choose all on this page").check()
     viewer.press("Abort or cancel")
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("4 of the 5 chosen jobs")
+    expect(dialog).to_contain_text("4 of the 5 chosen")
     expect(dialog.locator(".tally")).to_contain_text("scheduled")
     expect(dialog).to_contain_text("1 are left as they are")
     viewer.agree("Abort or cancel: 4")
     viewer.told("4 jobs stopped")
     assert {state_of(live, job) for job in jobs} == {"canceled"}
     expect(page.locator("main .state", has_text="canceled")).to_have_count(5)
+
+
+def test_all_that_a_filter_finds_are_stopped_not_only_one_page(viewer: Viewer, live: Live) -> None:
+    jobs = [{"handler": "h", "queue": "all-of-it", "delay": "1h"} for _ in range(130)]
+    live.client.post("/v1/jobs/bulk", json=jobs).raise_for_status()
+    page = viewer.go("/jobs?queue=all-of-it&state=scheduled")
+    expect(page.locator(".chip.is-scheduled .num")).to_have_text("130")
+    page.get_by_label("Choose all on this page").check()
+    viewer.press("Choose all that are found")
+    viewer.press("Abort or cancel")
+    viewer.agree("Abort or cancel: 130")
+    viewer.told("130 jobs stopped")
+    expect(page.locator(".empty")).to_contain_text("No job is like this")
+    assert live.client.get("/v1/jobs/count?queue=all-of-it&state=canceled").json()["count"] == 130
 
 
 def test_filters_live_in_the_address_and_pages_have_cursors(viewer: Viewer, live: Live) -> None:
@@ -142,9 +169,9 @@ def test_the_keyboard_goes_everywhere(viewer: Viewer, live: Live) -> None:
 
 
 def test_a_job_is_submitted_from_the_form(viewer: Viewer, live: Live) -> None:
-    worker = {
+    worker: dict[str, Any] = {
         "name": "typed",
-        "handlers": [{"name": "greet", "parameters": ["name", "times"], "doc": "Say hello."}],
+        "handlers": [{"name": "greet", "schema": GREETING, "doc": "Say hello."}],
         "slots": 1,
     }
     live.client.post("/v1/workers", json=worker).raise_for_status()
@@ -152,17 +179,24 @@ def test_a_job_is_submitted_from_the_form(viewer: Viewer, live: Live) -> None:
     expect(page.locator("main")).to_contain_text("Say hello.")
     page.get_by_label("name", exact=True).fill("Ana")
     page.get_by_label("times", exact=True).fill("3")
+    page.get_by_label("loud", exact=True).select_option("true")
+    page.get_by_label("to", exact=True).fill('[{"city": 7}]')
+    viewer.press("Dry run")
+    expect(page.locator(".wrong")).to_contain_text("city")
+    page.get_by_label("to", exact=True).fill('[{"city": "Graz"}]')
     page.get_by_label("Labels").fill("team=a, n=1")
     page.get_by_label("Not before").fill("soon")
     expect(page.get_by_label("The request", exact=True)).to_contain_text('"times": 3')
     viewer.press("Submit")
     expect(page.locator(".wrong")).to_contain_text("soon")
     page.get_by_label("Not before").fill("1h")
+    viewer.press("Dry run")
+    expect(page.get_by_role("status").filter(has_text="live worker")).to_contain_text("scheduled")
     viewer.press("Submit")
     page.wait_for_url(re.compile("/ui/jobs/."))
     job = live.client.get(f"/v1/jobs/{page.url.rpartition('/')[2]}").json()
     assert (job["data"], job["labels"], job["state"]) == (
-        {"name": "Ana", "times": 3},
+        {"name": "Ana", "times": 3, "loud": True, "to": [{"city": "Graz"}]},
         {"team": "a", "n": "1"},
         "scheduled",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ expect.set_options(timeout=PATIENCE_MS)
 # A browser says so itself when an answer is a 4xx, and when a server is away: what the page makes of it is looked at.
 _ANSWERS = re.compile(r"Failed to load resource: (the server responded with a status of 4\d\d|net::ERR_)")
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+OF_THE_LOOK = ["color-contrast", "target-size"]  # what another width, or another theme, may change
 
 
 class Viewer:
@@ -91,12 +93,12 @@ class Viewer:
         wide: int = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         return wide
 
-    def findings(self, axe: str) -> list[str]:
+    def findings(self, axe: str, rules: Sequence[str] = _RULES) -> list[str]:
         """Return what axe finds that is serious, or worse."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(axe)
         found: dict[str, Any] = self.page.evaluate(
-            f"axe.run(document, {{runOnly: {_RULES}, resultTypes: ['violations']}})"
+            f"axe.run(document, {{runOnly: {list(rules)}, resultTypes: ['violations']}})"
         )
         return [
             f"{one['impact']}: {one['id']}: {node['html'][:200]} ({node['failureSummary'][:300]})"

@@ -12,6 +12,7 @@ import { Bones } from "./parts/load.js";
 const PAGES = [
   { name: "Overview", path: "/", icon: "overview", load: () => import("./pages/overview.js") },
   { name: "Jobs", path: "/jobs", icon: "jobs", load: () => import("./pages/jobs.js") },
+  { name: "Timeline", path: "/timeline", icon: "timeline", load: () => import("./pages/timeline.js") },
   { name: "Schedules", path: "/schedules", icon: "schedules", load: () => import("./pages/schedules.js") },
   { name: "Workers", path: "/workers", icon: "workers", load: () => import("./pages/workers.js"), who: isAdmin },
   { name: "Submit", path: "/submit", icon: "submit", load: () => import("./pages/submit.js") },

@@ -27,10 +27,11 @@ function parts(job, attempts) {
   return { found, from: submitted, to: Math.max(end, ...found.map((one) => one.to)) };
 }
 
-export function Spans({ job, attempts }) {
+/** `text`: the same in words. */
+export function Spans({ job, attempts, text }) {
   useTicking(() => (OVER.has(job.state) ? 0 : Math.floor(now() / 1000)));
   if (job.array) return null;
-  return html`<${Panel} id="time" title="Where its time went"><${Loaded} of=${attempts} lines=${2}>${(all) => {
+  return html`<${Panel} id="time" title="Where its time went" aside=${text && html`<span class="in-words">${text}</span>`}><${Loaded} of=${attempts} lines=${2}>${(all) => {
     const { found, from, to } = parts(job, all.slice(-MOST));
     if (found.length === 0) return html`<p class="quiet pad">It was submitted just now.</p>`;
     const scale = Math.max(1, to - from);

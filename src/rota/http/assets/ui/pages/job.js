@@ -5,6 +5,7 @@ import { useLoad, Loaded, Trouble } from "../parts/load.js";
 import { Bar, Empty, Panel, Table } from "../parts/table.js";
 import { Icon, OVER, State } from "../parts/icons.js";
 import { Time, Took, count, duration, moment, now } from "../parts/time.js";
+import { Reasons } from "../parts/reasons.js";
 import { JobLink, canEdit, canRetry, canStop, kindOf, nameOf, retry, stop, jobPath } from "../parts/jobs.js";
 import { go, href, useQuery } from "../parts/route.js";
 import { useKeys } from "../parts/keys.js";
@@ -58,11 +59,12 @@ function Head({ job, reload }) {
 
 function Summary({ job, path, mine }) {
   const attempts = useLoad((signal) => get(`${path}/attempts`, {}, { signal }).then((page) => page.items), [job.id, job.attempt, job.state], { concerns: mine });
+  const why = useLoad((signal) => get(`${path}/explain`, {}, { signal }), [job.id, job.display_state, job.attempt], { concerns: mine, every: OVER.has(job.state) ? null : 3000 });
   return html`<div class="columns"><div>
     ${job.error && html`<${Failure} error=${job.error} job=${job} />`}
     <${Progress} job=${job} />
-    <${Why} job=${job} path=${path} mine=${mine} />
-    <${Spans} job=${job} attempts=${attempts} />
+    <${Why} job=${job} of=${why} />
+    <${Spans} job=${job} attempts=${attempts} text=${why.data?.time.text} />
     <${Proof} attempts=${attempts.data} job=${job} />
     ${job.result !== null && html`<${Panel} id="result" title="Result"><${Json} value=${job.result} label="Result" /><//>`}
     ${!job.array && job.started_at && html`<${Panel} id="output" title="Output"><${Log} job=${job} /><//>`}
@@ -87,11 +89,10 @@ function Progress({ job }) {
   return html`<${Panel} id="progress" title="Progress"><div class="big-progress">${typeof progress.fraction === "number" && html`<${Bar} value=${progress.fraction} label="Progress" />`}<p><span>${progress.message}</span><span class="num">${typeof progress.fraction === "number" ? `${(progress.fraction * 100).toFixed(0)} %` : ""}</span></p></div><//>`;
 }
 
-function Why({ job, path, mine }) {
-  const of = useLoad((signal) => get(`${path}/explain`, {}, { signal }), [job.id, job.display_state, job.attempt], { concerns: mine, every: OVER.has(job.state) ? null : 3000 });
-  if (OVER.has(job.state) && of.data && !of.data.reasons.some((one) => one.code !== "over")) return null;
+function Why({ job, of }) {
+  if (OVER.has(job.state)) return null;
   return html`<${Panel} id="why" title=${job.state === "running" ? "Where it stands" : "Why it does not run yet"}>
-    <${Loaded} of=${of} lines=${2}>${({ reasons }) => html`<div class="reasons">${reasons.map((one, at) => html`<div class="reason" key=${at}><span class="tag code">${one.code}</span><p>${one.text}</p>${one.way_out && html`<p class="way">${one.way_out}</p>`}</div>`)}</div>`}<//><//>`;
+    <${Loaded} of=${of} lines=${2}>${({ reasons }) => html`<${Reasons} reasons=${reasons} />`}<//><//>`;
 }
 
 function Proof({ attempts, job }) {
@@ -119,6 +120,7 @@ function Facts({ job }) {
     job.timeout !== null && ["Timeout", duration(job.timeout)],
     ["Grace", duration(job.grace)],
     job.after.length > 0 && ["After", html`${job.after.slice(0, 20).map((id, at) => html`${at ? ", " : ""}<${JobLink} key=${id} id=${id} />`)}${job.after.length > 20 ? ` and ${job.after.length - 20} more` : ""}`],
+    job.checkpoint && ["Checkpoint", html`<${Time} at=${job.checkpoint.at} /> <span class="quiet num">· ${count(job.checkpoint.size)} bytes</span>`],
     job.retry_of && ["Again, of", html`<${JobLink} id=${job.retry_of} />`],
     job.hook && ["Hook", html`<span class="mono">${job.hook}</span>`],
     job.secrets.length > 0 && ["Secrets", job.secrets.join(", ")],

@@ -1,13 +1,13 @@
 // All jobs: found by filters that live in the address, chosen, and stopped or run again together.
 import { html, useEffect, useMemo, useRef, useState, useId } from "../parts/view.js";
-import { get, isAdmin, part, patch, post } from "../parts/api.js";
+import { get, newKey, post } from "../parts/api.js";
 import { useLoad, Loaded, Trouble } from "../parts/load.js";
 import { Empty, Table } from "../parts/table.js";
 import { Icon, State, STATES } from "../parts/icons.js";
 import { Time, Took, compact } from "../parts/time.js";
-import { canEdit, canRetry, canStop, inputOf, jobPath, kindOf, nameOf, retry, stop } from "../parts/jobs.js";
+import { canRetry, canStop, inputOf, jobPath, kindOf, nameOf, retry, stop } from "../parts/jobs.js";
 import { href, useQuery } from "../parts/route.js";
-import { confirm, say, show } from "../parts/dialog.js";
+import { say, show } from "../parts/dialog.js";
 import { rowOf, useKeys } from "../parts/keys.js";
 import { Command } from "../parts/json.js";
 import { Progress } from "./overview.js";
@@ -17,13 +17,14 @@ const FIELDS = [
   { name: "queue", label: "Queue" },
   { name: "owner", label: "Owner" },
   { name: "label", label: "Label", hint: "name=value" },
+  { name: "error", label: "Error has", hint: "a text" },
 ];
 const PAGE = 50;
 
 function filtersOf(query) {
   return {
     state: query.getAll("state"), label: query.getAll("label"), owner: query.get("owner"), queue: query.get("queue"),
-    handler: query.get("handler"), after_time: query.get("after_time"), before_time: query.get("before_time"),
+    handler: query.get("handler"), error: query.get("error"), after_time: query.get("after_time"), before_time: query.get("before_time"),
   };
 }
 
@@ -31,7 +32,9 @@ export default function Jobs() {
   const [query, change] = useQuery();
   const filters = filtersOf(query);
   const cursor = query.get("cursor");
-  const [chosen, choose] = useState(new Set());
+  const [chosen, setChosen] = useState(new Set());
+  const [every, all] = useState(false); // not only those on this page: all that the filters find
+  const choose = (next) => { setChosen(next); all(false); };
   const text = query.toString();
   useEffect(() => choose(new Set()), [text]);
   const first = cursor === null;
@@ -45,7 +48,7 @@ export default function Jobs() {
   shown.current = jobs;
   const picked = jobs.filter((job) => chosen.has(job.id));
   const focused = () => jobs.find((job) => job.id === rowOf(document.activeElement)?.dataset.row);
-  const bulk = (kind) => act(kind, picked, () => { choose(new Set()); of.reload(); });
+  const bulk = (kind) => act(kind, every ? { filter: given(filters) } : { ids: picked.map((job) => job.id) }, every ? "all that are found" : `the ${picked.length} chosen`, () => { choose(new Set()); of.reload(); });
   useKeys({
     x: () => { const job = focused(); if (job) choose(flip(chosen, job.id)); },
     a: () => { const job = focused(); if (picked.length) bulk("stop"); else if (job && canStop(job)) stop(job, of.reload); },
@@ -55,7 +58,8 @@ export default function Jobs() {
   return html`<div class="page jobs">
     <div class="page-head"><h1>Jobs</h1><div class="head-end"><a class="button primary" href=${href("/submit")}><${Icon} name="submit" />Submit</a></div></div>
     <${Filters} filters=${filters} change=${change} />
-    ${chosen.size > 0 && html`<div class="chosen-bar" role="toolbar" aria-label="What to do with the chosen jobs"><b>${picked.length} chosen</b>
+    ${chosen.size > 0 && html`<div class="chosen-bar" role="toolbar" aria-label="What to do with the chosen jobs"><b>${every ? "All that are found" : `${picked.length} chosen`}</b>
+      ${!every && picked.length === jobs.length && (of.data?.next || !first) && html`<button class="plain" onClick=${() => all(true)}>Choose all that are found</button>`}
       <button onClick=${() => bulk("stop")}><${Icon} name="stop" />Abort or cancel</button>
       <button onClick=${() => bulk("retry")}><${Icon} name="retry" />Run again</button>
       <button onClick=${() => bulk("move")}><${Icon} name="queues" />Move</button>
@@ -70,6 +74,9 @@ export default function Jobs() {
       </div>`}<//>
   </div>`;
 }
+
+/** The filters that are set, as the server takes them in a body. */
+const given = (filters) => Object.fromEntries(Object.entries(filters).filter(([, value]) => value !== null && value.length > 0));
 
 const flip = (set, key) => {
   const next = new Set(set);
@@ -89,14 +96,14 @@ const columns = [
 ];
 
 function Filters({ filters, change }) {
-  const counts = useLoad((signal) => get("/v1/stats", {}, { signal }), [], { concerns: () => true, every: 10_000, skip: !isAdmin() });
-  const alone = FIELDS.every(({ name }) => !filters[name]?.length) && !filters.after_time && !filters.before_time;
+  const { state: _, ...others } = filters;
+  const counts = useLoad((signal) => get("/v1/jobs/count", others, { signal }), [JSON.stringify(others)], { concerns: () => true, every: 10_000 });
   const turn = (state) => change({ cursor: null, state: filters.state.includes(state) ? filters.state.filter((one) => one !== state) : [...filters.state, state] });
   const set = (name) => (event) => { const text = event.target.value.trim(); if (text !== (filters[name]?.toString() ?? "")) change({ cursor: null, [name]: text || null }); };
   const when = filters.after_time || filters.before_time;
   const [times, showTimes] = useState(Boolean(when));
   return html`<div class="filters">
-    <div class="chips" role="group" aria-label="State">${STATES.map((state) => html`<button key=${state} class=${`chip is-${state}`} aria-pressed=${String(filters.state.includes(state))} onClick=${() => turn(state)}><${Icon} name=${state} size=${14} /><span>${state}</span>${counts.data && alone && html`<span class="num">${compact(counts.data.jobs[state] ?? 0)}</span>`}</button>`)}</div>
+    <div class="chips" role="group" aria-label="State">${STATES.map((state) => html`<button key=${state} class=${`chip is-${state}`} aria-pressed=${String(filters.state.includes(state))} onClick=${() => turn(state)}><${Icon} name=${state} size=${14} /><span>${state}</span>${counts.data && html`<span class="num">${compact(counts.data.states[state] ?? 0)}${counts.data.exact ? "" : "+"}</span>`}</button>`)}</div>
     <div class="fields">
       ${FIELDS.map(({ name, label, hint }, at) => html`<label key=${`${name} ${filters[name] ?? ""}`} class="field"><span>${label}</span><input data-search=${at === 0 ? "" : null} type="search" autocomplete="off" spellcheck="false" placeholder=${hint ?? "any"} defaultValue=${filters[name]?.toString() ?? ""} onChange=${set(name)} /></label>`)}
       ${times ? html`<label class="field"><span>From</span><input type="datetime-local" key=${filters.after_time} defaultValue=${local(filters.after_time)} onChange=${(event) => change({ cursor: null, after_time: utc(event.target.value) })} /></label>
@@ -114,58 +121,54 @@ const local = (iso) => {
 const utc = (text) => (text ? new Date(text).toISOString() : null);
 
 const KINDS = {
-  stop: { title: "Abort or cancel", can: canStop, each: (job) => post(`/v1/jobs/${part(job.id)}/abort`, {}), done: "stopped", danger: true },
-  retry: { title: "Run again", can: canRetry, each: (job) => post(`/v1/jobs/${part(job.id)}/retry`, {}), done: "submitted again" },
-  move: { title: "Move", can: canEdit, done: "moved" },
+  stop: { title: "Abort or cancel", path: "/v1/jobs/abort", done: "stopped", danger: true },
+  retry: { title: "Run again", path: "/v1/jobs/retry", done: "submitted again" },
+  move: { title: "Move", path: "/v1/jobs/move", done: "moved" },
 };
 
-/** Say what is about to be done to how many jobs of which state; then do it, a few at once. */
-async function act(kind, jobs, then) {
-  const { title, can, done, danger } = KINDS[kind];
-  let { each } = KINDS[kind];
-  const able = jobs.filter(can);
-  const tally = Object.entries(Object.groupBy(able, (job) => job.display_state));
-  const summary = html`<p>${able.length === 0 ? "None of them can be." : html`${able.length} of the ${jobs.length} chosen jobs:`}</p>
-    <ul class="tally">${tally.map(([state, group]) => html`<li key=${state}><${State} of=${state} /> <b class="num">${group.length}</b></li>`)}</ul>
-    ${able.length < jobs.length && html`<p class="quiet">${jobs.length - able.length} are left as they are: ${kind === "retry" ? "they are not over" : kind === "stop" ? "they are over" : "they have started"}.</p>`}`;
-  if (kind === "move") {
-    const queue = await show("Move jobs", (close) => html`<${Move} summary=${summary} able=${able.length} close=${close} />`);
-    if (!queue) return;
-    each = (job) => patch(`/v1/jobs/${part(job.id)}`, queue);
-    await all(able, each, done);
-    then();
-    return;
-  }
-  await confirm({ title: `${title}?`, text: summary, action: able.length ? `${title}: ${able.length}` : "Close", danger, work: () => (able.length ? all(able, each, done) : null) });
-  then();
+/** Ask the server what would be done to which of them, say so, and do it. `which` is `{ids}` or `{filter}`. */
+async function act(kind, which, count, then) {
+  const done = await show(`${KINDS[kind].title}?`, (close) => html`<${Summary} kind=${kind} which=${which} count=${count} close=${close} />`);
+  if (done) then();
 }
 
-async function all(jobs, each, done) {
-  const left = [...jobs];
-  let good = 0;
-  const bad = [];
-  const one = async () => {
-    for (let job = left.shift(); job; job = left.shift()) {
-      try { await each(job); good += 1; } catch (problem) { bad.push(problem); }
-    }
-  };
-  await Promise.all(Array.from({ length: 4 }, one));
-  if (good) say(`${good} ${good === 1 ? "job" : "jobs"} ${done}.`);
-  if (bad.length) say(`${bad.length} could not be: ${bad[0].message}`, { bad: true });
-}
-
-function Move({ summary, able, close }) {
+function Summary({ kind, which, count, close }) {
+  const { title, path, done, danger } = KINDS[kind];
+  const [error, fail] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const key = useRef(newKey());
   const ids = [useId(), useId()];
-  const send = (event) => {
+  const trial = kind === "move" ? { priority: 0 } : {};
+  const of = useLoad((signal) => post(path, { ...which, ...trial, dry_run: true }, { signal }));
+  const send = async (event) => {
     event.preventDefault();
     const form = new FormData(event.target);
-    const edit = {};
-    if (form.get("queue").trim()) edit.queue = form.get("queue").trim();
-    if (form.get("priority").trim()) edit.priority = Number(form.get("priority"));
-    close(Object.keys(edit).length ? edit : undefined);
+    const body = { ...which };
+    if (form.get("queue")?.trim()) body.queue = form.get("queue").trim();
+    if (form.get("priority")?.trim()) body.priority = Number(form.get("priority"));
+    setBusy(true);
+    let good = 0, bad = [], cursor = null;
+    try {
+      do {
+        const answer = await post(path, cursor ? { ...body, cursor } : body, kind === "retry" ? { key: cursor ? `${key.current}-${cursor}` : key.current } : {});
+        good += answer.done;
+        bad = bad.concat(answer.failed);
+        cursor = answer.next;
+      } while (cursor);
+    } catch (problem) {
+      setBusy(false);
+      fail(problem);
+      return;
+    }
+    if (good) say(`${good} ${good === 1 ? "job" : "jobs"} ${done}.`);
+    if (bad.length && !good) say(`None could be: ${bad[0].detail}`, { bad: true });
+    close(true);
   };
-  return html`<form onSubmit=${send}><div class="dialog-text">${summary}</div>
-    <div class="form-row"><label for=${ids[0]}>To queue</label><input id=${ids[0]} name="queue" maxlength="200" placeholder="as it is" /></div>
-    <div class="form-row"><label for=${ids[1]}>Priority</label><input id=${ids[1]} name="priority" type="number" placeholder="as it is" /></div>
-    <div class="dialog-actions"><button type="button" onClick=${() => close()}>Keep as it is</button><button class="primary" disabled=${able === 0}>Move ${able}</button></div></form>`;
+  return html`<form onSubmit=${send}><${Trouble} error=${error} /><div class="dialog-text"><${Loaded} of=${of} lines=${2}>${(answer) => html`
+    <p>${answer.done === 0 ? "None of them can be." : html`<b class="num">${answer.exact ? "" : "More than "}${answer.done}</b> of ${count}:`}</p>
+    <ul class="tally">${Object.entries(answer.states).filter(([, n]) => n > 0).map(([state, n]) => html`<li key=${state}><${State} of=${state} /> <b class="num">${n}</b></li>`)}</ul>
+    ${answer.failed.length > 0 && html`<p class="quiet">${answer.failed.length} are left as they are: ${answer.failed[0].detail}</p>`}`}<//></div>
+    ${kind === "move" && html`<div class="form-row"><label for=${ids[0]}>To queue</label><input id=${ids[0]} name="queue" maxlength="200" placeholder="as it is" data-autofocus /></div>
+    <div class="form-row"><label for=${ids[1]}>Priority</label><input id=${ids[1]} name="priority" type="number" placeholder="as it is" /></div>`}
+    <div class="dialog-actions"><button type="button" onClick=${() => close(false)}>Keep as it is</button><button class=${danger ? "danger" : "primary"} disabled=${busy || !of.data?.done} data-autofocus=${kind === "move" ? null : ""}>${busy ? "…" : `${title}: ${of.data?.done ?? "…"}`}</button></div></form>`;
 }

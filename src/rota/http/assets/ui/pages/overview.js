@@ -8,12 +8,13 @@ import { Time, Took, compact, count, duration } from "../parts/time.js";
 import { inputOf, jobPath, nameOf } from "../parts/jobs.js";
 import { href } from "../parts/route.js";
 import { Command } from "../parts/json.js";
+import { Charts } from "./overview-charts.js";
 
 const any = () => true;
 
 export default function Overview() {
   return html`<div class="page overview"><h1 class="hidden">Overview</h1>
-    ${isAdmin() && html`<${Counts} />`}
+    ${isAdmin() && html`<${Counts} /><${Charts} />`}
     <div class="columns"><div>
       <${Running} />
       ${isAdmin() && html`<${Queues} />`}
@@ -76,10 +77,12 @@ export function Progress({ job }) {
   return html`<span class="progress">${typeof fraction === "number" && html`<${Bar} value=${fraction} label="Progress" />`}<span>${typeof fraction === "number" ? `${Math.floor(fraction * 100)} % ` : ""}${message}</span></span>`;
 }
 
+/** What failed in the last day, those that are alike as one. */
 function Failures() {
-  const of = useLoad((signal) => recent({ state: "failed", limit: 8 }, signal), [], { concerns: (batch) => batch.kinds.has("failed"), every: 30_000 });
-  return html`<${Panel} id="failures" title="Failed lately" more=${href("/jobs?state=failed")}>
-    <${Loaded} of=${of}>${(jobs) => jobs.length === 0 ? html`<p class="quiet pad">No failure is kept.</p>` : html`<ul class="lines">${jobs.map((job) => html`<li key=${job.id}><a href=${href(jobPath(job.id))}><span class="line-top"><b>${nameOf(job)}</b><${Time} at=${job.finished_at} /></span><span class="line-sub is-failed">${job.error ? `${job.error.type}: ${job.error.message}` : job.reason}</span></a></li>`)}</ul>`}<//>
+  const of = useLoad((signal) => get("/v1/errors", {}, { signal }), [], { concerns: (batch) => batch.kinds.has("failed") || batch.kinds.has("retrying"), every: 30_000 });
+  const find = (group) => `/jobs?${new URLSearchParams({ ...(group.handler ? { handler: group.handler } : {}), error: group.type })}`;
+  return html`<${Panel} id="failures" title="Failures of the last day" more=${href("/jobs?state=failed")} aside=${of.data?.cut && html`the newest ${count(of.data.looked_at)}`}>
+    <${Loaded} of=${of}>${({ items }) => items.length === 0 ? html`<p class="quiet pad">Nothing has failed.</p>` : html`<ul class="lines">${items.slice(0, 8).map((group, at) => html`<li key=${at}><a href=${href(group.jobs.length === 1 ? jobPath(group.jobs[0]) : find(group))} title=${group.example}><span class="line-top"><span class="clip"><span class="group-count">${compact(group.count)}</span><b>${group.handler ?? group.kind}</b></span><${Time} at=${group.last_at} /></span><span class="line-sub is-failed">${group.type}: ${group.message}</span></a></li>`)}</ul>`}<//>
   <//>`;
 }
 

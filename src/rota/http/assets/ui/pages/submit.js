@@ -1,9 +1,10 @@
 // A job of one's own. The same, as a command and as a request, stands beside the form.
 import { html, useMemo, useState, useId, useRef } from "../parts/view.js";
-import { get, isAdmin, may, me, newKey, post } from "../parts/api.js";
+import { get, may, me, newKey, post } from "../parts/api.js";
 import { useLoad, Trouble } from "../parts/load.js";
 import { Panel } from "../parts/table.js";
-import { Icon } from "../parts/icons.js";
+import { Icon, State } from "../parts/icons.js";
+import { Reasons } from "../parts/reasons.js";
 import { go, useQuery } from "../parts/route.js";
 import { jobPath } from "../parts/jobs.js";
 import { say } from "../parts/dialog.js";
@@ -13,14 +14,9 @@ import { Arguments, fieldsOf, valueOf } from "./submit-arguments.js";
 const KINDS = [["handler", "Handler"], ["script", "Script"], ["command", "Command"], ["image", "Image"]];
 const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
-/** The handlers that live workers offer, by name. */
+/** The handlers that workers offer, or have offered. */
 function useHandlers() {
-  const of = useLoad(async (signal) => {
-    const { items } = await get("/v1/workers", {}, { signal });
-    const found = new Map();
-    for (const one of items) if (one.state !== "gone") for (const handler of one.handlers) if (!found.has(handler.name)) found.set(handler.name, handler);
-    return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  }, [], { skip: !isAdmin() });
+  const of = useLoad((signal) => get("/v1/handlers", {}, { signal }).then((page) => page.items));
   return of.data ?? [];
 }
 
@@ -52,16 +48,27 @@ export default function Submit() {
       return fail(problem);
     }
   };
+  const [trial, setTrial] = useState(null);
+  const tryIt = async () => {
+    if (wrong) return fail(wrong);
+    try {
+      setTrial({ ...(await post("/v1/jobs?dry_run=true", body)).jobs[0], body: JSON.stringify(body) });
+      return fail(null);
+    } catch (problem) {
+      setTrial(null);
+      return fail(problem);
+    }
+  };
   const field = error?.field;
   const input = (name, label, options = {}) => html`<${Field} name=${name} label=${label} value=${form[name]} change=${change(name)} wrong=${matches(field, name) ? error.message : null} ...${options} />`;
   return html`<div class="page submit"><div class="page-head"><h1>Submit a job</h1></div>
     <div class="columns"><form onSubmit=${send}>
-      ${error && !FIELDS.some((name) => matches(field, name)) && html`<${Trouble} error=${error} />`}
+      ${error && !FIELDS.some((name) => matches(field, name) && !(name === "data" && fields && field === "data")) && html`<${Trouble} error=${error} />`}
       <${Panel} id="what" title="What to run">
         <div class="form">
         <div class="tabs" role="tablist" aria-label="Kind">${kinds.map(([name, text]) => html`<button key=${name} type="button" role="tab" aria-selected=${String(kind === name)} onClick=${() => { setKind(name); fail(null); }}>${text}</button>`)}</div>
         ${kind === "handler" && html`
-          ${input("handler", "Handler", { list: handlers.map((one) => one.name), required: true, hint: handler?.doc })}
+          ${input("handler", "Handler", { list: handlers.map((one) => one.name), required: true, hint: handler ? `${handler.doc}${handler.workers === 0 ? " (no live worker offers it)" : ""}` : null })}
           ${fields ? html`<${Arguments} fields=${fields} values=${form.values} wrong=${error} change=${(values) => set((old) => ({ ...old, values }))} />` : input("data", "Data", { area: 4, placeholder: '{"name": "Ana"}', hint: "JSON. An object gives the handler's keyword arguments, anything else its one positional argument." })}`}
         ${kind === "script" && input("script", "Script", { area: 10, required: true, hint: "Bash. Its standard output is the result." })}
         ${kind === "command" && input("command", "Command", { required: true, placeholder: "gzip -t {}", mono: true, hint: "A line for /bin/sh, run for each input: {} is the input." })}
@@ -80,8 +87,8 @@ export default function Submit() {
         ${input("hook", "Hook", { type: "url", placeholder: "https://…", hint: "Called when the job ends." })}
         ${me.get().owner === null && input("owner", "Owner", { placeholder: "default" })}
       </div><//>
-      <div class="submit-line"><button class="primary" disabled=${busy}><${Icon} name="play" size=${14} />Submit</button>${wrong && html`<span class="is-failed">${wrong.message}</span>`}</div>
-    </form><div><${Same} body=${body} /></div></div></div>`;
+      <div class="submit-line"><button class="primary" disabled=${busy}><${Icon} name="play" size=${14} />Submit</button><button type="button" onClick=${tryIt}>Dry run</button>${wrong && html`<span class="is-failed">${wrong.message}</span>`}</div>
+    </form><div>${trial && trial.body === JSON.stringify(body) && html`<${Panel} id="trial" title="What it would do" aside="nothing was submitted"><p class="pad" role="status"><${State} of=${trial.state} /> <span class="quiet">${trial.runnable ? "a live worker could run it" : "no live worker could run it now"}</span></p><${Reasons} reasons=${trial.reasons} /><//>`}<${Same} body=${body} /></div></div></div>`;
 }
 
 const FIELDS = ["handler", "data", "script", "command", "image", "args", "inputs", "queue", "priority", "owner", "delay", "timeout", "retries", "labels", "after", "hook"];
