@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .live import Live, check_problem
+from .live import Live, check_problem, eventually
 
 
 def post(live: Live, path: str, body: dict[str, Any], **headers: str) -> Any:
@@ -137,3 +137,19 @@ def test_a_move_to_nowhere_is_refused(live: Live) -> None:
 @pytest.mark.parametrize("query", ["error=", "error=" + "x" * 501])
 def test_a_text_to_look_for_has_a_size(live: Live, query: str) -> None:
     check_problem(live.client.get(f"/v1/jobs?{query}"), 422, "invalid", "error")
+
+
+def test_a_call_of_a_hook_is_made_again(live: Live) -> None:
+    job = live.submit(hook="https://example.org/h", delay=1000)["id"]
+    live.client.post(f"/v1/jobs/{job}/abort")
+
+    def calls() -> Any:
+        return live.client.get(f"/v1/jobs/{job}/deliveries").json()["items"]
+
+    eventually(lambda: calls()[0]["done_at"])
+    (call,) = calls()
+    answer = live.client.post(f"/v1/jobs/{job}/deliveries/{call['id']}/resend")
+    assert answer.status_code == 200, answer.text
+    eventually(lambda: len(calls()[0]["tries"]) == 2 and calls()[0]["done_at"])
+    check_problem(live.client.post(f"/v1/jobs/{job}/deliveries/none/resend"), 404, "not-found")
+    check_problem(live.client.post(f"/v1/jobs/none/deliveries/{call['id']}/resend"), 404, "not-found")

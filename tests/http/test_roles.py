@@ -21,7 +21,8 @@ TABLE = {
     "POST /v1/jobs": OWNERS, "GET /v1/jobs": OWNERS, "POST /v1/jobs/bulk": OWNERS, "GET /v1/jobs/{id}": OWNERS,
     "PATCH /v1/jobs/{id}": OWNERS, "GET /v1/jobs/{id}/attempts": OWNERS, "GET /v1/jobs/{id}/events": OWNERS,
     "GET /v1/jobs/{id}/logs": OWNERS, "GET /v1/jobs/{id}/results": OWNERS, "GET /v1/jobs/{id}/explain": OWNERS,
-    "GET /v1/jobs/{id}/deliveries": OWNERS, "POST /v1/jobs/{id}/abort": OWNERS, "POST /v1/jobs/{id}/retry": OWNERS,
+    "GET /v1/jobs/{id}/deliveries": OWNERS, "POST /v1/jobs/{id}/deliveries/{delivery}/resend": OWNERS,
+    "POST /v1/jobs/{id}/abort": OWNERS, "POST /v1/jobs/{id}/retry": OWNERS,
     "GET /v1/jobs/{id}/checkpoint": OWNERS, "GET /v1/handlers": OWNERS,
     "GET /v1/events": OWNERS,
     "POST /v1/schedules": OWNERS, "GET /v1/schedules": OWNERS, "POST /v1/schedules/preview": OWNERS,
@@ -106,7 +107,7 @@ def test_the_table_says_what_the_app_says() -> None:
 
 def ask(client: httpx.Client, method: str, path: str, thing: str = "no-such-thing") -> httpx.Response:
     """Ask with things that there are not, and read no more than the head of what goes on for ever."""
-    for parameter in ("{id}", "{name}", "{worker_id}", "{task_id}", "{userId}"):
+    for parameter in ("{id}", "{name}", "{worker_id}", "{task_id}", "{userId}", "{delivery}"):
         path = path.replace(parameter, thing)
     with client.stream(method, path, content=b"{}", headers={"content-type": "application/json"}) as answer:
         if not answer.headers["content-type" if "content-type" in answer.headers else "date"].startswith("text/event"):

@@ -132,6 +132,7 @@ async def do_everything(tx: Tx) -> None:
     await tx.insert_deliveries([("m", job, "http://h", "{}")])
     for row in await tx.take_deliveries(9, 5):
         await tx.note_delivery(row)
+    await tx.resend_delivery(job, job)
     await tx.append_logs([LogChunk(job=job, attempt=9, n=0, stream="stdout", text="x")])
     await tx.insert_attempts([(job, Attempt(attempt=9, worker="w", started_at=1, finished_at=2, outcome=Outcome.LOST))])
     await tx.forget_answers(5, 500)

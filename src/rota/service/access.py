@@ -137,6 +137,11 @@ class JobsFor:
         await self.check(job)
         return await self._jobs.deliveries(job)
 
+    async def resend(self, job: str, delivery: str) -> list[DeliveryRow]:
+        """Make a call of a job's hook again."""
+        await self.check(job)
+        return await self._jobs.resend(job, delivery)
+
     async def inputs(self, job: str) -> Raw:
         """Return an array's inputs."""
         await self.check(job)

@@ -231,6 +231,21 @@ class Jobs:
 
         return await self._store.read(look)
 
+    async def resend(self, job: str, delivery: str) -> list[DeliveryRow]:
+        """Make a call of a job's hook again, with all its tries, and return its calls. Raises NotFound."""
+        effects = Effects()
+
+        async def write(tx: Tx) -> list[DeliveryRow]:
+            effects.begin()
+            if not await tx.resend_delivery(job, delivery):
+                raise NotFound(f"job {job} has no call {delivery!r} of a hook")
+            effects.wake(tx.now)
+            return await tx.deliveries_of(job)
+
+        rows = await self._store.write(write)
+        self._signals.hint(effects)
+        return rows
+
     async def inputs(self, job: str) -> Raw:
         """Return an array's inputs as a JSON list. Raises NotFound, also for a job that is no array."""
 

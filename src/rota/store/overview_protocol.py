@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from rota.store.rows import SeriesRow, Tried
+from rota.core.states import State
+from rota.store.rows import Query, SeriesRow, Tried
 
 
 class OverviewTx(Protocol):
     """The part of `Tx` that shows what went on. Times are microseconds; a range is from its first moment to before its last."""
+
+    async def find_ids(self, query: Query) -> tuple[list[tuple[str, State]], str | None]:
+        """Return the ids and states of the jobs that `find_jobs` returns."""
+        ...
 
     async def put_series(self, rows: Sequence[SeriesRow]) -> None:
         """Write what a server has counted; what it wrote of the same minute before is replaced."""

@@ -18,7 +18,6 @@ from typing import Generic, Literal, Protocol, TypeVar
 from rota.core.arrays import Range, Shard
 from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
-from rota.core.states import State
 from rota.store.handler_protocol import HandlerTx
 from rota.store.overview_protocol import OverviewTx
 from rota.store.rows import (
@@ -93,10 +92,6 @@ class Tx(ScheduleTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
 
         Reads a bounded number of rows: with several filters a page may be short, or empty, and yet have a next one.
         """
-        ...
-
-    async def find_ids(self, query: Query) -> tuple[list[tuple[str, State]], str | None]:
-        """Return the ids and states of the jobs that `find_jobs` returns."""
         ...
 
     async def ready_lanes(self) -> list[tuple[str, str]]:
@@ -403,6 +398,10 @@ class Tx(ScheduleTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
 
     async def note_delivery(self, row: DeliveryRow) -> None:
         """Write what became of a call."""
+        ...
+
+    async def resend_delivery(self, job: str, delivery: str) -> bool:
+        """Let a call of a job's hook be made again, from now on; False when there is no such call."""
         ...
 
     async def deliveries_of(self, job: str) -> list[DeliveryRow]:

@@ -225,6 +225,12 @@ async def deliveries(call: Call[NoQuery, NoBody]) -> Reply:
     return json_reply(Page(items=[delivery_view(row) for row in await call.jobs.deliveries(call.id)]))
 
 
+async def resend(call: Call[NoQuery, NoBody]) -> Reply:
+    """Make a call of a job's hook again, whatever became of it; its tries begin anew, and its log is kept. Answers with all."""
+    rows = await call.jobs.resend(call.id, call.scope["path_params"]["delivery"])
+    return json_reply(Page(items=[delivery_view(row) for row in rows]))
+
+
 async def explain(call: Call[NoQuery, NoBody]) -> Reply:
     """Say why a job is where it is, in words and in fields."""
     return json_reply(await call.jobs.explain(call.id))
@@ -304,6 +310,10 @@ OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="GET", path="/v1/jobs/{id}/deliveries", function=deliveries, summary="Show calls of a hook", tag="jobs",
         who=Who.OWNERS, query=NoQuery, body=NoBody, answers={200: Page[DeliveryView]}, problems=(404,),
+    ),
+    Operation(
+        method="POST", path="/v1/jobs/{id}/deliveries/{delivery}/resend", function=resend, summary="Call a hook again",
+        tag="jobs", who=Who.OWNERS, query=NoQuery, body=NoBody, answers={200: Page[DeliveryView]}, problems=(404,),
     ),
     Operation(
         method="POST", path="/v1/jobs/{id}/abort", function=abort, summary="Stop a job", tag="jobs", who=Who.OWNERS,

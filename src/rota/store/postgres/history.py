@@ -151,6 +151,9 @@ class HistoryTx(ArrayTx, TokenTx):
         log = encode(row.log).decode()
         await self._run("note_delivery", row.tries, row.next_at, row.done_at, row.gave_up, log, row.id)
 
+    async def resend_delivery(self, job: str, delivery: str) -> bool:
+        return await self._one("resend_delivery", self.now, delivery, job) is not None
+
     async def deliveries_of(self, job: str) -> list[DeliveryRow]:
         return [
             DeliveryRow(

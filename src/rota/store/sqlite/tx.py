@@ -357,6 +357,9 @@ class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Ha
     async def note_delivery(self, row: DeliveryRow) -> None:
         self._run("note_delivery", row.tries, row.next_at, row.done_at, row.gave_up, text(row.log), row.id)
 
+    async def resend_delivery(self, job: str, delivery: str) -> bool:
+        return self._con.execute(self._sql["resend_delivery"], (self.now, delivery, job)).rowcount > 0
+
     async def deliveries_of(self, job: str) -> list[DeliveryRow]:
         return [
             DeliveryRow(

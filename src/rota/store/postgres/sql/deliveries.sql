@@ -12,6 +12,10 @@ UPDATE rota_deliveries SET next_at = $1 WHERE id = ANY($2::text[]) AND next_at I
 -- name: note_delivery
 UPDATE rota_deliveries SET tries = $1, next_at = $2, done_at = $3, gave_up = $4, log = $5 WHERE id = $6;
 
+-- Again from the first try on; what was tried stays in the log.
+-- name: resend_delivery
+UPDATE rota_deliveries SET tries = 0, next_at = $1, done_at = NULL, gave_up = false WHERE id = $2 AND job = $3 RETURNING 1;
+
 -- name: deliveries_of
 SELECT id, job, url, body, tries, next_at, done_at, gave_up, log FROM rota_deliveries WHERE job = $1 ORDER BY id;
 

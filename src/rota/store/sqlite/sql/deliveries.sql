@@ -13,6 +13,10 @@ UPDATE rota_deliveries SET next_at = ? WHERE id = ? AND next_at IS NOT NULL;
 -- name: note_delivery
 UPDATE rota_deliveries SET tries = ?, next_at = ?, done_at = ?, gave_up = ?, log = ? WHERE id = ?;
 
+-- Again from the first try on; what was tried stays in the log.
+-- name: resend_delivery
+UPDATE rota_deliveries SET tries = 0, next_at = ?, done_at = NULL, gave_up = 0 WHERE id = ? AND job = ?;
+
 -- name: deliveries_of
 SELECT id, job, url, body, tries, next_at, done_at, gave_up, log FROM rota_deliveries WHERE job = ? ORDER BY id;
 
