@@ -51,6 +51,8 @@ INSERT INTO rota_schedules SELECT 's' || lpad(n::text, 9, '0'), 'n' || n, 'owner
   'once', 1, 'queue', 0, NULL, NULL, NULL, 1700000000000000, 2700000000000000 + n, CASE WHEN n % 1000 = 0 THEN 1 END,
   '2026:a', 1, 1, 1
   FROM generate_series(1, 20000) n;
+UPDATE rota_schedules SET origin = 'app' || substr(id, 7);
+INSERT INTO rota_deploys SELECT 'app' || n / 20, 'd' || n, n FROM generate_series(1, 20000) n;
 INSERT INTO rota_firings SELECT 's' || lpad((n % 2000 + 1)::text, 9, '0'), 1000000 + n, 1700000000000000 + n, 'submitted',
   'fo' || lpad(n::text, 9, '0'), NULL, 0, (n % 5 = 0)::int FROM generate_series(1, 20000) n;
 INSERT INTO rota_schedule_history SELECT 's' || lpad(n::text, 9, '0'), 1, 1, NULL, 'created', '{}'

@@ -188,6 +188,9 @@ async def schedule_everything(tx: Tx) -> None:
     await tx.close_firings(await tx.open_firings([each.id for each in some]))
     await tx.close_all_firings("s000000007")
     await tx.forget_firings(1_700_000_000_000_100, 500)
+    await tx.put_deploy("app", "d")
+    await tx.deploys_of("app7", 9)
+    await tx.schedules_of_origin("app7")
     await tx.append_schedule_change(
         Change(schedule="new", revision=1, at=1, by=None, what="created", settings=Raw(b"{}"))
     )

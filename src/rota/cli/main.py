@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schedule resume": ("rota.cli.schedules:resume", "Let a paused schedule go on."),
     "schedule run": ("rota.cli.schedules:run", "Submit the job of a schedule now."),
     "schedule rm": ("rota.cli.schedules:rm", "Remove a schedule."),
+    "schedule deploy": ("rota.cli.deploy:deploy", "Bring the schedules that code declares to the server."),
     "schedule preview": ("rota.cli.schedules:preview", "Show when a rule would fire."),
     "workers": ("rota.cli.workers:workers", "List the workers."),
     "worker drain": ("rota.cli.workers:drain", "Let a worker finish what it runs, and leave."),

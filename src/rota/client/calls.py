@@ -144,6 +144,11 @@ def add_schedule(new: Mapping[str, Any], schedule: type[T]) -> Call[T]:
     return Call(Request(method="POST", path="/v1/schedules", body=encode(new)), schedule)
 
 
+def deploy_schedules(deploy: Mapping[str, Any]) -> Call[Raw]:
+    """Bring the schedules of an app in line with its code."""
+    return Call(Request(method="POST", path="/v1/schedules/deploy", body=encode(deploy)), Raw)
+
+
 def schedule_pages(owner: str | None, schedule: type[T]) -> Pages[T]:
     """Walk the schedules, the oldest first."""
 

@@ -12,6 +12,8 @@ from rota.core.times import rfc3339
 class ScheduleView(Struct, kw_only=True):
     """A schedule in JSON. `job` is what is submitted at each slot; `waiting` the slot that waits for the job before.
 
+    `origin` is the app whose code declares it.
+
     `next_at` is null while it is paused (since `paused_at`), and when it has no slot any more; `jitter` is in seconds.
     """
 
@@ -33,6 +35,7 @@ class ScheduleView(Struct, kw_only=True):
     created_at: str
     updated_at: str
     revision: int
+    origin: str | None
 
 
 class SlotView(Struct, kw_only=True):
@@ -73,7 +76,7 @@ def schedule_view(s: Schedule) -> ScheduleView:
         id=s.id, name=s.name, owner=s.owner, rule=s.rule, timezone=s.timezone, job=s.job, missed=s.missed.value,
         missed_limit=s.missed_limit, overlap=s.overlap.value, jitter=s.jitter_s, starts_at=_time(s.starts_at),
         ends_at=_time(s.ends_at), paused_at=_time(s.paused_at), next_at=_time(s.next_at), waiting=_time(s.waiting),
-        created_at=rfc3339(s.created_at), updated_at=rfc3339(s.updated_at), revision=s.revision,
+        created_at=rfc3339(s.created_at), updated_at=rfc3339(s.updated_at), revision=s.revision, origin=s.origin,
     )  # fmt: skip
 
 

@@ -79,6 +79,8 @@ class Schedule(Struct, kw_only=True):
     created_at: int
     updated_at: int
     revision: int = 1
+    origin: str | None = None  # the app whose code declares it
+    deployed: str | None = None  # the fingerprint of what that declared; empty when it was paused because it is gone
 
 
 class Firing(Struct, frozen=True, kw_only=True):

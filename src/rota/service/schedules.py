@@ -112,25 +112,33 @@ class Schedules:
 
     async def add(self, new: NewSchedule, caller: Caller) -> Schedule:
         """Make a schedule. Raises Invalid, TooLarge, Forbidden; Conflict when its owner has one of this name."""
-        job = own_submission(caller, new.job, "job.")
-        name = new.name or job.handler or ""
-        job = replace(job, owner=job.owner or DEFAULT_OWNER)
         known = await self._handlers.known()
 
         async def write(tx: Tx) -> Schedule:
-            schedule = Schedule(
-                id=self._ids.new(tx.now), name=name, owner=job.owner or DEFAULT_OWNER, rule=new.rule,
-                timezone=new.timezone or self._zone, job=Raw(_encode(job)), missed=new.missed,
-                missed_limit=new.missed_limit, overlap=new.overlap, seen=tx.now, created_at=tx.now, updated_at=tx.now,
-            )  # fmt: skip
-            _set_times(schedule, new, tx.now)
-            self._check(schedule, job, tx.now, known)
-            await _check_name_is_free(tx, schedule)
-            await tx.insert_schedule(schedule)
-            await _note(tx, schedule, "created", caller)
+            schedule = self.draw_up(tx, new, caller, known)
+            await self.insert(tx, schedule, "created", caller)
             return schedule
 
         return await self._changed(write)
+
+    def draw_up(self, tx: Tx, new: NewSchedule, caller: Caller, known: Known) -> Schedule:
+        """Return a schedule that is checked, and not written. Raises Invalid, TooLarge, Forbidden."""
+        job = own_submission(caller, new.job, "job.")
+        job = replace(job, owner=job.owner or DEFAULT_OWNER)
+        schedule = Schedule(
+            id=self._ids.new(tx.now), name=new.name or job.handler or "", owner=job.owner or DEFAULT_OWNER, rule=new.rule,
+            timezone=new.timezone or self._zone, job=Raw(_encode(job)), missed=new.missed,
+            missed_limit=new.missed_limit, overlap=new.overlap, seen=tx.now, created_at=tx.now, updated_at=tx.now,
+        )  # fmt: skip
+        _set_times(schedule, new, tx.now)
+        self._check(schedule, job, tx.now, known)
+        return schedule
+
+    async def insert(self, tx: Tx, schedule: Schedule, what: str, caller: Caller) -> None:
+        """Write a new schedule. Raises Conflict when its owner has one of this name."""
+        await _check_name_is_free(tx, schedule)
+        await tx.insert_schedule(schedule)
+        await _note(tx, schedule, what, caller)
 
     async def get(self, which: str, caller: Caller) -> Schedule:
         """Return a schedule. Raises NotFound; Conflict when several owners have one of this name."""
@@ -160,14 +168,14 @@ class Schedules:
             if given & _RESTARTS:
                 schedule.seen = max(tx.now, schedule.seen)
             self._check(schedule, wanted, tx.now, known)
-            changed = sorted(name for name, value in _settings(schedule).items() if value != _settings(old)[name])
+            changed = sorted(name for name, value in settings_of(schedule).items() if value != settings_of(old)[name])
             if not changed:
                 return old
             if (schedule.name, schedule.owner) != (old.name, old.owner):
                 await _check_name_is_free(tx, schedule)
             if schedule.overlap is Overlap.ALLOW:
                 await tx.close_all_firings(schedule.id)
-            await _update(tx, schedule, "edited: " + ", ".join(changed), caller)
+            await update(tx, schedule, "edited: " + ", ".join(changed), caller)
             return schedule
 
         return await self._changed(write)
@@ -178,15 +186,18 @@ class Schedules:
         async def write(tx: Tx) -> Schedule:
             schedule = await _lock(tx, which, caller)
             if schedule.paused_at is None:
-                if schedule.waiting is not None:
-                    slot, why = schedule.waiting, "the schedule was paused"
-                    skipped = Firing(schedule=schedule.id, slot=slot, at=tx.now, fate=Fate.SKIPPED, why=why)
-                    await tx.update_firings([skipped])
-                schedule.paused_at, schedule.next_at, schedule.waiting = tx.now, None, None
-                await _update(tx, schedule, "paused", caller)
+                await self.rest(tx, schedule)
+                await update(tx, schedule, "paused", caller)
             return schedule
 
         return await self._changed(write)
+
+    async def rest(self, tx: Tx, schedule: Schedule) -> None:
+        """Give up the slot that waits, and have none to come; the caller writes the schedule."""
+        if schedule.waiting is not None:
+            slot, why = schedule.waiting, "the schedule was paused"
+            await tx.update_firings([Firing(schedule=schedule.id, slot=slot, at=tx.now, fate=Fate.SKIPPED, why=why)])
+        schedule.paused_at, schedule.next_at, schedule.waiting = tx.now, None, None
 
     async def resume(self, which: str, caller: Caller) -> Schedule:
         """Let a paused schedule go on, with the slots that are to come."""
@@ -198,7 +209,7 @@ class Schedules:
                 schedule.seen = max(tx.now, schedule.seen)
                 schedule.next_at = schedules.following(schedule, schedule.seen)
                 schedule.zone_mark = schedules.mark_of(schedule, tx.now)
-                await _update(tx, schedule, "resumed", caller)
+                await update(tx, schedule, "resumed", caller)
             return schedule
 
         return await self._changed(write)
@@ -261,7 +272,7 @@ class Schedules:
                 seen=tx.now, created_at=tx.now, updated_at=tx.now,
             )  # fmt: skip
             _set_times(schedule, timing, tx.now)
-            _check_rule(schedule, tx.now)
+            check_rule(schedule, tx.now)
             return schedules.preview(schedule, tx.now, n, tx.now + _FAR)
 
         return await self._store.read(look)
@@ -303,12 +314,13 @@ class Schedules:
         if not schedule.name:
             raise Invalid("name", "is required where there is no handler to name it after")
         admission.check_name("name", schedule.name, "", colons=True)
-        if "/" in schedule.name or schedule.name == "preview":
-            raise Invalid("name", "stands in paths: it has no slash, and is not preview")
-        _check_rule(schedule, now)
+        if "/" in schedule.name or schedule.name in ("preview", "deploy"):
+            raise Invalid("name", "stands in paths: it has no slash, and is neither preview nor deploy")
+        check_rule(schedule, now)
 
 
-def _check_rule(schedule: Schedule, now: int) -> None:
+def check_rule(schedule: Schedule, now: int) -> None:
+    """Find the next slot of a schedule. Raises Invalid for a rule that is none, or has no slot to come."""
     try:
         schedule.rule = Rule(schedule.rule, schedule.timezone, 0).text
         next_at = schedules.following(schedule, schedule.seen)
@@ -392,7 +404,8 @@ async def _check_name_is_free(tx: Tx, schedule: Schedule) -> None:
         raise Conflict(f"{schedule.owner!r} has a schedule {schedule.name!r} already; give another name")
 
 
-async def _update(tx: Tx, schedule: Schedule, what: str, caller: Caller) -> None:
+async def update(tx: Tx, schedule: Schedule, what: str, caller: Caller) -> None:
+    """Write a change of a schedule, and say so in its history."""
     schedule.updated_at = tx.now
     schedule.revision += 1
     await tx.update_schedule(schedule)
@@ -400,13 +413,13 @@ async def _update(tx: Tx, schedule: Schedule, what: str, caller: Caller) -> None
 
 
 async def _note(tx: Tx, schedule: Schedule, what: str, caller: Caller) -> None:
-    settings = Raw(_encode(_settings(schedule)))
+    settings = Raw(_encode(settings_of(schedule)))
     await tx.append_schedule_change(
         Change(schedule=schedule.id, revision=schedule.revision, at=tx.now, by=caller.by, what=what, settings=settings)
     )
 
 
-def _settings(schedule: Schedule) -> dict[str, Any]:
+def settings_of(schedule: Schedule) -> dict[str, Any]:
     """Return what people set of a schedule."""
     s = schedule
     times = {name: getattr(s, name) for name in ("starts_at", "ends_at")}

@@ -18,6 +18,7 @@ from rota.core.ids import Ids
 from rota.core.states import State
 from rota.service.audit import Audit
 from rota.service.bulk import Bulk
+from rota.service.deploys import Deploys
 from rota.service.feed import Feed
 from rota.service.firing import ScheduleUpkeep
 from rota.service.handlers import Handlers
@@ -99,6 +100,7 @@ class Service:
         )  # fmt: skip
         self.bulk = Bulk(store, self.signals, observer, ids, zone)
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
+        self.deploys = Deploys(store, self.signals, self.schedules)
         self.work = Work(
             store, self.signals, observer, stopwatch, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random,
             handlers=self.handlers,

@@ -373,6 +373,7 @@ def schedule_row(s: Schedule) -> tuple[Any, ...]:
     return (
         s.name, s.owner, s.rule, s.timezone, raw(s.job), s.missed.value, s.missed_limit, s.overlap.value, s.jitter_s,
         s.starts_at, s.ends_at, s.paused_at, s.seen, s.next_at, s.waiting, s.zone_mark, s.created_at, s.updated_at, s.revision,
+        s.origin, s.deployed,
     )  # fmt: skip
 
 
@@ -382,7 +383,7 @@ def schedule_of(row: tuple[Any, ...]) -> Schedule:
         id=row[0], name=row[1], owner=row[2], rule=row[3], timezone=row[4], job=Raw(row[5]), missed=Missed(row[6]),
         missed_limit=row[7], overlap=Overlap(row[8]), jitter_s=row[9], starts_at=row[10], ends_at=row[11], paused_at=row[12],
         seen=row[13], next_at=row[14], waiting=row[15], zone_mark=row[16], created_at=row[17], updated_at=row[18],
-        revision=row[19],
+        revision=row[19], origin=row[20], deployed=row[21],
     )  # fmt: skip
 
 

@@ -102,3 +102,15 @@ class ScheduleTx(Protocol):
     async def schedule_changes(self, schedule: str, before: int, limit: int) -> list[Change]:
         """Return a schedule's history, the newest first, from before the revision `before` on."""
         ...
+
+    async def schedules_of_origin(self, origin: str) -> list[Schedule]:
+        """Return the schedules that an app's code has declared, the oldest first, locked as by `lock_schedule`."""
+        ...
+
+    async def put_deploy(self, origin: str, digest: str) -> None:
+        """Note that a set of declarations is in force from `now` on; who notes the same waits for this transaction."""
+        ...
+
+    async def deploys_of(self, origin: str, limit: int) -> list[str]:
+        """Return the sets that were in force, the newest first; not the empty one."""
+        ...

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
+import msgspec
+
+from rota.core.arguments import Fit
+from rota.core.errors import Invalid
 from rota.core.jobs import NO_SCHEMA, HandlerSpec
 from rota.core.times import parse_duration
 from rota.worker.middleware import Middleware, check_middleware
@@ -59,6 +63,7 @@ class App:
         self.handlers: dict[str, Handler] = {}
         self.middlewares: list[Middleware] = []
         self.starts: list[Callable[[], None]] = []
+        self._scheduled: list[tuple[Callable[..., Any], dict[str, Any]]] = []
 
     @overload
     def handler(self, function: F, /) -> F: ...
@@ -91,6 +96,52 @@ class App:
             return function
 
         return register if function is None else register(function)
+
+    def schedule(
+        self, rule: str, /, *, tz: str | None = None, name: str | None = None, missed: str | None = None,
+        overlap: str | None = None, jitter: str | float | None = None, start: str | None = None, end: str | None = None,
+        data: Any = None, **options: Any,
+    ) -> Callable[[F], F]:  # fmt: skip
+        """Declare that a handler runs by a rule: cron, `every 15m`, `at TIME`. It counts once `rota schedule deploy` was run.
+
+        `missed` is skip, once, all or all:N; `overlap` allow, skip, queue or abort; the rest as `rota schedule add` has them;
+        `options` are those of a submission. A handler may have several: each then has a `name`.
+        """
+        missed, _, most = (missed or "").partition(":")
+        timing: dict[str, Any] = {
+            "rule": rule, "timezone": tz, "name": name, "missed": missed or None, "missed_limit": int(most) if most else None,
+            "overlap": overlap, "jitter": jitter, "starts_at": start, "ends_at": end,
+        }  # fmt: skip
+        declared: dict[str, Any] = {key: value for key, value in timing.items() if value is not None}
+        declared["job"] = {"data": data, **options} if data is not None else options
+
+        def register(function: F) -> F:
+            self._scheduled.append((function, declared))
+            return function
+
+        return register
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """Return what is declared, as the server takes it. Raises ValueError for what is wrong on its face."""
+        names = {handler.function: handler for handler in self.handlers.values()}
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for function, declared in self._scheduled:
+            if (handler := names.get(function)) is None:
+                raise ValueError(
+                    f"{getattr(function, '__name__', function)!r} has a schedule, and is no handler of this app"
+                )
+            job = {"handler": handler.name, **declared["job"]}
+            name = declared.get("name", handler.name)
+            if handler.spec.schema != NO_SCHEMA:
+                try:
+                    data, args = msgspec.json.encode(job.get("data")), msgspec.json.encode(job.get("args", []))
+                    Fit(bytes(handler.spec.schema)).check(data, args)
+                except Invalid as wrong:
+                    raise ValueError(f"schedule {name!r}: {wrong}") from None
+            key = (name, job.get("owner", ""))
+            if found.setdefault(key, {**declared, "name": name, "job": job})["job"] is not job:
+                raise ValueError(f"there are two schedules named {name!r}; give each a name")
+        return list(found.values())
 
     def middleware(self, function: M, /) -> M:
         """Put a generator around every call of this app's handlers: it gets a `rota.Call`, and yields once.

@@ -6,6 +6,7 @@ import importlib
 import traceback
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 from rota.worker.app import App, Handler
 
@@ -25,6 +26,14 @@ def load(targets: Iterable[str]) -> dict[str, Handler]:
             handlers[name] = handler
             owners[name] = target
     return handlers
+
+
+def schedules_of(target: str) -> list[dict[str, Any]]:
+    """Import an app, and return the schedules that it declares. Raises BadApp."""
+    try:
+        return _app(target).schedules()
+    except ValueError as wrong:
+        raise BadApp(f"{target}: {wrong}") from None
 
 
 def _app(target: str) -> App:

@@ -24,6 +24,7 @@ from rota.http.parsing import check_raw
 from rota.http.replies import Reply, json_reply
 from rota.http.routes.filters import Limit
 from rota.http.routes.jobs import page_reply
+from rota.service.deploys import Deploy, Deployment
 from rota.service.schedules import MAX_PREVIEW, NewSchedule, ScheduleEdit, Timing
 
 _Slots = Annotated[int, Meta(ge=1, le=MAX_PREVIEW)]
@@ -118,6 +119,15 @@ async def preview_rule(call: Call[PreviewQuery, Timing]) -> Reply:
     return json_reply(Page(items=[slot_view(slot) for slot in slots]))
 
 
+async def deploy(call: Call[NoQuery, Deploy]) -> Reply:
+    """Bring all schedules that an app declares in line with its code; those that people made are left alone."""
+    for at, new in enumerate(call.body.schedules):
+        check_raw(new.job.data, f"schedules[{at}].job.data")
+        check_raw(new.job.args, f"schedules[{at}].job.args")
+    call.target = call.body.origin
+    return json_reply(await call.service.deploys.deploy(call.body, call.caller))
+
+
 async def firings(call: Call[BeforeQuery, NoBody]) -> Reply:
     """Show what became of a schedule's slots, the newest first; kept as long as jobs that are over."""
     query = call.query
@@ -142,6 +152,10 @@ OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="GET", path="/v1/schedules", function=find, summary="List schedules", tag="schedules", who=Who.OWNERS,
         query=SchedulesQuery, body=NoBody, answers={200: Page[ScheduleView]},
+    ),
+    Operation(
+        method="POST", path="/v1/schedules/deploy", function=deploy, summary="Deploy the schedules of an app", tag="schedules",
+        who=Who.ADMINS, query=NoQuery, body=Deploy, answers={200: Deployment}, problems=(409,),
     ),
     Operation(
         method="POST", path="/v1/schedules/preview", function=preview_rule, summary="Show when a rule would fire",

@@ -98,6 +98,15 @@ class ScheduleTx(BaseTx):
         rows = await self._all("schedule_changes", schedule, before, limit)
         return [change_of(schedule, tuple(row)) for row in rows]
 
+    async def schedules_of_origin(self, origin: str) -> list[Schedule]:
+        return await self._schedules(await self._all("schedules_of_origin", origin))
+
+    async def put_deploy(self, origin: str, digest: str) -> None:
+        await self._run("put_deploy", origin, digest, self.now)
+
+    async def deploys_of(self, origin: str, limit: int) -> list[str]:
+        return [digest for (digest,) in await self._all("deploys_of", origin, limit)]
+
     async def _schedules(self, rows: Sequence[Row]) -> list[Schedule]:
         """Return whole schedules, in the order of the rows, each of which is an id."""
         if not rows:

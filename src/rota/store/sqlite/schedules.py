@@ -93,5 +93,14 @@ class ScheduleTx(BaseTx):
     async def schedule_changes(self, schedule: str, before: int, limit: int) -> list[Change]:
         return [change_of(schedule, row) for row in self._all("schedule_changes", schedule, before, limit)]
 
+    async def schedules_of_origin(self, origin: str) -> list[Schedule]:
+        return self._whole(self._all("schedules_of_origin", origin))
+
+    async def put_deploy(self, origin: str, digest: str) -> None:
+        self._run("put_deploy", origin, digest, self.now)
+
+    async def deploys_of(self, origin: str, limit: int) -> list[str]:
+        return [digest for (digest,) in self._all("deploys_of", origin, limit)]
+
     def _whole(self, rows: list[tuple[str]]) -> list[Schedule]:
         return [schedule_of(row) for (id_,) in rows for row in self._all("get_schedules", id_)]

@@ -1,13 +1,13 @@
 -- name: insert_schedule
 INSERT INTO rota_schedules (id, name, owner, rule, timezone, job, missed, missed_limit, overlap, jitter_s, starts_at, ends_at,
-  paused_at, seen, next_at, waiting, zone_mark, created_at, updated_at, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
+  paused_at, seen, next_at, waiting, zone_mark, created_at, updated_at, revision, origin, deployed)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22);
 
 -- name: update_schedule
 UPDATE rota_schedules SET name = $1, owner = $2, rule = $3, timezone = $4, job = $5, missed = $6, missed_limit = $7,
   overlap = $8, jitter_s = $9, starts_at = $10, ends_at = $11, paused_at = $12, seen = $13, next_at = $14, waiting = $15,
-  zone_mark = $16, created_at = $17, updated_at = $18, revision = $19
-WHERE id = $20;
+  zone_mark = $16, created_at = $17, updated_at = $18, revision = $19, origin = $20, deployed = $21
+WHERE id = $22;
 
 -- What a look at a schedule changes. The rows are held.
 -- name: move_schedules
@@ -23,7 +23,7 @@ DELETE FROM rota_schedules WHERE id = $1;
 -- name: get_schedules
 SELECT s.* FROM unnest($1::text::text[]) AS u(id) CROSS JOIN LATERAL (
   SELECT id, name, owner, rule, timezone, job, missed, missed_limit, overlap, jitter_s, starts_at, ends_at, paused_at, seen,
-    next_at, waiting, zone_mark, created_at, updated_at, revision
+    next_at, waiting, zone_mark, created_at, updated_at, revision, origin, deployed
   FROM rota_schedules WHERE id = u.id OFFSET 0) s;
 
 -- name: lock_schedule
@@ -108,6 +108,15 @@ INSERT INTO rota_schedule_history (schedule, revision, at, by, what, settings) V
 
 -- name: schedule_changes
 SELECT revision, at, by, what, settings FROM rota_schedule_history WHERE schedule = $1 AND revision < $2 ORDER BY revision DESC LIMIT $3;
+
+-- name: schedules_of_origin
+SELECT id FROM rota_schedules WHERE origin IS NOT NULL AND origin = $1 ORDER BY id FOR NO KEY UPDATE;
+
+-- name: put_deploy
+INSERT INTO rota_deploys (origin, digest, at) VALUES ($1, $2, $3) ON CONFLICT (origin, digest) DO UPDATE SET at = excluded.at;
+
+-- name: deploys_of
+SELECT digest FROM rota_deploys WHERE origin = $1 AND digest <> '' ORDER BY at DESC LIMIT $2;
 
 -- name: delete_schedule_changes
 DELETE FROM rota_schedule_history WHERE schedule = $1;

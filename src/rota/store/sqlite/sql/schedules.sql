@@ -1,12 +1,12 @@
 -- name: insert_schedule
 INSERT INTO rota_schedules (id, name, owner, rule, timezone, job, missed, missed_limit, overlap, jitter_s, starts_at, ends_at,
-  paused_at, seen, next_at, waiting, zone_mark, created_at, updated_at, revision)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
+  paused_at, seen, next_at, waiting, zone_mark, created_at, updated_at, revision, origin, deployed)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: update_schedule
 UPDATE rota_schedules SET name = ?, owner = ?, rule = ?, timezone = ?, job = ?, missed = ?, missed_limit = ?, overlap = ?,
   jitter_s = ?, starts_at = ?, ends_at = ?, paused_at = ?, seen = ?, next_at = ?, waiting = ?, zone_mark = ?, created_at = ?,
-  updated_at = ?, revision = ?
+  updated_at = ?, revision = ?, origin = ?, deployed = ?
 WHERE id = ?;
 
 -- What a look at a schedule changes.
@@ -18,7 +18,7 @@ DELETE FROM rota_schedules WHERE id = ?;
 
 -- name: get_schedules
 SELECT id, name, owner, rule, timezone, job, missed, missed_limit, overlap, jitter_s, starts_at, ends_at, paused_at, seen,
-  next_at, waiting, zone_mark, created_at, updated_at, revision
+  next_at, waiting, zone_mark, created_at, updated_at, revision, origin, deployed
 FROM rota_schedules WHERE id = ?;
 
 -- name: schedules_named
@@ -91,6 +91,15 @@ INSERT INTO rota_schedule_history (schedule, revision, at, by, what, settings) V
 
 -- name: schedule_changes
 SELECT revision, at, by, what, settings FROM rota_schedule_history WHERE schedule = ? AND revision < ? ORDER BY revision DESC LIMIT ?;
+
+-- name: schedules_of_origin
+SELECT id FROM rota_schedules INDEXED BY rota_schedules_origin WHERE origin IS NOT NULL AND origin = ? ORDER BY id;
+
+-- name: put_deploy
+INSERT INTO rota_deploys (origin, digest, at) VALUES (?, ?, ?) ON CONFLICT (origin, digest) DO UPDATE SET at = excluded.at;
+
+-- name: deploys_of
+SELECT digest FROM rota_deploys WHERE origin = ? AND digest <> '' ORDER BY at DESC LIMIT ?;
 
 -- name: delete_schedule_changes
 DELETE FROM rota_schedule_history WHERE schedule = ?;
