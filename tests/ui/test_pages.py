@@ -153,6 +153,9 @@ def test_a_job_shows_all_that_there_is_to_know(viewer: Viewer, stocked: dict[str
     page.get_by_role("tab", name="Events").click()
     for kind in ("submitted", "started", "failed"):
         expect(viewer.row(kind).first).to_be_visible()
+    page.get_by_role("tab", name="Hook").click()
+    viewer.press("Call again")
+    viewer.told("called again")
     page = viewer.go(f"/jobs/{stocked['gone']}")
     expect(page.locator(".proof")).to_contain_text("TERM")
     expect(page.locator(".proof")).to_contain_text("3 processes ended")
