@@ -29,7 +29,7 @@ from rota.store.walks import exact_counts
 
 MOST_IDS = 1000
 MOST_JOBS = 10_000  # of a filter, that one request touches
-MOST_COUNTED = 10_000  # jobs that are counted one by one
+MOST_COUNTED = 8_000  # jobs that are counted one by one: as many as one page reads
 _BATCH = 200  # jobs in a transaction: others wait for it
 _MOST_PAGES = 50  # of a filter that are looked at in one request, found something or not
 _MOST_TOLD = 1000  # failures
@@ -106,7 +106,7 @@ class Bulk:
         self._zone = zone
 
     async def count(self, query: Query, caller: Caller) -> Counted:
-        """Count jobs: by the counters where they know, else one by one, up to 10,000."""
+        """Count jobs: by the counters where they know, else one by one, up to 8,000."""
         narrowed = _narrow(query, caller)
 
         async def look(tx: Tx) -> Counted:
