@@ -26,6 +26,7 @@ _LONGEST = (
     "tests/check_worker/test_broken_workers.py::test_the_worker_that_they_are_made_of_is_right",
     "tests/e2e/test_arrays.py",
     "tests/e2e/test_bad_days.py",
+    "tests/ui/",
     "tests/http/test_http_description.py",
     "tests/check_worker",
     "tests/docs/test_documents.py::test_commands_do_what_the_document_says",

@@ -62,11 +62,22 @@ def stocked(live: Live) -> dict[str, str]:
 
 
 PAGES = [
-    "/", "/jobs", "/jobs?state=failed&state=running", "/jobs?handler=no-such", "/jobs/{bad}", "/jobs/{good}",
+    "/", "/jobs", "/jobs?handler=no-such", "/jobs/{bad}", "/jobs/{good}",
     "/jobs/{runs}", "/jobs/{gone}", "/jobs/{blocked}", "/jobs/{script}", "/jobs/{bad}?tab=log", "/jobs/{bad}?tab=events",
     "/jobs/{bad}?tab=hook", "/jobs/no-such-job", "/timeline", "/schedules", "/schedules/{schedule}", "/workers", "/submit",
     "/submit?kind=script", "/settings", "/nowhere",
 ]  # fmt: skip
+# Others are made of the same parts: axe takes longest of all.
+UNLIKE = {
+    "/",
+    "/jobs",
+    "/jobs/{bad}",
+    "/jobs/{runs}",
+    "/jobs/{bad}?tab=events",
+    "/timeline",
+    "/schedules/{schedule}",
+    "/submit",
+}
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1440, False), (360, True)], ids=["desk", "phone at night"])
@@ -79,7 +90,8 @@ def test_every_page_is_whole_and_for_everybody(
             page = viewer.turn(path.format(**stocked))
             expect(page.locator("main")).not_to_be_empty()
             assert viewer.overflows() <= 0, path
-            assert viewer.findings(axe, *([OF_THE_LOOK] if dark else [])) == [], path
+            if path in UNLIKE or not dark:
+                assert viewer.findings(axe, *([OF_THE_LOOK] if dark else [])) == [], path
             assert page.title() != "owned"
             expect(page.locator("main img")).to_have_count(0)
 
