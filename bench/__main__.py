@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from bench import (
     documents,
     draining,
+    graphs,
     idle,
     latency,
     machine,
@@ -33,6 +34,7 @@ _PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "map": mapping.rows,
     "postgres": postgres.rows,
     "schedules": scheduling.rows,
+    "graphs": graphs.rows,
     "peers": peering.rows,
 }
 

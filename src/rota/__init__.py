@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rota.client.async_client import AsyncClient as AsyncClient
     from rota.client.client import Client as Client
+    from rota.client.flow import Flow as Flow
     from rota.wiring.inside import submit_in as submit_in
     from rota.worker.app import App as App
     from rota.worker.context import Aborted as Aborted
@@ -22,9 +23,10 @@ _HOMES = dict.fromkeys(("Aborted", "Context", "Fail", "Retry", "Snooze"), "rota.
     "Call": "rota.worker.middleware",
     "AsyncClient": "rota.client.async_client",
     "Client": "rota.client.client",
+    "Flow": "rota.client.flow",
     "submit_in": "rota.wiring.inside",
 }
-__all__ = ["Aborted", "App", "AsyncClient", "Call", "Client", "Context", "Fail", "Retry", "Snooze", "submit_in"]
+__all__ = ["Aborted", "App", "AsyncClient", "Call", "Client", "Context", "Fail", "Flow", "Retry", "Snooze", "submit_in"]
 
 
 def __getattr__(name: str) -> Any:

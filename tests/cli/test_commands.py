@@ -261,3 +261,27 @@ def test_help_and_clients_import_no_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[] []"
+
+
+def test_runs_are_submitted_shown_aborted_and_run_again(run: Run, client: Client, tmp_path: Path) -> None:
+    jobs = [{"ref": "a", "handler": "echo"}, {"ref": "b", "handler": "echo", "after": [{"job": "a", "on": "failed"}]}]
+    (tmp_path / "flow.json").write_text(json.dumps({"name": "n", "jobs": jobs}))
+    done = run("run", "submit", str(tmp_path / "flow.json"), "--wait")
+    assert (done.exit_code, done.stdout) == (0, "succeeded: 1 succeeded, 1 canceled\n")
+    id_ = done.stderr.strip()
+    shown = run("run", id_)
+    assert re.search(r"a  succeeded .*\n  b  canceled  after a:failed", shown.stdout), shown.stdout
+    assert json.loads(run("run", id_, "--json").stdout)["name"] == "n"
+    assert id_ in run("runs", "--name", "n").stdout
+    assert [each["id"] for each in json.loads(run("runs", "--json").stdout)["items"]] == [id_]
+    assert run("jobs", "--run", id_).stdout.count("echo") == 2
+    again = run("retry", id_)
+    assert (again.exit_code, client.runs.get(again.stdout.strip()).retry_of) == (0, id_)
+    waits = run("run", "submit", "-", input=json.dumps([{"ref": "a", "handler": "echo", "delay": "1h"}]))
+    assert run("abort", waits.stdout.strip()).stdout == f"{waits.stdout.strip()}  canceled\n"
+    assert run("abort", id_).exit_code == 1
+    assert run("run", "submit", "-", input="{").exit_code == 2
+    late = run("submit", "echo", "--after", f"{waits.stdout.strip()[4:]}:any")
+    assert late.exit_code == 2, "a run is no job"
+    first = run("submit", "echo", "--in", "1h").stdout.strip()
+    assert client.get(run("submit", "echo", "--after", f"{first}:failed").stdout.strip()).after_on == {first: "failed"}

@@ -85,7 +85,6 @@ def test_every_statement_of_a_store_is_used_and_exists(dialect: str):
 
 # What only one dialect needs, and why.
 ONLY_SQLITE = {
-    "meet_dependencies": "PostgreSQL looks as it writes the dependency",
     **dict.fromkeys(
         (
             "next_due",
@@ -105,7 +104,8 @@ ONLY_SQLITE = {
 ONLY_POSTGRES = {
     "number_events", "has_event", "transaction_status",  # a commit whose answer was lost
     "wakeups",  # all of them in one
-    "look_at_job", "lock_job_now", "lock_worker", "lock_worker_now", "take_due_jobs", "take_unnamed_leases",
+    "look_at_job", "lock_job_now", "lock_free", "lock_run", "lock_worker", "lock_worker_now",
+    "take_due_jobs", "take_unnamed_leases",
     "take_over_before", "late_leases", "is_base", "lock_schedule",  # rows that others may hold
     "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
 }  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rota.core.jobs import Lease, Settled
 from rota.core.states import FINAL, TRANSITIONS, State
+from rota.core.waits import meets
 
 from .arrays import ArrayInvariants, Row
 from .world import Broken, World
@@ -49,7 +50,10 @@ _STATE, _ATTEMPT, _QUEUE, _LANE, _ABORT = (
 )
 _CONFIRMED, _INPUTS, _OPEN = _AT["confirmed"], _AT["inputs"], _AT["open"]
 _EVENTS = "SELECT seq, at, job, kind, state, attempt FROM rota_events WHERE seq > ? ORDER BY seq"
-_AFTER = "SELECT j.id, j.state FROM rota_dependencies d JOIN rota_jobs j ON j.id = d.after WHERE d.job = ?"
+_AFTER = (
+    "SELECT j.id, j.state, d.condition, w.least FROM rota_dependencies d JOIN rota_jobs j ON j.id = d.after "
+    "JOIN rota_jobs w ON w.id = d.job WHERE d.job = ?"
+)
 _TRIES = "SELECT count(*), coalesce(max(attempt), 0) FROM rota_attempts WHERE job = ?"
 _EARLY = (
     "SELECT id, gone_at, lease_until FROM rota_workers WHERE gone_why = 'its lease ran out' AND lease_until > gone_at"
@@ -166,9 +170,10 @@ class Invariants:
         else:
             self._tried(job, was, state, attempts, row[_ATTEMPT])
         begins = state is State.RUNNING and was is not State.RUNNING
-        waits = self.world.connection.execute(_AFTER, (job,)) if begins else ()
-        if unmet := [after for after, stands in waits if stands != State.SUCCEEDED]:
-            raise Broken(f"5. {job} was started before {unmet} had succeeded")
+        waits = self.world.connection.execute(_AFTER, (job,)).fetchall() if begins else []
+        met = sum(State(stands) in FINAL and meets(on, State(stands)) for _, stands, on, _ in waits)
+        if waits and met < (waits[0][3] or len(waits)):
+            raise Broken(f"5. {job} was started when of {waits} only {met} had come about")
         if (
             old is not None
             and old[_ABORT] is not None

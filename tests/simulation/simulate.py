@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from rota.core.errors import Conflict, InFlight
 from rota.core.jobs import NO_INPUTS, Job, Submission
 from rota.core.retry import Backoff
 from rota.core.states import FINAL
+from rota.core.waits import After, AtLeast
 from rota.service.jobs import Edit
 
 from .invariants import Invariants
@@ -110,11 +112,14 @@ class Simulation:
         rng = self.world.rng
         submissions = [self._submission() for _ in range(rng.choice((1, 1, 1, 2, 4)))]
         if len(submissions) > 1:
-            submissions[-1] = self._submission(ref="last", after=["first", *submissions[-1].after])
+            first = After("first", rng.choice(("succeeded", "succeeded", "failed", "finished", "any")))
+            after = [first, *submissions[-1].after]
+            join = rng.choice(("all", "all", "any", AtLeast(len(after))))
+            submissions[-1] = replace(self._submission(ref="last", after=after), join=join)
             submissions[0] = self._submission(ref="first")
         self._send(key, submissions)
 
-    def _submission(self, ref: str | None = None, after: list[str] | None = None) -> Submission:
+    def _submission(self, ref: str | None = None, after: list[str | After] | None = None) -> Submission:
         rng = self.world.rng
         script = rng.random() < 0.15
         array = rng.random() < ARRAYS

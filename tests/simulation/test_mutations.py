@@ -92,7 +92,7 @@ def lost_workers_are_not_rescued(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_dependent_starts_after_the_first_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, changes, "_release", "if job.waiting_for == 1:", "if True:")
+    mutate(monkeypatch, changes, "_count", "if stands.verdict is Verdict.START:", "if True:")
 
 
 def a_claim_writes_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def a_claim_writes_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_claim_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, SqliteTx, "claim_jobs", 'self._moved(queue, lane, "queued", "running")', "pass")
+    mutate(monkeypatch, SqliteTx, "claim_jobs", 'self._moved(queue, lane, "queued", "running", run=offer.run)', "pass")
 
 
 def a_worker_does_not_fence_itself(monkeypatch: pytest.MonkeyPatch) -> None:

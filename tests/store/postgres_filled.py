@@ -55,6 +55,14 @@ UPDATE rota_schedules SET origin = 'app' || substr(id, 7);
 INSERT INTO rota_deploys SELECT 'app' || n / 20, 'd' || n, n FROM generate_series(1, 20000) n;
 INSERT INTO rota_firings SELECT 's' || lpad((n % 2000 + 1)::text, 9, '0'), 1000000 + n, 1700000000000000 + n, 'submitted',
   'fo' || lpad(n::text, 9, '0'), NULL, 0, (n % 5 = 0)::int FROM generate_series(1, 20000) n;
+INSERT INTO rota_runs (id, state, name, owner, jobs, submitted_at, finished_at, looked_at)
+  SELECT 'run-' || lpad(n::text, 5, '0'), CASE WHEN n % 5 = 0 THEN 'running' ELSE 'failed' END, 'n' || n % 100,
+  'owner' || n % 50,
+  1, 1700000000000000 + n, CASE WHEN n % 5 > 0 THEN 1700000000000000 + n END, 1700000000000000 + n
+  FROM generate_series(1, 20000) n;
+INSERT INTO rota_run_counts SELECT id, 'failed', 0, 1 FROM rota_runs;
+UPDATE rota_listed SET run = 'run-' || substr(id, 7) WHERE id LIKE 'fw%';
+UPDATE rota_jobs SET run = 'run-' || substr(id, 7) WHERE id LIKE 'fw%';
 INSERT INTO rota_schedule_history SELECT 's' || lpad(n::text, 9, '0'), 1, 1, NULL, 'created', '{}'
   FROM generate_series(1, 20000) n;
 """

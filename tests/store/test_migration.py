@@ -109,12 +109,12 @@ def test_every_job_keeps_every_column(tmp_path: Path):
     asyncio.run(main())
     for row in columns(path, "rota_jobs"):
         old = rows[row["id"]]
-        defaults = {"waiting_for": 0, "attempt": 0, "failures": 0, "crashes": 0, "open": 0}
+        defaults = {"waiting_for": 0, "attempt": 0, "failures": 0, "crashes": 0, "open": 0, "spare": 0, "refers": 0}
         assert row == {**dict.fromkeys(row), **defaults, **old}
     for table, kept in before.items():
         now = columns(path, f"rota_{table}")
         assert [{name: row[name] for name in old} for row, old in zip(now, kept, strict=True)] == kept, table
-    assert columns(path, "rota_schema") == [{"version": 9}]
+    assert columns(path, "rota_schema") == [{"version": 10}]
 
 
 def test_what_ran_goes_on_and_ends_and_arrays_run_beside_it(tmp_path: Path):

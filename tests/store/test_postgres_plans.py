@@ -19,6 +19,7 @@ from rota.core.access import Role
 from rota.core.arrays import Range, Shard
 from rota.core.checkpoints import CheckpointNote
 from rota.core.jobs import Attempt, LogChunk, Progress, Submission
+from rota.core.runs import Run
 from rota.core.schedules import Change, Fate, Firing
 from rota.core.states import Outcome, State
 from rota.service.service import Service
@@ -26,7 +27,8 @@ from rota.store import statements
 from rota.store.postgres.statement import BaseTx
 from rota.store.postgres.store import SESSION, PostgresStore, with_clock
 from rota.store.protocol import Query, Tx
-from rota.store.rows import NewAudit, SeriesRow, TokenRow, Unique
+from rota.store.rows import Dependency, NewAudit, SeriesRow, TokenRow, Unique
+from rota.store.run_rows import RunQuery
 from tests import postgres
 
 from .postgres_filled import fill
@@ -44,7 +46,7 @@ SMALL = {
     "rota_tokens",
 }  # as many rows as there are such things
 # A page of several walks is merged: at most a page of each. Others sort what one job, or one statement's arguments, have.
-SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label"}
+SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label", "find_runs_by_name"}
 SORTS_ITS_OWN = {"after_of", "deliveries_of", "shards_of", "attempts_of", "shares_root", "clamp_shards", "is_base"}
 SORTS_ITS_OWN |= {"open_firings", "schedules_ahead", "series"}
 NOT_HOT = {
@@ -78,6 +80,18 @@ async def ask_everything(tx: Tx) -> None:
     await tx.ahead_of(found, 100)
     await tx.oldest_ready("default", "a")
     await tx.unmet_of(job, 9)
+    await tx.get_runs(["run-00007"])
+    for sought in (RunQuery(), RunQuery(owner="owner3"), RunQuery(name="n7"), RunQuery(state=State.RUNNING)):
+        await tx.find_runs(sought)
+    await tx.find_jobs(Query(run="run-00007"))
+    await tx.jobs_of_run("run-00007", "", 100)
+    await tx.newest_of_run("run-00007", "~", 100)
+    await tx.nodes([job])
+    await tx.edges_into([job])
+    await tx.open_runs(1_700_000_000_000_100, 100)
+    await tx.dependents_of([job])
+    await tx.told_of([job])
+    await tx.told_jobs(500)
     await tx.over_before(1_700_000_001_000_900, 500)
     await tx.wakeups()
     for question in (tx.attempts_of, tx.shards_of, tx.deliveries_of):
@@ -124,6 +138,16 @@ async def do_everything(tx: Tx) -> None:
     waiting = (await tx.lock_jobs(["fw000000008"]))["fw000000008"]
     await tx.edit_job(waiting, priority=3, run_at=5, queue="q", state="queued")
     await tx.request_aborts([waiting])
+    await tx.insert_run(Run(id="run-new", state=State.RUNNING, owner="ana", jobs=1, submitted_at=5))
+    await tx.lock_runs(["run-new", "run-00007"])
+    await tx.stop_run("run-00007")
+    await tx.run_stopped("run-00007")
+    await tx.runs_seen(["run-00007"])
+    await tx.end_run(Run(id="run-new", state=State.SUCCEEDED, finished_at=6))
+    await tx.delete_runs(7, 100)
+    await tx.lock_free(["fw000000009"])
+    await tx.tell([Dependency("fo000000001", "fw000000007", "failed", State.FAILED)], [])
+    await tx.set_waits([("fw000000007", 1, 0)])
     job = "fo000000009"
     await tx.unname_leases([(job, 1, 5)])
     await tx.unname_shards([(job, 1, 5)])
@@ -229,17 +253,19 @@ async def _record(url: str) -> None:
 
 # What is run only when others are in the way, or now and then: values for those.
 LIKE: dict[str, tuple[Any, ...]] = {
+    "add_run_count": ("{run-1}", "{queued}", "{1}"),
+    "become_array": (3, "fw000000007"),
+    "result_of": ("fo000000001",),
     "clamp_unnamed": (5, ["fw000000007"]),
     "delete_inputs": (["u"],),
     "has_event": (5, "j", 5),
     "holds": ("fo000000001", 1, "w"),
     "insert_labels": ("{k}", "{v}", "{j}"),
     "late_leases": (5,),
-    "meet_dependency": ("fo000000001", "fw000000007"),
     "lock_job_now": (["fw000000007"],),
     "lock_worker_now": ("{w}",),
+    "start_run": (5, "{run-1}"),
     "range_is_due": (["fo000000009"], [7], 5),
-    "set_waiting_for": (1, "fw000000007"),
     "transaction_status": ("5",),
 }
 
@@ -258,8 +284,9 @@ def test_no_statement_scans_or_sorts(recorded: tuple[str, dict[str, tuple[Any, .
 
 
 HOT = [
-    "claim_job", "get_job", "lock_job", "lock_job_now", "look_at_job", "meet_dependency", "move_job", "ready_heads",
-    "request_abort", "set_progress", "settle_job", "unname_lease", "waited_for",
+    "claim_job", "get_job", "lock_job", "lock_job_now", "look_at_job", "tell", "move_job", "ready_heads",
+    "request_abort", "set_progress", "settle_job", "unname_lease", "dependents_of",
+    "lock_free", "told_of", "set_waits", "add_run_count", "start_run",
 ]  # fmt: skip
 
 

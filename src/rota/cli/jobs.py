@@ -12,9 +12,12 @@ from rota.cli import show
 from rota.cli.main import JOB_FAILED
 from rota.cli.options import connect, ids_of, json_option, pairs, server_option
 from rota.client import Client, Job, calls
+from rota.client import runs as run_calls
+from rota.client.runs import RunFields
 from rota.client.submission import new_key
 from rota.client.views import Attempt, JobFields
 from rota.core.errors import Conflict, NotFound, RotaError
+from rota.core.runs import is_run
 from rota.core.states import State
 from rota.core.wire import Page
 
@@ -33,6 +36,7 @@ Examples:
 @click.option("--owner", metavar="U", help="Of this owner.")
 @click.option("--queue", metavar="Q", help="In this queue.")
 @click.option("--handler", metavar="NAME", help="For this handler.")
+@click.option("--run", metavar="ID", help="Of this run.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, help="With this label; may be repeated.")
 @click.option("--after", "after_time", metavar="TIME", help="Submitted at this time or later (RFC 3339).")
 @click.option("--before", "before_time", metavar="TIME", help="Submitted before this time.")
@@ -131,7 +135,9 @@ def _show(job: Job, attempts: list[Attempt]) -> None:
             ("owner", show.line(job.owner)),
             ("queue", show.line(job.queue) + (f", priority {job.priority}" if job.priority else "")),
             ("labels", show.line(" ".join(f"{k}={v}" for k, v in job.labels.items()))),
-            ("after", " ".join(job.after)),
+            ("after", " ".join(f"{id_}:{job.after_on[id_]}" if id_ in job.after_on else id_ for id_ in job.after)),
+            ("join", _json(job.join) if job.join != "all" else ""),
+            ("run", f"{job.run} ({show.line(job.ref)})" if job.run else ""),
             ("submitted", show.local(job.submitted_at)),
             ("due", show.local(job.run_at) if not job.over and job.started_at is None else ""),
             ("started", show.local(job.started_at) if job.started_at else ""),
@@ -190,7 +196,7 @@ Examples:
 @json_option
 @server_option
 def abort(ids: tuple[str, ...], wait_s: float, server: str | None, as_json: bool) -> None:
-    """Stop jobs: those that run are aborted with all their processes, the others canceled. `-` reads ids from stdin.
+    """Stop jobs, or whole runs: what runs is aborted with all its processes, the rest canceled. `-` reads ids from stdin.
 
     Waits until they have ended. Jobs that were aborted or canceled before count as done; those that ended otherwise are
     told, and the exit code is 1.
@@ -201,7 +207,8 @@ def abort(ids: tuple[str, ...], wait_s: float, server: str | None, as_json: bool
         asked: list[str] = []
         for id_ in ids_of(ids):  # all are told to stop before any is waited for
             try:
-                client.call(calls.abort(id_, 0.0, msgspec.Raw))
+                abort_call = run_calls.abort_call if is_run(id_) else calls.abort
+                client.call(abort_call(id_, 0.0, msgspec.Raw))
             except Conflict as over:
                 if over.state not in {State.ABORTED, State.CANCELED}:
                     refused = _refuse(over)
@@ -222,9 +229,14 @@ def _refuse(error: RotaError) -> bool:
 
 
 def _tell_end(client: Client, id_: str, wait_s: float, *, as_json: bool) -> None:
-    answer = bytes(client.call(calls.get(id_, msgspec.Raw, wait_s)))
+    get = run_calls.get_call if is_run(id_) else calls.get
+    answer = bytes(client.call(get(id_, msgspec.Raw, wait_s)))
     if as_json:
         click.echo(answer)
+        return
+    if is_run(id_):
+        run = msgspec.json.decode(answer, type=RunFields)
+        click.echo(f"{run.id}  {show.state(run.state)}")
         return
     job = msgspec.json.decode(answer, type=JobFields)
     unproven = "  (its worker was lost; nobody saw its processes end)" if job.confirmed is False else ""
@@ -241,15 +253,19 @@ Examples:
 @json_option
 @server_option
 def retry(ids: tuple[str, ...], server: str | None, as_json: bool) -> None:
-    """Run jobs that are over again, as new jobs; print the new ids. `-` reads ids from stdin."""
+    """Run jobs that are over again, as new jobs, or of runs what has not succeeded; print the new ids.
+
+    `-` reads ids from stdin.
+    """
     refused = False
     with connect(server) as client:
         for id_ in ids_of(ids):
             try:
-                answer = bytes(client.call(calls.retry(id_, new_key(), msgspec.Raw)))
+                retry_call = run_calls.retry_call if is_run(id_) else calls.retry
+                answer = bytes(client.call(retry_call(id_, new_key(), msgspec.Raw)))
             except (Conflict, NotFound) as error:
                 refused = _refuse(error)
                 continue
-            click.echo(answer if as_json else msgspec.json.decode(answer, type=JobFields).id)
+            click.echo(answer if as_json else msgspec.json.decode(answer)["id"])
     if refused:
         raise SystemExit(JOB_FAILED)

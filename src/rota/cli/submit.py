@@ -25,7 +25,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS = (
     click.option("--in", "delay", metavar="TIME", help="Start after this long: 30s, 2m, 1h30m, 4d."),
     click.option("--at", metavar="TIME", help="Start at this time: RFC 3339; without a zone, the server's."),
-    click.option("--after", metavar="ID", multiple=True, help="Start when this job has succeeded; may be repeated."),
+    click.option(
+        "--after",
+        metavar="ID",
+        multiple=True,
+        help="Start when this job has succeeded, or as ID:failed, ID:finished, ID:any; may be repeated.",
+    ),
     click.option("--queue", metavar="Q", help="Put it into this queue.  [default: default]"),
     click.option("--priority", type=int, metavar="N", help="Higher starts first.  [default: 0]"),
     click.option("--owner", metavar="U", help="Whose job it is.  [default: default]"),
@@ -206,7 +211,7 @@ def _hand_in(
     kind: dict[str, Any], *, key: str | None, wait: bool, dry_run: bool, as_json: bool, server: str | None, **given: Any
 ) -> None:
     given["labels"] = pairs(given["labels"], "--label") or None
-    given["after"] = list(given["after"]) or None
+    given["after"] = [_after(text) for text in given["after"]] or None
     body = body_of(given, **kind)  # type: ignore[arg-type]
     with connect(server) as client:
         if dry_run:
@@ -218,6 +223,12 @@ def _hand_in(
             click.echo(bytes(answer) if as_json else job.id)
             return
         sys.exit(_see_through(client, job, as_json=as_json))
+
+
+def _after(text: str) -> str | dict[str, str]:
+    """Read ID, or ID:CONDITION."""
+    id_, colon, on = text.partition(":")
+    return {"job": id_, "on": on} if colon else id_
 
 
 def _see_through(client: Client, job: JobFields, *, as_json: bool) -> int:

@@ -15,6 +15,7 @@ from rota.client.async_transport import AsyncTransport
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
+from rota.client.runs import AsyncRuns
 from rota.client.schedules import AsyncSchedules
 from rota.client.streams import Stream
 from rota.client.submission import (
@@ -114,6 +115,11 @@ class AsyncClient:
         self._retrying = Retrying(tries)
         self._sleep = sleep
         self._jitter = jitter
+
+    @property
+    def runs(self) -> AsyncRuns[AsyncJob]:
+        """Return what can be done with runs, and submit a `Flow` as one."""
+        return AsyncRuns(self, lambda filters: self.jobs(**filters))
 
     @property
     def schedules(self) -> AsyncSchedules[AsyncJob]:

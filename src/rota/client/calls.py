@@ -38,6 +38,7 @@ class Filters(TypedDict, total=False):
     queue: str
     handler: str
     labels: Mapping[str, str]
+    run: str
     after_time: datetime | str
     before_time: datetime | str
     limit: int
@@ -68,7 +69,7 @@ def _decoder(kind: Any) -> json.Decoder[Any]:
 
 def submit(body: Mapping[str, Any], key: str, job: type[T]) -> Call[T]:
     """Submit one job."""
-    return Call(_submission("/v1/jobs", key, encode(body)), job)
+    return Call(submission("/v1/jobs", key, encode(body)), job)
 
 
 def dry_run(body: Mapping[str, Any], key: str | None, told: type[T]) -> Call[T]:
@@ -79,16 +80,17 @@ def dry_run(body: Mapping[str, Any], key: str | None, told: type[T]) -> Call[T]:
 
 def submit_many(bodies: list[dict[str, Any]], key: str, job: type[T]) -> Call[Page[T]]:
     """Submit many jobs, all or none."""
-    return Call(_submission("/v1/jobs/bulk", key, encode(bodies)), Page[job])  # type: ignore[valid-type]
+    return Call(submission("/v1/jobs/bulk", key, encode(bodies)), Page[job])  # type: ignore[valid-type]
 
 
-def _submission(path: str, key: str, body: bytes | None = None) -> Request:
+def submission(path: str, key: str, body: bytes | None = None) -> Request:
+    """Return a request that may be sent again with the same key, and is done once."""
     return Request(method="POST", path=path, body=body, key=_key(key), traceparent=tracing.current())
 
 
 def get(id: str, job: type[T], wait_s: float = 0.0) -> Call[T]:
     """Read a job; with `wait_s`, when it is over or so many seconds later."""
-    return Call(Request(method="GET", path=_job(id, query={"wait": _wait(wait_s)}), wait_s=wait_s), job)
+    return Call(Request(method="GET", path=_job(id, query={"wait": wait_text(wait_s)}), wait_s=wait_s), job)
 
 
 def find(filters: Filters, cursor: str | None, limit: int, page: type[T]) -> Call[T]:
@@ -96,7 +98,7 @@ def find(filters: Filters, cursor: str | None, limit: int, page: type[T]) -> Cal
     query: dict[str, Any] = {name: value for name, value in filters.items() if name not in {"labels", "limit"}}
     query["label"] = [f"{name}={value}" for name, value in filters.get("labels", {}).items()]
     query |= {"limit": limit, "cursor": cursor}
-    return Call(Request(method="GET", path="/v1/jobs" + _query(query)), page)
+    return Call(Request(method="GET", path="/v1/jobs" + query_text(query)), page)
 
 
 def job_pages(filters: Filters, job: type[T]) -> Pages[T]:
@@ -106,12 +108,12 @@ def job_pages(filters: Filters, job: type[T]) -> Pages[T]:
 
 def abort(id: str, wait_s: float, job: type[T]) -> Call[T]:
     """Stop a job; with `wait_s`, hear of it when it has ended or so many seconds later."""
-    return Call(Request(method="POST", path=_job(id, "abort", {"wait": _wait(wait_s)}), wait_s=wait_s), job)
+    return Call(Request(method="POST", path=_job(id, "abort", {"wait": wait_text(wait_s)}), wait_s=wait_s), job)
 
 
 def retry(id: str, key: str, job: type[T]) -> Call[T]:
     """Run a job that is over again, as a new job."""
-    return Call(_submission(_job(id, "retry"), key), job)
+    return Call(submission(_job(id, "retry"), key), job)
 
 
 def edit(id: str, changes: Mapping[str, Any], job: type[T]) -> Call[T]:
@@ -136,7 +138,7 @@ def revoke_token(id: str) -> Call[Raw]:
 
 def audit(limit: int, token: str | None) -> Call[Raw]:
     """Read a page of the audit trail, the newest first."""
-    return Call(Request(method="GET", path="/v1/audit" + _query({"limit": limit, "token": token})), Raw)
+    return Call(Request(method="GET", path="/v1/audit" + query_text({"limit": limit, "token": token})), Raw)
 
 
 def add_schedule(new: Mapping[str, Any], schedule: type[T]) -> Call[T]:
@@ -153,7 +155,7 @@ def schedule_pages(owner: str | None, schedule: type[T]) -> Pages[T]:
     """Walk the schedules, the oldest first."""
 
     def ask(cursor: str | None, limit: int) -> Call[Page[T]]:
-        path = "/v1/schedules" + _query({"owner": owner, "cursor": cursor, "limit": limit})
+        path = "/v1/schedules" + query_text({"owner": owner, "cursor": cursor, "limit": limit})
         return Call(Request(method="GET", path=path), Page[schedule])  # type: ignore[valid-type]
 
     return Pages(ask)
@@ -186,7 +188,7 @@ def preview_schedule(which: str, n: int, slots: type[T]) -> Call[T]:
 
 def preview_rule(timing: Mapping[str, Any], n: int, slots: type[T]) -> Call[T]:
     """Read when a rule would fire."""
-    return Call(Request(method="POST", path="/v1/schedules/preview" + _query({"n": n}), body=encode(timing)), slots)
+    return Call(Request(method="POST", path="/v1/schedules/preview" + query_text({"n": n}), body=encode(timing)), slots)
 
 
 def firings(which: str, limit: int, page: type[T]) -> Call[T]:
@@ -241,10 +243,11 @@ class Waited:
 
 
 class Patience:
-    """How long to go on waiting for a job."""
+    """How long to go on waiting for a job, or for `what` it is."""
 
-    def __init__(self, job: str, timeout_s: float | None, clock: Callable[[], float]) -> None:
+    def __init__(self, job: str, timeout_s: float | None, clock: Callable[[], float], what: str = "job") -> None:
         self.job = job
+        self._what = what
         self._timeout_s = timeout_s
         self._clock = clock
         self._deadline = None if timeout_s is None else clock() + timeout_s
@@ -256,7 +259,7 @@ class Patience:
             return MAX_WAIT_S
         left = self._deadline - self._clock()
         if left <= 0 and self._asked:
-            raise TimeoutError(f"job {self.job} is not over after {self._timeout_s:g} s; it goes on")
+            raise TimeoutError(f"{self._what} {self.job} is not over after {self._timeout_s:g} s; it goes on")
         self._asked = True
         return min(max(left, 0.0), MAX_WAIT_S)
 
@@ -309,7 +312,7 @@ def stats(counts: type[T]) -> Call[T]:
 def follow_events(after: int | None, owner: str | None, job: str | None, event: type[T]) -> Following[T]:
     """Listen to events, from the one after `after` on, or from now."""
     last = None if after is None else str(after)
-    path = "/v1/events" + _query({"owner": owner, "job": job})
+    path = "/v1/events" + query_text({"owner": owner, "job": job})
     return Following(Request(method="GET", path=path, accept="text/event-stream", last_event=last), event)
 
 
@@ -339,16 +342,17 @@ def results(
 def _job(id: str, part: str = "", query: Mapping[str, Any] | None = None) -> str:
     if not id:
         raise Invalid("id", "is empty")
-    return f"/v1/jobs/{quote(id, safe='')}" + (f"/{part}" if part else "") + _query(query or {})
+    return f"/v1/jobs/{quote(id, safe='')}" + (f"/{part}" if part else "") + query_text(query or {})
 
 
 def _schedule(which: str, part: str = "", query: Mapping[str, Any] | None = None) -> str:
     if not which:
         raise Invalid("schedule", "is empty")
-    return f"/v1/schedules/{quote(which, safe='')}" + (f"/{part}" if part else "") + _query(query or {})
+    return f"/v1/schedules/{quote(which, safe='')}" + (f"/{part}" if part else "") + query_text(query or {})
 
 
-def _query(parameters: Mapping[str, Any]) -> str:
+def query_text(parameters: Mapping[str, Any]) -> str:
+    """Return parameters as the end of a path; what is None is left out."""
     pairs: list[tuple[str, str]] = []
     for name, value in parameters.items():
         several = value if isinstance(value, list | tuple) else [value]
@@ -360,7 +364,8 @@ def _text(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _wait(wait_s: float) -> str | None:
+def wait_text(wait_s: float) -> str | None:
+    """Return how long the server is to wait, as it is told."""
     return f"{min(wait_s, MAX_WAIT_S):.3f}" if wait_s > 0 else None
 
 

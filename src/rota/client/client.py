@@ -12,6 +12,7 @@ from rota.client import calls
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
+from rota.client.runs import Runs
 from rota.client.schedules import Schedules
 from rota.client.servers import Servers
 from rota.client.streams import Stream
@@ -118,6 +119,11 @@ class Client:
         self._retrying = Retrying(tries)
         self._sleep = sleep
         self._jitter = jitter
+
+    @property
+    def runs(self) -> Runs[Job]:
+        """Return what can be done with runs, and submit a `Flow` as one."""
+        return Runs(self, lambda filters: self.jobs(**filters))
 
     @property
     def schedules(self) -> Schedules[Job]:

@@ -24,7 +24,8 @@ class Options(TypedDict, total=False):
     """What may be said of any job. What is left out takes the handler's default, then Rota's.
 
     `delay` and `timeout` are seconds, texts like `1h30m`, or timedeltas; `at` is a datetime or an RFC 3339 text (one
-    without a zone is read in the server's zone). `after` names jobs that must succeed first. `retries` is how many
+    without a zone is read in the server's zone). `after` names jobs that must succeed first, or says as `{"job": ID,
+    "on": "failed"}` on which end of each this one waits; `join` how many of them must come about. `retries` is how many
     failures are forgiven. `key` makes repeated submissions one: give what is unique to the work.
 
     At most one job of an owner has a `unique_key`: while it is not over, or for as long as `unique_for` says, from its
@@ -49,7 +50,8 @@ class Options(TypedDict, total=False):
     grace: Duration
     retries: int
     backoff: Backoff | Mapping[str, float]
-    after: JobId | Iterable[JobId]
+    after: JobId | Iterable[JobId | Mapping[str, Any]]
+    join: str | Mapping[str, int]
     hook: str
     labels: Mapping[str, str]
     inputs: Iterable[Any]
@@ -154,7 +156,8 @@ def plain(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if name == "after":
-        return [job_id(one) for one in ([value] if isinstance(value, str | JobFields) else value)]
+        several = [value] if isinstance(value, str | JobFields) else value
+        return [one if isinstance(one, Mapping) else job_id(one) for one in several]
     return value
 
 

@@ -7,8 +7,10 @@ from typing import Literal
 from msgspec import Raw, Struct
 
 from rota.core.checkpoints import Checkpoint, Kept
+from rota.core.results import MapOver, Mapped, ResultOf
 from rota.core.retry import DEFAULT_BACKOFF, Backoff
 from rota.core.states import Outcome, Reason, State
+from rota.core.waits import After, Condition, Join
 
 Kind = Literal["handler", "script", "command", "image", "pull"]
 Pull = Literal["missing", "always", "never"]
@@ -91,8 +93,9 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     the caller's, or `default`. At most one job of an owner has a `unique_key`: while it is not over, or with `unique_for` (a
     duration) for so long from its submission; `on_conflict` says what becomes of the next one: `reject` (409), `existing`
     (the answer is the job that has the key), `replace` (that one is canceled if it waits). `traceparent` names the span that
-    submits it (W3C Trace Context), in place of the request's
-    header of that name.
+    submits it (W3C Trace Context), in place of the request's header of that name.
+    `after` names jobs that must succeed first, or says on which end of each this one waits; `join` how many must come about.
+    `{"$result": "JOB"}` in data, args and variables is the result of a job that it waits for, a `map` an array over one.
     """
 
     handler: str | None = None
@@ -100,6 +103,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     command: str | None = None
     image: str | None = None
     inputs: Raw = NO_INPUTS
+    map: MapOver | None = None
     parallel: int | None = None
     halt: str | None = None
     env: dict[str, str] | None = None
@@ -109,7 +113,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     network: str | None = None
     data: Raw = NULL
     args: Raw = NO_ARGS
-    variables: dict[str, str] | None = None
+    variables: dict[str, str | ResultOf] | None = None
     owner: str | None = None
     queue: str = "default"
     priority: int = 0
@@ -119,7 +123,8 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     grace: str | float | None = None
     retries: int | None = None
     backoff: Backoff | None = None
-    after: list[str] = []
+    after: list[str | After] = []
+    join: Join = "all"
     hook: str | None = None
     labels: dict[str, str] | None = None
     ref: str | None = None
@@ -167,13 +172,22 @@ class Job(Struct, kw_only=True):
     open: bool = False  # an array that runs and has inputs that may be cut
     data: Raw = NULL
     args: Raw = NO_ARGS
-    variables: dict[str, str] | None = None
+    variables: dict[str, str | ResultOf] | None = None
     owner: str = "default"
     queue: str = "default"
     priority: int = 0
     labels: dict[str, str] | None = None
     after: list[str] = []
-    waiting_for: int = 0  # how many of `after` have not succeeded yet
+    after_on: dict[str, Condition] = {}  # of those that are not waited for to succeed
+    least: int | None = None  # how many of `after` must come about; None: all
+    waiting_for: int = 0  # how many more of `after` must come about before it may start
+    spare: int = 0  # how many of those that are open may yet turn out never to
+    told: dict[str, State] = {}  # of a new job: those of `after` that are over
+    run: str | None = None  # the run that it belongs to
+    ref: str | None = None  # its name there
+    map: Mapped | None = None  # an array over the result of another job
+    refers: bool = False  # its data, arguments or variables hold references to results
+    referred: frozenset[str] = frozenset()  # of a new job: those of `after` whose results it uses
     run_at: int = 0
     submitted_at: int = 0
     started_at: int | None = None
@@ -204,7 +218,11 @@ class Job(Struct, kw_only=True):
     def lane(self) -> str:
         """Return the name of what a worker must offer to run this job."""
         lane = lane_of(self.kind, self.handler)
-        return lane if self.array is None else ARRAY_LANE + lane
+        return lane if self.array is None and self.map is None else ARRAY_LANE + lane
+
+    def on(self, after: str) -> Condition:
+        """Return on which end of a job of `after` this one waits."""
+        return self.after_on.get(after, "succeeded")
 
     @property
     def policy(self) -> Backoff:

@@ -104,6 +104,16 @@ def cancel(job: Job, now: int, reason: Reason, error: Failure | None = None) -> 
     return _final(job, State.CANCELED, now, reason=reason, error=error)
 
 
+def refuse(job: Job, now: int, error: Failure) -> Settlement:
+    """Decide what becomes of a job that cannot use the results that it refers to: it fails, and is not tried again."""
+    return _final(job, State.FAILED, now, reason=Reason.REFUSED, error=error)
+
+
+def pass_by(job: Job, now: int) -> Settlement:
+    """Decide what becomes of a map over a list of nothing: it has succeeded."""
+    return _final(job, State.SUCCEEDED, now)
+
+
 def release(job: Job, now: int) -> Settlement:
     """Decide what a blocked job becomes now that all it waited for has succeeded."""
     due = job.run_at <= now

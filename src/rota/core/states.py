@@ -50,7 +50,8 @@ WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.ABORTED, State.CANCELED})
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.BLOCKED: frozenset({State.SCHEDULED, State.QUEUED, State.CANCELED}),
+    # Failed, or at once succeeded: a map over what is no list, or a list of nothing.
+    State.BLOCKED: frozenset({State.SCHEDULED, State.QUEUED, State.CANCELED, State.FAILED, State.SUCCEEDED}),
     State.SCHEDULED: frozenset({State.QUEUED, State.CANCELED}),
     State.QUEUED: frozenset({State.SCHEDULED, State.RUNNING, State.CANCELED}),
     State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.ABORTED, State.SCHEDULED, State.QUEUED}),

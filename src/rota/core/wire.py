@@ -22,8 +22,10 @@ from rota.core.jobs import (
     Proof,
     RunOptions,
 )
+from rota.core.results import MapOver, ResultOf
 from rota.core.states import State
 from rota.core.times import rfc3339
+from rota.core.waits import Condition, Join, join_of
 
 T = TypeVar("T")
 _NO_OPTIONS = RunOptions()
@@ -59,6 +61,8 @@ class JobView(Struct, kw_only=True):
     """A job in JSON. `display_state` is the state, or `retrying`, `aborting`. `array` is None unless it has inputs.
 
     `checkpoint` is told of one job, not in listings.
+    `after` are the jobs that it waits for; `after_on` says of those that are not waited for to succeed, on which end of
+    theirs it waits; `join` how many of these conditions must be met.
     """
 
     id: str
@@ -70,7 +74,7 @@ class JobView(Struct, kw_only=True):
     image: str | None
     data: Raw
     args: Raw
-    variables: dict[str, str] | None
+    variables: dict[str, str | ResultOf] | None
     env: dict[str, str]
     secrets: list[str]
     limits: Limits
@@ -81,6 +85,11 @@ class JobView(Struct, kw_only=True):
     priority: int
     labels: dict[str, str]
     after: list[str]
+    after_on: dict[str, Condition]
+    join: Join
+    map: MapOver | None
+    run: str | None
+    ref: str | None
     run_at: str
     submitted_at: str
     started_at: str | None
@@ -237,6 +246,11 @@ def job_view(job: Job) -> JobView:
         priority=job.priority,
         labels=job.labels or {},
         after=job.after,
+        after_on=job.after_on,
+        join=join_of(job.least),
+        map=None if job.map is None else MapOver(job.map.over, job.map.path),
+        run=job.run,
+        ref=job.ref,
         run_at=rfc3339(job.run_at),
         submitted_at=rfc3339(job.submitted_at),
         started_at=_moment(job.started_at),

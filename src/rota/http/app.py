@@ -17,12 +17,27 @@ from rota.http.metrics import Metrics
 from rota.http.openapi import describe
 from rota.http.operations import Edge, Operation, Resource
 from rota.http.problems import Refusal, problem_reply
-from rota.http.routes import admin, bulk, docs, events, handlers, jobs, me, overview, schedules, tokens, ui, workers
+from rota.http.routes import (
+    admin,
+    bulk,
+    docs,
+    events,
+    handlers,
+    jobs,
+    me,
+    overview,
+    runs,
+    schedules,
+    tokens,
+    ui,
+    workers,
+)
 from rota.service.service import Service
 
 NATIVE = [
     *bulk.OPERATIONS,  # their fixed paths win over a job's id
     *jobs.OPERATIONS,
+    *runs.OPERATIONS,
     *workers.OPERATIONS,
     *schedules.OPERATIONS,
     *handlers.OPERATIONS,

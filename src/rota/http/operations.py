@@ -89,6 +89,11 @@ class Call(Generic[Q, B]):
         self.body: B
 
     @property
+    def traceparent(self) -> str | None:
+        """Return the header that names the client's span."""
+        return traceparent(self.headers)
+
+    @property
     def work(self) -> WorkFor:
         """Return the work queue, as the caller sees it."""
         return WorkFor(self.service.work, self.caller)

@@ -23,14 +23,17 @@ from rota.core.jobs import (
     PULL_LANE,
     SCRIPT_LANE,
     Array,
-    Failure,
     Job,
     Kind,
     Submission,
 )
-from rota.core.states import Reason, State
+from rota.core.results import MARK, MAX_REFERENCES, Mapped, ResultOf, check_path, names
+from rota.core.runs import ID_PREFIX, Run, RunSubmission
+from rota.core.states import State
 from rota.core.times import SECOND, parse_duration, parse_time
 from rota.core.traces import read_traceparent
+from rota.core.waits import Condition, least_of, words
+from rota.service.graphs import Draft, in_order, open_map, place, resolve
 from rota.service.handlers import NOBODY, Known, check_arguments
 from rota.service.run_options import check_array, run_options
 from rota.service.signals import Effects
@@ -40,7 +43,8 @@ from rota.store.protocol import Tx
 MAX_DATA = 1 << 20
 MAX_SCRIPT = 1 << 20
 MAX_BULK = 10_000
-MAX_AFTER = 1_000
+MAX_AFTER = 10_000
+MAX_EDGES = 100_000  # of a bulk: what its jobs wait for, in all
 MAX_NAME = 200
 MAX_LABELS = 64
 MAX_PRIORITY = 1_000_000
@@ -67,24 +71,6 @@ class Upload(Struct, frozen=True):
 _NO_UPLOADS: Mapping[int, Upload] = {}
 
 
-class Draft(Struct):
-    """A checked submission: a job that lacks only its state, and whom it waits for (ids, or refs of its bulk).
-
-    `wish` is what it wants of its unique key; `stands` is the job that has the key, and stands for this one.
-    """
-
-    job: Job
-    after: list[str]
-    ref: str | None
-    wish: Wish | None = None
-    stands: str | None = None
-
-    @property
-    def id(self) -> str:
-        """Return the id of the job that others wait for."""
-        return self.stands or self.job.id
-
-
 async def admit(
     tx: Tx,
     submissions: Sequence[Submission],
@@ -92,7 +78,7 @@ async def admit(
     zone: tzinfo,
     effects: Effects,
     *,
-    bulk: bool,
+    lists: str | None,
     uploads: Mapping[int, Upload] = _NO_UPLOADS,
     api: str | None = None,
     caller: Caller = LOCAL,
@@ -105,11 +91,12 @@ async def admit(
 
     `uploads` are the inputs of those that have some, by their number; `api` says through which of the four APIs they
     come; the jobs that `caller` does not see can be waited for by none of them. `traceparent` is the trace of those that name
-    none; `known` are the handlers whose arguments are checked. Raises Invalid, TooLarge, KeyTaken. Only the jobs of a `bulk`
-    may name each other, by `ref`.
+    none; `known` are the handlers whose arguments are checked. `lists` is the name of the list that they come in, None for a
+    job alone: only those of a list may name each other, by `ref`. Raises Invalid, TooLarge, KeyTaken.
     """
+    bulk = lists is not None
     drafts = [
-        draft(s, f"[{at}]." if bulk else "", ids, tx.now, zone, api=api, known=known)
+        draft(s, f"{lists}[{at}]." if bulk else "", ids, tx.now, zone, api=api, known=known)
         for at, s in enumerate(submissions)
     ]
     if traceparent is not None:
@@ -118,28 +105,34 @@ async def admit(
     for at, upload in uploads.items():
         s = submissions[at]
         drafts[at].job.array = Array(inputs=upload.inputs, parallel=s.parallel, halt=s.halt, root=upload.root)
+    edges = sum(len(entry.after) for entry in drafts)
+    if edges > MAX_EDGES:
+        raise TooLarge("after", MAX_EDGES, f"the jobs wait for {edges} others in all, and together may for {MAX_EDGES}")
     if any(entry.wish for entry in drafts):
-        await _take_keys(tx, drafts, effects, caller, bulk=bulk)
-    outside = resolve(drafts) if bulk else {after for entry in drafts for after in entry.after}
+        await _take_keys(tx, drafts, effects, caller, lists)
+    outside = resolve(drafts, lists) if lists is not None else {after for entry in drafts for after in entry.after}
     states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items() if caller.sees(job.owner)}
     for at, entry in enumerate(drafts):
-        entry.job.after = entry.after
+        entry.job.after = list(entry.after)
+        entry.job.referred = entry.referred
+        entry.job.after_on = {after: on for after, on in entry.after.items() if on != "succeeded"}
         for after in entry.after:
             if after in outside and after not in states:
-                raise Invalid(f"[{at}].after" if bulk else "after", f"there is no job {after!r}")
-    for entry in in_order(drafts) if any(entry.after for entry in drafts) else drafts:
+                raise Invalid(f"{lists}[{at}].after" if bulk else "after", f"there is no job {after!r}")
+    for entry in in_order(drafts, lists or "") if any(entry.after for entry in drafts) else drafts:
         place(entry.job, states, tx.now)
+        await open_map(tx, entry.job)
         states[entry.job.id] = entry.job.state
     return [await _standing(tx, entry, drafts) for entry in drafts]
 
 
-async def _take_keys(tx: Tx, drafts: Sequence[Draft], effects: Effects, caller: Caller, *, bulk: bool) -> None:
+async def _take_keys(tx: Tx, drafts: Sequence[Draft], effects: Effects, caller: Caller, lists: str | None) -> None:
     """Take unique keys, and note who stands for whom. Raises KeyTaken."""
     taken = await take_keys(tx, [entry.wish for entry in drafts if entry.wish], effects, by=caller.by)
     for at, entry in enumerate(drafts):
         other = taken.get(entry.job.id)
         if other is not None and not other.stands:
-            where = f"[{at}].unique_key" if bulk else "unique_key"
+            where = "unique_key" if lists is None else f"{lists}[{at}].unique_key"
             key = entry.job.unique_key or ""
             raise KeyTaken(f"{where}: {other.sentence(key)}", other.job, other.state)
         entry.stands = None if other is None else other.job
@@ -176,13 +169,13 @@ def draft(
         raise Invalid(where + "priority", f"is between -{MAX_PRIORITY} and {MAX_PRIORITY}")
     if s.retries is not None and not 0 <= s.retries <= MAX_RETRIES:
         raise Invalid(where + "retries", f"is between 0 and {MAX_RETRIES}")
-    _check_payload(s, where, known if kind == "handler" else NOBODY)
+    _check_payload(s, where, known if kind == "handler" and not _is_open(s) else NOBODY)
     check_array(s, where)
-    _check_labels(s.labels, where)
+    check_labels(s.labels, where)
     if s.hook is not None:
-        _check_hook(s.hook, where)
-    if len(s.after) > MAX_AFTER:
-        raise TooLarge("after", MAX_AFTER, f"{where}after: a job waits for at most {MAX_AFTER} others")
+        check_hook(s.hook, where)
+    after = _after(s, where)
+    referred = _referred(s, after, where) if api is None else set()
     timeout, grace = _durations(s, where)
     job = Job(
         id=ids.new(now),
@@ -200,6 +193,10 @@ def draft(
         queue=s.queue,
         priority=s.priority,
         labels=s.labels or None,
+        ref=s.ref,
+        refers=bool(referred),
+        map=None if s.map is None else Mapped(s.map.over, s.map.path, s.parallel, s.halt),
+        least=_least(s, len(after), where),
         run_at=run_at(s.run_at, s.delay, where, now, zone),
         submitted_at=now,
         max_failures=None if s.retries is None else s.retries + 1,
@@ -210,7 +207,72 @@ def draft(
         unique_key=s.unique_key,
         traceparent=None if s.traceparent is None else _traceparent(s.traceparent, where),
     )
-    return Draft(job=job, after=list(dict.fromkeys(s.after)), ref=s.ref, wish=_wish(s, job, where))
+    return Draft(job=job, after=after, ref=s.ref, referred=frozenset(referred | _mapped(s)), wish=_wish(s, job, where))
+
+
+def _mapped(s: Submission) -> set[str]:
+    return set() if s.map is None else {s.map.over}
+
+
+def _is_open(s: Submission) -> bool:
+    """Say whether some of a job's arguments will be results of others, which nobody can check yet."""
+    return s.map is not None or MARK in bytes(s.data) or MARK in bytes(s.args)
+
+
+def _referred(s: Submission, after: Mapping[str, Condition], where: str) -> set[str]:
+    """Return the jobs whose results a submission refers to. Raises Invalid for one that it does not wait for."""
+    found: set[str] = set()
+    n = 0
+    for field, value in (
+        ("data", s.data),
+        ("args", s.args),
+        *((f"variables.{k}", v) for k, v in (s.variables or {}).items()),
+    ):
+        if isinstance(value, str):
+            continue
+        try:
+            if isinstance(value, ResultOf):
+                check_path(value.path)
+            named = [value.job] if isinstance(value, ResultOf) else names(value)
+        except ValueError as error:
+            raise Invalid(where + field, str(error)) from None
+        for name in named:
+            if name not in after:
+                raise Invalid(
+                    where + field, f"refers to the result of {name!r}, which the job does not wait for: add it to after"
+                )
+        found.update(named)
+        n += len(named)
+    if n > MAX_REFERENCES:
+        raise TooLarge("data", MAX_REFERENCES, f"{where}data: a job refers to at most {MAX_REFERENCES} results")
+    if s.map is not None:
+        if s.map.over not in after:
+            raise Invalid(where + "map.over", f"{s.map.over!r} is no job that this one waits for: add it to after")
+        try:
+            check_path(s.map.path)
+        except ValueError as error:
+            raise Invalid(where + "map.path", str(error)) from None
+    return found
+
+
+def _after(s: Submission, where: str) -> dict[str, Condition]:
+    """Return what a job waits for, and on which end of it each time. Raises Invalid, TooLarge."""
+    if len(s.after) > MAX_AFTER:
+        raise TooLarge("after", MAX_AFTER, f"{where}after: a job waits for at most {MAX_AFTER} others")
+    after: dict[str, Condition] = {}
+    for at, each in enumerate(s.after):
+        name = each if isinstance(each, str) else each.job
+        on: Condition = "succeeded" if isinstance(each, str) else each.on
+        if after.setdefault(name, on) != on:
+            raise Invalid(f"{where}after[{at}]", f"{name!r} is waited for {words(after[name])} already")
+    return after
+
+
+def _least(s: Submission, after: int, where: str) -> int | None:
+    try:
+        return least_of(s.join, after)
+    except ValueError as error:
+        raise Invalid(where + ("join" if isinstance(s.join, str) else "join.at_least"), str(error)) from None
 
 
 def _wish(s: Submission, job: Job, where: str) -> Wish | None:
@@ -293,59 +355,6 @@ def run_at(at: str | None, delay: str | float | None, where: str, now: int, zone
     return moment
 
 
-def resolve(drafts: Sequence[Draft]) -> set[str]:
-    """Replace refs by ids, and return the ids that must exist in the store. Raises Invalid for a ref that comes twice."""
-    by_ref: dict[str, Draft] = {}
-    for at, entry in enumerate(drafts):
-        if entry.ref is not None and by_ref.setdefault(entry.ref, entry) is not entry:
-            raise Invalid(f"[{at}].ref", f"{entry.ref!r} is used twice")
-    local = {entry.job.id for entry in drafts if entry.stands is None}
-    outside: set[str] = set()
-    for entry in drafts:
-        entry.after = list(dict.fromkeys(by_ref[name].id if name in by_ref else name for name in entry.after))
-        outside.update(name for name in entry.after if name not in local)
-    return outside
-
-
-def in_order(drafts: Sequence[Draft]) -> list[Draft]:
-    """Return the drafts so that each comes after those it waits for. Raises Invalid, naming the cycle, when none does."""
-    local = {entry.job.id: at for at, entry in enumerate(drafts)}
-    waits = [[local[after] for after in entry.after if after in local] for entry in drafts]
-    dependents: list[list[int]] = [[] for _ in drafts]
-    open_ = [len(w) for w in waits]
-    for at, afters in enumerate(waits):
-        for after in afters:
-            dependents[after].append(at)
-    ready = [at for at, n in enumerate(open_) if n == 0]
-    for at in ready:  # grows while it is walked
-        for dependent in dependents[at]:
-            open_[dependent] -= 1
-            if open_[dependent] == 0:
-                ready.append(dependent)
-    if len(ready) < len(drafts):
-        at = next(i for i, n in enumerate(open_) if n > 0)
-        seen: list[int] = []
-        while at not in seen:
-            seen.append(at)
-            at = next(i for i in waits[at] if open_[i] > 0)
-        cycle = [drafts[i].ref or drafts[i].job.id for i in [*seen[seen.index(at) :], at]]
-        raise Invalid(f"[{at}].after", "the jobs wait for each other: " + " after ".join(cycle))
-    return [drafts[at] for at in ready]
-
-
-def place(job: Job, states: dict[str, State], now: int) -> None:
-    """Set the state a new job begins in, from the states of those it waits for; those that succeeded are not waited for."""
-    bad = [after for after in job.after if states[after] in (State.FAILED, State.ABORTED, State.CANCELED)]
-    job.waiting_for = sum(states[after] is not State.SUCCEEDED for after in job.after)
-    if bad:
-        job.state, job.finished_at, job.reason = State.CANCELED, now, Reason.DEPENDENCY
-        job.error = Failure(type="dependency", message=f"job {bad[0]}, which this one waits for, is {states[bad[0]]}")
-    elif job.waiting_for:
-        job.state = State.BLOCKED
-    else:
-        job.state = State.SCHEDULED if job.run_at > now else State.QUEUED
-
-
 def _check_payload(s: Submission, where: str, known: Known) -> None:
     if len(bytes(s.data)) > MAX_DATA:
         raise TooLarge("data", MAX_DATA, f"{where}data: at most {MAX_DATA} bytes of JSON")
@@ -367,10 +376,11 @@ def _check_payload(s: Submission, where: str, known: Known) -> None:
             raise Invalid(where + "variables", "go with a script")
         return
     variables = s.variables or {}
-    if sum(len(k) + len(v) for k, v in variables.items()) > MAX_DATA:
+    texts = {name: value for name, value in variables.items() if isinstance(value, str)}
+    if sum(len(k) + len(v) for k, v in texts.items()) > MAX_DATA:
         raise TooLarge("variables", MAX_DATA, f"{where}variables: at most {MAX_DATA} characters in all")
     for name, value in variables.items():
-        if "\0" in name or "\0" in value:
+        if "\0" in name or "\0" in (value if isinstance(value, str) else value.job):
             raise Invalid(where + "variables", "have no NUL characters")
     if broken := templates.unclosed(s.script):
         raise Invalid(
@@ -381,7 +391,8 @@ def _check_payload(s: Submission, where: str, known: Known) -> None:
         raise Invalid(where + "variables", f"the script's placeholder {{{{{missing[0]}}}}} has no variable")
 
 
-def _check_labels(labels: dict[str, str] | None, where: str) -> None:
+def check_labels(labels: dict[str, str] | None, where: str) -> None:
+    """Raise Invalid, TooLarge unless these can be labels."""
     if not labels:
         return
     if len(labels) > MAX_LABELS:
@@ -400,7 +411,8 @@ def _traceparent(text: str, where: str) -> str:
     return found
 
 
-def _check_hook(url: str, where: str) -> None:
+def check_hook(url: str, where: str) -> None:
+    """Raise Invalid unless this can be called."""
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
@@ -408,3 +420,36 @@ def _check_hook(url: str, where: str) -> None:
         fine = False
     if not fine or len(url) > 2000 or re.search(r"[\x00-\x20\x7f]", url):
         raise Invalid(where + "hook", "is an http or https URL of at most 2,000 characters")
+
+
+def run_submissions(new: RunSubmission) -> list[Submission]:
+    """Return the jobs of a run as its own, checked as far as they are a run's. Raises Invalid, TooLarge."""
+    if not new.jobs:
+        raise Invalid("jobs", "is empty: a run has at least one job")
+    if len(new.jobs) > MAX_BULK:
+        raise TooLarge("jobs", MAX_BULK, f"jobs: a run has at most {MAX_BULK:,}, these are {len(new.jobs):,}")
+    for field, name in (("name", new.name), ("owner", new.owner)):
+        if name is not None:
+            check_name(field, name, "")
+    check_labels(new.labels, "")
+    if new.hook is not None:
+        check_hook(new.hook, "")
+    owner = new.owner or DEFAULT_OWNER
+    for at, job in enumerate(new.jobs):
+        if job.ref is None:
+            raise Invalid(f"jobs[{at}].ref", "is required: it is the job's name in the run")
+        if job.on_conflict == "existing":
+            raise Invalid(
+                f"jobs[{at}].on_conflict", "is reject or replace: a job that is there already is no part of the run"
+            )
+        if job.owner not in (None, owner):
+            raise Invalid(f"jobs[{at}].owner", f"is the run's: {owner}")
+    return [replace(job, owner=owner) for job in new.jobs]
+
+
+def new_run(new: RunSubmission, jobs: Sequence[Job], ids: Ids, now: int) -> Run:
+    """Return a new run of these jobs."""
+    return Run(
+        id=ID_PREFIX + ids.new(now), state=State.RUNNING, name=new.name, owner=new.owner or DEFAULT_OWNER,
+        labels=new.labels or None, hook=new.hook, jobs=len(jobs), submitted_at=now,
+    )  # fmt: skip

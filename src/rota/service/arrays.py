@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from rota.core.arrays import Range, Shard, is_halted, parse_halt, shard_size
 from rota.core.jobs import CRASH_BUDGET, Array, Attempt, Failure, HandlerSpec, InputReport, InputResult, Job, Report
-from rota.core.settling import Settlement, settle_array, settle_input
+from rota.core.settling import Settlement, refuse, settle_array, settle_input
 from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND
 from rota.service.changes import conclude
@@ -155,6 +155,21 @@ async def finish(tx: Tx, job: Job, array: Array, effects: Effects) -> bool:
     await conclude(tx, [(job, settlement)], effects)
     job.state = settlement.state
     return True
+
+
+async def give_up(tx: Tx, job: Job, attempt: int, error: Failure, effects: Effects) -> None:
+    """Fail an array, whose first shard was just cut, because it cannot use the results that it refers to."""
+    array = await _array(tx, job)
+    shard = await tx.get_shard(job.id, attempt)
+    assert shard is not None, "it was just cut"
+    array.live -= 1
+    await tx.delete_shard(shard)
+    await tx.put_array(job.id, array)
+    await tx.set_open(job, False)
+    settlement = refuse(job, tx.now, error)
+    await tx.settle_jobs([(job, settlement)])
+    await tx.append_events([NewEvent(job.id, job.owner, "failed", State.FAILED, job.attempt, None, error.message)])
+    await conclude(tx, [(job, settlement)], effects)
 
 
 async def abort(tx: Tx, job: Job, effects: Effects) -> None:

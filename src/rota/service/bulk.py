@@ -21,9 +21,11 @@ from rota.core.jobs import Job
 from rota.core.states import FINAL, WAITING, Reason, State
 from rota.service.access import check_kind_of, check_owner, missing
 from rota.service.changes import cancel_jobs, insert_jobs
-from rota.service.jobs import Edit, change, copy_of, stop
+from rota.service.copies import copy_of
+from rota.service.jobs import Edit, change
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
+from rota.service.stopping import stop
 from rota.store.protocol import Query, Store, Tx
 from rota.store.walks import exact_counts
 

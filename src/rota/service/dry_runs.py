@@ -118,7 +118,7 @@ def _named(why: Why, job: str, names: Mapping[str, str]) -> Why:
     way_out = None if why.way_out is None or any(id_ in why.way_out for id_ in {job, *_in(why, names)}) else why.way_out
     text = why.text
     for id_ in _in(why, names):
-        text = text.replace(id_, names[id_])
+        text = text.replace(f"{id_} ({names[id_]})", names[id_]).replace(id_, names[id_])
     return replace(why, text=text, facts=_renamed(why.facts, names), way_out=way_out)
 
 

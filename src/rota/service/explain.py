@@ -14,6 +14,7 @@ from rota.core.jobs import Event, Job
 from rota.core.lifetimes import Spent, in_words, spent
 from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND, rfc3339
+from rota.core.waits import join_of, words
 from rota.service.offers import Offer
 from rota.store.protocol import Tx, WorkerRow
 
@@ -74,23 +75,37 @@ async def _events(tx: Tx, job: Job) -> tuple[list[Event], bool]:
 
 async def _blocked(tx: Tx, job: Job, caller: Caller) -> list[Why]:
     reasons = []
-    for after in await tx.unmet_of(job.id, 10):
+    for each in await tx.unmet_of(job.id, 10):
+        after = each.after
         other = await tx.get_job(after)
         if other is not None and not caller.sees(other.owner):
             reasons.append(Why(code="waits-for-job", text=f"waits for job {after}, which is another owner's"))
             continue
-        stands = f"which is {other.state}" if other else "which is gone"
         since = (
             f" since {rfc3339(other.started_at)}" if other and other.state is State.RUNNING and other.started_at else ""
         )
+        named = f"job {after}" + (f" ({other.ref})" if other and other.ref else "")
+        if each.on == "succeeded":
+            text = f"waits for {named}, which is {other.state if other else 'gone'}{since}"
+        else:
+            text = f"waits for {named} {words(each.on)}; it is {other.state if other else 'gone'}{since}"
         reasons.append(
             Why(
                 code="waits-for-job",
-                text=f"waits for job {after}, {stands}{since}",
-                facts={"job": after, "state": other.state if other else None, "waiting_for": job.waiting_for},
+                text=text,
+                facts={
+                    "job": after, "ref": other.ref if other else None, "on": each.on, "state": other.state if other else None,
+                    "waiting_for": job.waiting_for,
+                },
                 way_out=f"see what that job waits for: rota explain {after}",
             )
-        )
+        )  # fmt: skip
+    if job.least is not None:
+        text = f"starts as soon as {job.least} of the {len(job.after)} ends it waits for came about: {job.waiting_for} more"
+        facts: dict[str, Any] = {
+            "join": join_of(job.least), "after": len(job.after), "needed": job.waiting_for, "spare": job.spare,
+        }  # fmt: skip
+        reasons.append(Why(code="join", text=text, facts=facts))
     return reasons or [Why(code="waits-for-job", text=f"waits for {job.waiting_for} other jobs")]
 
 

@@ -22,12 +22,12 @@ from rota.core.jobs import Job, Submission
 from rota.core.schedules import Fate, Firing, OpenFiring, Overlap, Schedule
 from rota.core.states import FINAL, State
 from rota.core.times import SECOND, rfc3339
-from rota.service import admission
-from rota.service.admission import Draft
+from rota.service import admission, graphs
 from rota.service.changes import insert_jobs
-from rota.service.jobs import stop
+from rota.service.graphs import Draft
 from rota.service.observer import Observer
 from rota.service.signals import Effects, Signals
+from rota.service.stopping import stop
 from rota.service.uniques import Taken, take_keys
 from rota.store.protocol import Store, Tx
 
@@ -279,7 +279,7 @@ def make_job(schedule: Schedule, ids: Ids, now: int, slot: int) -> Draft:
     job = draft.job
     job.labels = {LABEL: schedule.name, **(job.labels or {})}
     job.run_at = max(now, schedules.runs_at(schedule, slot))
-    admission.place(job, {}, now)
+    graphs.place(job, {}, now)
     return draft
 
 

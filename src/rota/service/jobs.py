@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import tzinfo
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -16,16 +17,18 @@ from rota.core.checkpoints import Kept
 from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, RotaError, TooLarge
 from rota.core.ids import Ids
 from rota.core.jobs import NO_INPUTS, Array, Attempt, Event, Job, LogChunk, Submission
-from rota.core.settling import check_over
-from rota.core.states import FINAL, WAITING, Reason, State
-from rota.service import admission, arrays
-from rota.service.changes import cancel_jobs, insert_jobs
+from rota.core.runs import RunSubmission
+from rota.core.states import FINAL, WAITING, State
+from rota.service import admission
+from rota.service.changes import insert_jobs, insert_run
+from rota.service.copies import copy_of
 from rota.service.dry_runs import DryRun, rehearse
 from rota.service.explain import Explanation, explain
 from rota.service.handlers import Handlers
-from rota.service.inputs import InputLine, Inputs, discard, measure, read_results, retry_array, upload, whole_inputs
+from rota.service.inputs import InputLine, Inputs, discard, measure, read_results, upload, whole_inputs
 from rota.service.observer import Observer, Stopwatch
 from rota.service.signals import Effects, Signals, Waiter
+from rota.service.stopping import stop
 from rota.store.protocol import Begins, DeliveryRow, NewEvent, Query, Store, Tx
 
 _encode_submissions = msgspec.json.Encoder().encode
@@ -80,7 +83,7 @@ class Jobs:
         Raises Invalid, TooLarge, KeyTaken; with a key InFlight, KeyReused.
         `traceparent` names the span that submits it, unless the submission does.
         """
-        jobs = await self._submit([submission], key, bulk=False, api=api, caller=caller, traceparent=traceparent)
+        jobs = await self._submit([submission], key, "one", api=api, caller=caller, traceparent=traceparent)
         return jobs[0]
 
     async def submit_many(
@@ -94,7 +97,14 @@ class Jobs:
         """Submit up to 10,000 jobs, all or none; they may name each other by `ref` in `after`. Answers in their order."""
         if len(submissions) > admission.MAX_BULK:
             raise TooLarge("bulk", admission.MAX_BULK, f"a bulk has at most {admission.MAX_BULK} jobs")
-        return await self._submit(submissions, key, bulk=True, caller=caller, traceparent=traceparent)
+        return await self._submit(submissions, key, "bulk", caller=caller, traceparent=traceparent)
+
+    async def submit_run(
+        self, new: RunSubmission, *, key: str | None = None, caller: Caller = LOCAL, traceparent: str | None = None
+    ) -> list[Job]:
+        """Submit the jobs of a run, all or none, and the run with them. Raises as `submit_many` does."""
+        submissions = admission.run_submissions(new)
+        return await self._submit(submissions, key, "run", caller=caller, traceparent=traceparent, run=new)
 
     async def dry_run(
         self, submissions: Sequence[Submission], *, bulk: bool, key: str | None = None, caller: Caller = LOCAL
@@ -105,7 +115,7 @@ class Jobs:
             for at, submission in enumerate(submissions)
             if submission.inputs != NO_INPUTS
         }
-        fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)
+        fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions, None)
         key = _own_key(key, caller)
         self._check_flight(key)
         known = await self._handlers.known()
@@ -114,7 +124,15 @@ class Jobs:
             if (kept := await _kept(tx, key, fingerprint)) is not None:
                 return kept, False
             return await admission.admit(
-                tx, submissions, self._ids, self._zone, effects, bulk=bulk, uploads=uploads, caller=caller, known=known
+                tx,
+                submissions,
+                self._ids,
+                self._zone,
+                effects,
+                lists="" if bulk else None,
+                uploads=uploads,
+                caller=caller,
+                known=known,
             ), True
 
         return await rehearse(self._store, make, [submission.ref for submission in submissions], caller)
@@ -286,7 +304,7 @@ class Jobs:
             old = _existing(await tx.get_job(job), job)
             return [await copy_of(tx, self._ids, old, traceparent)]
 
-        return (await self._insert(_digest(f"retry {job}".encode()), key, make, caller))[0]
+        return (await self.insert(digest(f"retry {job}".encode()), key, make, caller))[0]
 
     async def edit(self, job: str, edit: Edit, *, by: str | None = None) -> Job:
         """Change priority, time or queue of a job that has not started. Raises Conflict when it has."""
@@ -311,28 +329,34 @@ class Jobs:
         self,
         submissions: Sequence[Submission],
         key: str | None,
+        what: Literal["one", "bulk", "run"],
         *,
-        bulk: bool,
         api: str | None = None,
         caller: Caller,
         traceparent: str | None,
+        run: RunSubmission | None = None,
     ) -> list[Job]:
         uploads: dict[int, admission.Upload] = {}
         known = await self._handlers.known()
 
+        lists = None if what == "one" else "jobs" if run is not None else ""
+
         async def make(tx: Tx, effects: Effects) -> list[Job]:
-            return await admission.admit(
-                tx, submissions, self._ids, self._zone, effects, bulk=bulk, uploads=uploads, api=api, caller=caller,
+            jobs = await admission.admit(
+                tx, submissions, self._ids, self._zone, effects, lists=lists, uploads=uploads, api=api, caller=caller,
                 traceparent=traceparent, known=known,
             )  # fmt: skip
+            if run is not None:
+                await insert_run(tx, admission.new_run(run, jobs, self._ids, tx.now), jobs, by=caller.by)
+            return jobs
 
-        fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions)
+        fingerprint = "" if key is None else _fingerprint(what.encode(), submissions, run)
         try:
             for at, submission in enumerate(submissions):
                 if submission.inputs != NO_INPUTS:
-                    where = f"[{at}]." if bulk else ""
+                    where = "" if lists is None else f"{lists}[{at}]."
                     uploads[at] = await upload(self._store, self._ids, submission.inputs, where)
-            jobs = await self._insert(fingerprint, key, make, caller)
+            jobs = await self.insert(fingerprint, key, make, caller)
         except (RotaError, asyncio.CancelledError):
             await discard(self._store, uploads.values())
             raise
@@ -340,7 +364,7 @@ class Jobs:
         await discard(self._store, [upload for upload in uploads.values() if upload.root not in used])
         return jobs
 
-    async def _insert(self, fingerprint: str, key: str | None, make: admission.Maker, caller: Caller) -> list[Job]:
+    async def insert(self, fingerprint: str, key: str | None, make: admission.Maker, caller: Caller) -> list[Job]:
         """Insert the jobs that `make` returns, once for every key; `fingerprint` is what its request is known by again.
 
         A user's keys are its owner's alone. Raises InFlight, KeyReused.
@@ -391,22 +415,6 @@ def _own_key(key: str | None, caller: Caller) -> str | None:
     return key if key is None or caller.owner is None else f"{caller.owner}\n{key}"
 
 
-async def stop(tx: Tx, job: Job, effects: Effects, *, by: str | None, why: str | None = None) -> None:
-    """Cancel a job (from `lock_jobs`) that waits, or ask for the abort of one that runs."""
-    if job.state in WAITING:
-        await cancel_jobs(tx, [job], Reason.REQUESTED, effects, by=by, why=why)
-        return
-    if job.abort_requested_at is None:
-        await tx.request_aborts([job])
-        await tx.append_events([NewEvent(job.id, job.owner, "abort_requested", State.RUNNING, job.attempt, by, why)])
-    if job.array is not None:
-        job.abort_requested_at = job.abort_requested_at or tx.now
-        await arrays.abort(tx, job, effects)
-    else:
-        assert job.worker is not None
-        effects.orders.add(job.worker)
-
-
 async def change(
     tx: Tx, job: Job, edit: Edit, effects: Effects, *, by: str | None, zone: tzinfo, dry_run: bool = False
 ) -> None:
@@ -435,24 +443,6 @@ async def change(
         effects.wake(run_at)
 
 
-async def copy_of(tx: Tx, ids: Ids, old: Job, traceparent: str | None, *, dry_run: bool = False) -> Job:
-    """Return a new job that runs a whole one that is over again. Raises Conflict unless it is over.
-
-    Of an array the ranges that it has to run are written, but for a `dry_run`.
-    """
-    check_over(old)
-    id_ = ids.new(tx.now)
-    return Job(
-        id=id_, state=State.QUEUED, kind=old.kind, handler=old.handler, script=old.script,
-        data=old.data, args=old.args, variables=old.variables, owner=old.owner, queue=old.queue,
-        priority=old.priority, labels=old.labels, run_at=tx.now, submitted_at=tx.now,
-        max_failures=old.max_failures, timeout_s=old.timeout_s, grace_s=old.grace_s, backoff=old.backoff,
-        hook=old.hook, retry_of=old.id, image=old.image, options=old.options, api=old.api,
-        traceparent=traceparent,
-        array=old.array and (old.array if dry_run else await retry_array(tx, id_, old)),
-    )  # fmt: skip
-
-
 def _existing(job: Job | None, id_: str) -> Job:
     if job is None:
         raise NotFound(f"there is no job {id_!r}")
@@ -468,14 +458,15 @@ async def _array(tx: Tx, job: str) -> Array:
     return array
 
 
-def _digest(*parts: bytes | memoryview) -> str:
-    digest = hashlib.sha256()
+def digest(*parts: bytes | memoryview) -> str:
+    """Return what these bytes are known by again."""
+    sha = hashlib.sha256()
     for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+        sha.update(part)
+    return sha.hexdigest()
 
 
-def _fingerprint(kind: bytes, submissions: Sequence[Submission]) -> str:
+def _fingerprint(kind: bytes, submissions: Sequence[Submission], run: RunSubmission | None) -> str:
     """Return what tells one request from another. Inputs, which may be hundreds of megabytes, are read where they lie."""
     inputs: list[bytes | memoryview] = []
     rest = []
@@ -485,4 +476,5 @@ def _fingerprint(kind: bytes, submissions: Sequence[Submission]) -> str:
         else:
             inputs += (b"%d:" % at, memoryview(submission.inputs))
             rest.append(replace(submission, inputs=NO_INPUTS))
-    return _digest(kind, _encode_submissions(rest), *inputs)
+    about = b"" if run is None else _encode_submissions(replace(run, jobs=[]))
+    return digest(kind, about, _encode_submissions(rest), *inputs)

@@ -147,10 +147,12 @@ class PullWorkers:
         Raises Invalid, TooLarge; NotFound for one of `after` that is no task of this API.
         """
 
+        names = [after if isinstance(after, str) else after.job for after in task.after]
+
         async def look(tx: Tx) -> list[str]:
-            known = await tx.lock_jobs(task.after)
+            known = await tx.lock_jobs(names)
             seen = {id_ for id_, job in known.items() if job.api == PULL_API and caller.sees(job.owner)}
-            return [after for after in task.after if after not in seen]
+            return [after for after in names if after not in seen]
 
         if task.after and (missing := await self._store.read(look)):
             raise NotFound(f"there is no task {missing[0]!r}")

@@ -72,7 +72,9 @@ def limits(given: Mapping[str, int | float | str], where: str, *, image: bool) -
 
 def check_array(s: Submission, where: str) -> None:
     """Raise Invalid for rules of an array that make no sense, or come without one."""
-    if s.inputs == NO_INPUTS:
+    if s.map is not None and s.inputs != NO_INPUTS:
+        raise Invalid(where + "map", "gives the job its inputs: name no others")
+    if s.inputs == NO_INPUTS and s.map is None:
         for field in ("parallel", "halt"):
             if getattr(s, field) is not None:
                 raise Invalid(where + field, "goes with inputs")

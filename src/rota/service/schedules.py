@@ -22,7 +22,7 @@ from rota.core.ids import Ids
 from rota.core.jobs import NO_INPUTS, Job, Submission
 from rota.core.schedules import MAX_MISSED, Change, Fate, Firing, Missed, Overlap, Schedule
 from rota.core.times import SECOND, parse_duration, parse_time, rfc3339
-from rota.service import admission
+from rota.service import admission, graphs
 from rota.service.access import check_owner, check_submission, own_submission
 from rota.service.changes import insert_jobs
 from rota.service.firing import make_job
@@ -229,7 +229,7 @@ class Schedules:
                 other = taken[job.id]
                 raise KeyTaken(other.sentence(draft.wish.key), other.job, other.state)
             job.run_at = tx.now  # jitter is for the crowd of a slot
-            admission.place(job, {}, tx.now)
+            graphs.place(job, {}, tx.now)
             asks = schedule.overlap is not Overlap.ALLOW
             firing = Firing(
                 schedule=schedule.id, slot=slot, at=tx.now, fate=Fate.SUBMITTED, job=job.id, manual=True, open=asks

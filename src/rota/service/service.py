@@ -28,6 +28,7 @@ from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer, Stopwatch
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.relay import Bell, Relay
+from rota.service.runs import Runs, RunUpkeep
 from rota.service.schedules import Schedules
 from rota.service.series import Counting
 from rota.service.signals import Signals
@@ -101,6 +102,7 @@ class Service:
         self.bulk = Bulk(store, self.signals, observer, ids, zone)
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.deploys = Deploys(store, self.signals, self.schedules)
+        self.runs = Runs(store, self.signals, ids, self.jobs)
         self.work = Work(
             store, self.signals, observer, stopwatch, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random,
             handlers=self.handlers,
@@ -121,6 +123,7 @@ class Service:
         self.upkeep = Upkeep(
             store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit, schedules=firing,
             counting=self.counting,
+            runs=RunUpkeep(store, self.signals, monotonic),
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
             stopwatch=stopwatch,
         )  # fmt: skip

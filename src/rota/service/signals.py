@@ -46,6 +46,8 @@ class Effects:
         self.outcomes: list[Outcome] = []  # of attempts that ended
         self.workers_lost = 0
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
+        self.runs: set[str] = set()  # runs of which jobs are over
+        self.over_runs: list[str] = []
         self.orders: set[str] = set()  # workers that have new orders
         self.told: set[str] = set()  # jobs with new output or results
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
@@ -105,6 +107,7 @@ class Signals:
         self._claimants: list[_Claimant] = []
         self._by_key: defaultdict[tuple[str, str], set[Waiter]] = defaultdict(set)
         self.upkeep_at: int | None = None
+        self.runs: set[str] = set()  # of which jobs are over: upkeep looks whether they are too
         self.closed = False
         self.readied = 0  # how often jobs became ready, and orders came, as far as was heard here: who has looked
         self.ordered = 0  # at the store since the last time need not look again
@@ -159,11 +162,16 @@ class Signals:
 
     def hint(self, effects: Effects, *, events: bool = False) -> None:
         """Wake those whom a committed transaction concerns; without events, those who follow them are left alone."""
-        over = [end.job for end in effects.over]
+        over = [end.job for end in effects.over] + effects.over_runs
         self._wake_named(over, effects.told, effects.orders, events=events)
         left = Counter({lane: n for lane, jobs in effects.ready.items() if (n := self.ready(*lane, jobs)) > 0})
         if effects.wake_at is not None:
             self.wake_upkeep(effects.wake_at)
+        if effects.runs:
+            known = bool(self.runs)
+            self.runs |= effects.runs
+            if not known:
+                self.wake("upkeep")
         if self.relay is not None:  # of ready jobs what nobody waits for here; each server looks after its own upkeep
             self.relay.tell(over=over, told=effects.told, orders=effects.orders, ready=left, events=events)
 

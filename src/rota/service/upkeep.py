@@ -15,13 +15,14 @@ from rota.core.jobs import Event, Failure, Job, Report
 from rota.core.settling import release, settle
 from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND
-from rota.service import arrays, audit
+from rota.service import arrays, audit, changes
 from rota.service.audit import Audit
 from rota.service.changes import Ended, end_attempts
 from rota.service.firing import ScheduleUpkeep
 from rota.service.heartbeats import TIMEOUT_SLACK
 from rota.service.hooks import Hooks
 from rota.service.observer import Observer, Stopwatch
+from rota.service.runs import RunUpkeep
 from rota.service.series import Counting
 from rota.service.signals import Effects, Signals
 from rota.service.tokens import Tokens
@@ -66,6 +67,7 @@ class Upkeep:
         audit: Audit,
         schedules: ScheduleUpkeep,
         counting: Counting,
+        runs: RunUpkeep,
         lease_s: float,
         retention_s: float,
         jitter: Callable[[], float],
@@ -82,6 +84,7 @@ class Upkeep:
         self._audit = audit
         self._schedules = schedules
         self._counting = counting
+        self._runs = runs
         self._lease = round(lease_s * SECOND)
         self._retention = round(retention_s * SECOND)
         self._jitter = jitter
@@ -134,8 +137,10 @@ class Upkeep:
             ("zones", now if self._schedules.zones_due else None, self._schedules.look_at_zones),
             ("free", now if next_.waits else None, self._schedules.free),
             ("fire", next_.slot, self._schedules.fire),
+            ("tell", now if next_.told else None, self.count_told),
             ("promote", next_.due, self.promote),
             ("overdue", next_.deadline, self.end_overdue),
+            ("runs", self._runs.due_at(now), self._runs.step),
             ("rescue", next_.lease if rescuable else None, self.rescue),
             ("deliver", next_.delivery, self._hooks.step),
             ("audit", now if self._audit.due else None, self._audit.flush),
@@ -179,6 +184,18 @@ class Upkeep:
         if promoted:
             self._signals.publish(effects)
         return promoted
+
+    async def count_told(self) -> int:
+        """blocked -> scheduled | queued | canceled, for jobs that somebody else held when what they waited for ended."""
+        effects = Effects()
+
+        async def write(tx: Tx) -> int:
+            effects.begin()
+            return await changes.count_told(tx, _BATCH, effects)
+
+        counted = await self._stopwatch.write("tell", write)
+        self._signals.publish(effects)
+        return counted
 
     async def end_overdue(self) -> int:
         """Remind workers of what is overdue; fence an attempt that its worker does not end for a grace and a lease.
@@ -255,7 +272,8 @@ class Upkeep:
             await audit.prune(tx)
             firings = await tx.forget_firings(tx.now - self._retention, _BATCH)
             keys = await tx.forget_uniques(tx.now, _BATCH)
-            return len(old), whole and max(firings, keys) < _BATCH
+            runs = await tx.delete_runs(tx.now - self._retention, _BATCH)
+            return len(old), whole and max(firings, keys, runs) < _BATCH
 
         pruned, whole = await self._store.write(write)
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)

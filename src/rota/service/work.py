@@ -43,6 +43,7 @@ from rota.service import arrays
 from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
 from rota.service.checkpoints import check_checkpoints, keep_checkpoints, with_checkpoints
+from rota.service.filling import fill
 from rota.service.handlers import KEPT_VERSIONS, Handlers, take_schemas
 from rota.service.heartbeats import Heartbeats, present, to_abort, to_halt
 from rota.service.inputs import Inputs
@@ -348,9 +349,13 @@ class Work:
                     for c in claimed
                 ]
             )
-            return claimed + shards, tx.now
+            return await fill(tx, claimed, effects) + await fill(tx, shards, effects), tx.now
 
-        claimed, now = await self._stopwatch.write("claim", Begins(write, workers=[worker]))
+        while True:
+            claimed, now = await self._stopwatch.write("claim", Begins(write, workers=[worker]))
+            if claimed != [] or not effects.over:
+                break
+            self._signals.publish(effects)  # what could not be given out is over: there may be others
         if claimed:
             firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]
             effects.started = [(c.queue, (now - c.ready_at) / SECOND) for c in firsts]

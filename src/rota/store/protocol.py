@@ -25,6 +25,7 @@ from rota.store.rows import (
     Claimed,
     CountRow,
     DeliveryRow,
+    Dependency,
     NewAudit,
     NewEvent,
     Overdue,
@@ -36,6 +37,7 @@ from rota.store.rows import (
     Wakeups,
     WorkerRow,
 )
+from rota.store.run_protocol import RunTx
 from rota.store.schedule_protocol import ScheduleTx
 from rota.store.unique_protocol import UniqueTx
 
@@ -69,7 +71,7 @@ class Begins(Generic[T]):
         return self._function(tx)
 
 
-class Tx(ScheduleTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
+class Tx(ScheduleTx, RunTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int
@@ -137,22 +139,6 @@ class Tx(ScheduleTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
 
     async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
         """Return running jobs whose deadline is not after `deadline`, the longest overdue first."""
-        ...
-
-    async def waited_for(self, jobs: Sequence[str]) -> set[str]:
-        """Return those of these jobs that others still wait for."""
-        ...
-
-    async def dependents_of(self, job: str) -> list[str]:
-        """Return the jobs that still wait for this one."""
-        ...
-
-    async def meet_dependency(self, after: str, job: str, waiting_for: int) -> None:
-        """Note that `after` has succeeded, and for how many others `job` still waits."""
-        ...
-
-    async def unmet_of(self, job: str, limit: int) -> list[str]:
-        """Return the jobs that a job still waits for."""
         ...
 
     async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
@@ -481,6 +467,7 @@ __all__ = [
     "Claimed",
     "CountRow",
     "DeliveryRow",
+    "Dependency",
     "Lease",
     "NewAudit",
     "NewEvent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,10 +24,12 @@ from rota.core.jobs import (
     RunOptions,
     WorkerHello,
 )
+from rota.core.results import Mapped, ResultOf
 from rota.core.retry import Backoff
 from rota.core.schedules import Change, Fate, Firing, Missed, OpenFiring, Overlap, Schedule
 from rota.core.states import Outcome, Reason, State
 from rota.core.templates import render
+from rota.core.waits import Condition
 
 encode = msgspec.json.Encoder().encode
 _failure = msgspec.json.Decoder(Failure).decode
@@ -35,6 +38,8 @@ _progress = msgspec.json.Decoder(Progress).decode
 _backoff = msgspec.json.Decoder(Backoff).decode
 _options = msgspec.json.Decoder(RunOptions).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
+_variables = msgspec.json.Decoder(dict[str, str | ResultOf]).decode
+_mapped = msgspec.json.Decoder(Mapped).decode
 _names = msgspec.json.Decoder(tuple[str, ...]).decode
 _hello = msgspec.json.Decoder(WorkerHello).decode
 STATES = {state.value: state for state in State}
@@ -56,18 +61,25 @@ class Query(Struct, frozen=True, kw_only=True):
     from_id: str | None = None
     below_id: str | None = None
     api: str | None = None
+    run: str | None = None
     cursor: str | None = None
     limit: int = 100
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
-    """A claimed job: the lease for its worker, its budget (unless the job has one), and since when it could have run."""
+    """A claimed job: the lease for its worker, its budget (unless the job has one), and since when it could have run.
+
+    One that `refers` to results has them to be filled in; then a script is not rendered yet, and its `variables` are here.
+    """
 
     lease: Lease
     queue: str
     lane: str
     ready_at: int
     max_failures: int = 1
+    run: str | None = None
+    refers: bool = False
+    variables: dict[str, str | ResultOf] | None = None
 
 
 class RunningRow(Struct, frozen=True):
@@ -85,6 +97,15 @@ class RunningRow(Struct, frozen=True):
     halted: str | None = None
 
 
+class Dependency(Struct, frozen=True):
+    """`job` waits for the end `on` of `after`; `told` is the state that `after` has ended in, if it has."""
+
+    after: str
+    job: str
+    on: Condition
+    told: State | None = None
+
+
 class Overdue(Struct, frozen=True):
     """An attempt whose deadline has passed."""
 
@@ -99,7 +120,7 @@ class Overdue(Struct, frozen=True):
 class Wakeups(Struct, frozen=True):
     """When upkeep has something to do next, by kind; a time that has passed is work to do now.
 
-    `waits` says that a slot of a schedule waits for a job.
+    `waits` says that a slot of a schedule waits for a job, `told` that jobs have not been told yet what they waited for.
     """
 
     due: int | None
@@ -108,6 +129,7 @@ class Wakeups(Struct, frozen=True):
     delivery: int | None
     slot: int | None
     waits: bool
+    told: bool
 
 
 class WorkerRow(Struct, frozen=True):
@@ -254,6 +276,27 @@ class Tried(Struct, frozen=True):
 ERROR_SHOWN = 1000  # characters of an error's JSON in a `Tried`
 
 
+def dependency_rows(jobs: Sequence[Job]) -> list[tuple[str, str, int, str, str | None, bool, bool]]:
+    """Return the columns that `insert_dependencies` writes: (after, job, position, condition, told, met, refers)."""
+    return [
+        (after, job.id, at, job.on(after), told and told.value, told is not None, after in job.referred)
+        for job in jobs
+        for at, after in enumerate(job.after)
+        for told in (job.told.get(after),)
+    ]
+
+
+def counted_in_run(run: str, old: str | None, new: str | None, why: str | None) -> dict[tuple[str, str], int]:
+    """Return by how much the counters of a run change; what somebody has canceled by hand is counted apart."""
+    name = Reason.REQUESTED.value if new == State.CANCELED.value and why == Reason.REQUESTED else new
+    if name == Reason.TIMED_OUT.value:
+        name = State.FAILED.value
+    changes = {} if name is None else {(run, name): 1}
+    if old is not None:
+        changes[run, old] = changes.get((run, old), 0) - 1
+    return changes
+
+
 def text(value: Any) -> str | None:
     """Return a struct as JSON text for a column, or None."""
     return None if value is None else encode(value).decode()
@@ -271,24 +314,28 @@ def row_of(job: Job) -> tuple[Any, ...]:
         text(job.variables), job.owner, job.queue, job.priority, text(job.labels), job.waiting_for, job.run_at,
         job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
         job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
-        None if job.array is None else job.array.inputs, job.traceparent, job.unique_key,
+        None if job.array is None else job.array.inputs, job.traceparent, job.run, job.ref, job.least, job.spare,
+        text(job.map), job.refers, job.unique_key,
     )  # fmt: skip
 
 
-def job_of(row: tuple[Any, ...], after: list[str]) -> Job:
-    """Build a whole job from `get_job`'s columns."""
+def job_of(row: tuple[Any, ...], after: Sequence[tuple[str, Condition]]) -> Job:
+    """Build a whole job from `get_job`'s columns, and what it waits for."""
     return Job(
         id=row[0], state=STATES[row[1]], kind=row[2], handler=row[3], script=row[4], data=Raw(row[5]), args=Raw(row[6]),
-        variables=_texts(row[7]) if row[7] else None, owner=row[8], queue=row[9], priority=row[10],
-        labels=_texts(row[11]) if row[11] else None, after=after, waiting_for=row[12], run_at=row[13], submitted_at=row[14],
-        started_at=row[15], finished_at=row[16], attempt=row[17], failures=row[18], crashes=row[19], max_failures=row[20],
+        variables=_variables(row[7]) if row[7] else None, owner=row[8], queue=row[9], priority=row[10],
+        labels=_texts(row[11]) if row[11] else None, after=[job for job, _ in after], waiting_for=row[12], run_at=row[13],
+        submitted_at=row[14], started_at=row[15], finished_at=row[16], attempt=row[17], failures=row[18], crashes=row[19],
+        max_failures=row[20],
         timeout_s=row[21], grace_s=row[22], backoff=_backoff(row[23]) if row[23] else None, worker=row[24],
         deadline_at=row[25], progress=_progress(row[26]) if row[26] else None,
         result=Raw(row[27]) if row[27] is not None else None, error=_failure(row[28]) if row[28] else None,
         reason=Reason(row[29]) if row[29] else None, abort_requested_at=row[30],
         confirmed=None if row[31] is None else bool(row[31]), hook=row[32], retry_of=row[33], image=row[34],
         options=_options(row[35]) if row[35] else None, api=row[36], array=row[37] and Array(inputs=row[37]),
-        open=bool(row[38]), traceparent=row[39], unique_key=row[40],
+        open=bool(row[38]), traceparent=row[39], run=row[40], ref=row[41], least=row[42], spare=row[43],
+        map=_mapped(row[44]) if row[44] else None, refers=bool(row[45]), unique_key=row[46],
+        after_on={job: on for job, on in after if on != "succeeded"},
     )  # fmt: skip
 
 
@@ -300,7 +347,8 @@ def locked_job_of(row: tuple[Any, ...]) -> Job:
         crashes=row[13], max_failures=row[14], timeout_s=row[15], grace_s=row[16],
         backoff=_backoff(row[17]) if row[17] else None, worker=row[18], deadline_at=row[19],
         error=_failure(row[20]) if row[20] else None, abort_requested_at=row[21], hook=row[22], api=row[23],
-        array=row[24] and Array(inputs=row[24]), open=bool(row[25]),
+        array=row[24] and Array(inputs=row[24]), open=bool(row[25]), run=row[26], spare=row[27],
+        map=_mapped(row[28]) if row[28] else None,
     )  # fmt: skip
 
 
@@ -325,10 +373,12 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
         options,
         submitted,
         traceparent,
+        run,
+        refers,
     ) = row
     if timeout is None and spec is not None:
         timeout = spec.timeout
-    if kind == "script":
+    if kind == "script" and not refers:
         script = render(script, _texts(variables) if variables else {})
     lease = Lease(
         job=job, attempt=attempt + 1, kind=kind, handler=handler, script=script, data=Raw(data), args=Raw(args), owner=owner,
@@ -340,7 +390,16 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
         at_once = ready <= submitted and (attempt == 0 or lane.startswith(ARRAY_LANE))  # each shard is an attempt
         lease = replace(lease, **{"traceparent" if at_once else "trace_link": traceparent})
     retries = 0 if spec is None else spec.retries
-    return Claimed(lease=lease, queue=queue, lane=lane, ready_at=ready, max_failures=retries + 1)
+    return Claimed(
+        lease=lease,
+        queue=queue,
+        lane=lane,
+        ready_at=ready,
+        max_failures=retries + 1,
+        run=run,
+        refers=bool(refers),
+        variables=_variables(variables) if refers and variables else None,
+    )
 
 
 def attempt_of(row: tuple[Any, ...]) -> Attempt:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from rota.store.rows import CountRow, Query, encode
 
-Walk = Literal["api", "error", "label", "owner", "state", "handler", "queue", "all"]
+Walk = Literal["run", "api", "error", "label", "owner", "state", "handler", "queue", "all"]
 MOST_SCANNED = 8_000  # rows that one page of a listing may read: less than a tenth of a second
 MOST_ERRORS = 5_000  # of them errors, whose texts are looked at
 _FEW = 2_000  # entries that are walked in a moment
@@ -16,11 +16,20 @@ _FEW = 2_000  # entries that are walked in a moment
 def wants_counts(query: Query) -> bool:
     """Say whether the counters help to choose: the states are asked for, and something else too."""
     others = (query.owner, query.handler, query.queue)
-    return bool(query.states) and query.api is None and query.error is None and not query.labels and any(others)
+    return (
+        bool(query.states)
+        and query.run is None
+        and query.api is None
+        and query.error is None
+        and not query.labels
+        and any(others)
+    )
 
 
 def choose(query: Query, counts: Sequence[CountRow] = ()) -> Walk:
     """Return what to walk; the other filters are looked at on the way. `counts` are for who `wants_counts`."""
+    if query.run is not None:
+        return "run"
     if query.api is not None:
         return "api"
     if query.error is not None:
@@ -43,7 +52,7 @@ def choose(query: Query, counts: Sequence[CountRow] = ()) -> Walk:
 
 def exact_counts(query: Query, counts: Sequence[CountRow]) -> dict[str, int] | None:
     """Return how many jobs a query finds in each state, when the counters know; None: they do not."""
-    asked = (query.owner, query.handler, query.api, query.error, query.from_id, query.below_id, query.cursor)
+    asked = (query.owner, query.handler, query.api, query.run, query.error, query.from_id, query.below_id, query.cursor)
     if query.labels or any(given is not None for given in asked):
         return None
     found: dict[str, int] = {}

@@ -116,7 +116,7 @@ def _submit_to_file(connection: Any, submission: Submission) -> str:
 async def _insert(tx: Tx, submission: Submission, effects: Effects) -> str:
     uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
     known = await _known(tx, submission)
-    (job,) = await admission.admit(tx, [submission], _IDS, _zone(), effects, bulk=False, uploads=uploads, known=known)
+    (job,) = await admission.admit(tx, [submission], _IDS, _zone(), effects, lists=None, uploads=uploads, known=known)
     await insert_jobs(tx, [job], effects)
     return job.id
 

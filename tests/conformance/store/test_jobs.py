@@ -11,7 +11,7 @@ from rota.core.jobs import NULL, Attempt, Failure, HandlerSpec, Progress
 from rota.core.retry import Backoff
 from rota.core.settling import Settlement, cancel, release
 from rota.core.states import FINAL, Outcome, Reason, State
-from rota.store.protocol import NewEvent, Query, Tx
+from rota.store.protocol import Dependency, NewEvent, Query, Tx
 from rota.store.rows import Claimed
 
 from .bench import SECOND, START, Bench, a_job
@@ -281,33 +281,50 @@ def test_overdue_attempts_come_the_longest_overdue_first(bench: Bench):
 
 def test_dependencies(bench: Bench):
     bench.insert(a_job("a"), a_job("b"), a_job("c", state=State.BLOCKED, waiting_for=2, after=["b", "a"]))
-    bench.insert(a_job("d", state=State.BLOCKED, waiting_for=1, after=["a"]))
-    assert bench.read(lambda tx: tx.waited_for(["a", "b", "c", "d"])) == {"a", "b"}
-    assert sorted(bench.read(lambda tx: tx.dependents_of("a"))) == ["c", "d"]
-    assert sorted(bench.read(lambda tx: tx.unmet_of("c", 9))) == ["a", "b"]
+    bench.insert(a_job("d", state=State.BLOCKED, waiting_for=1, after=["a"], after_on={"a": "failed"}, least=1))
+    waiting = bench.read(lambda tx: tx.dependents_of(["a", "b", "c", "d"]))
+    assert sorted((d.after, d.job, d.on) for d in waiting) == [
+        ("a", "c", "succeeded"), ("a", "d", "failed"), ("b", "c", "succeeded")
+    ]  # fmt: skip
+    assert unmet(bench, "c") == ["a", "b"]
     assert len(bench.read(lambda tx: tx.unmet_of("c", 1))) == 1
-    bench.write(lambda tx: tx.meet_dependency("a", "c", 1))
-    assert bench.read(lambda tx: tx.unmet_of("c", 9)) == ["b"]
-    assert bench.read(lambda tx: tx.dependents_of("a")) == ["d"]
-    assert bench.get("c").waiting_for == 1
+
+    async def first(tx: Tx) -> None:
+        assert set(await tx.lock_free(["c"])) == {"c"}
+        await tx.tell([Dependency("a", each, "succeeded", State.SUCCEEDED) for each in "cd"], ["c"])
+        await tx.set_waits([("c", 1, 0)])
+
+    bench.write(first)
+    assert unmet(bench, "c") == ["b"]
+    assert bench.read(lambda tx: tx.dependents_of(["a"])) == []
+    assert (bench.get("c").waiting_for, bench.get("c").spare) == (1, 0)
     assert bench.get("c").after == ["b", "a"], "in the order given, met or not"
+    assert (bench.get("d").after_on, bench.get("d").least) == ({"a": "failed"}, 1)
+    assert bench.read(lambda tx: tx.wakeups()).told, "d was told, and nobody has counted it"
+    assert bench.read(lambda tx: tx.told_jobs(9)) == ["d"]
+    assert bench.read(lambda tx: tx.told_of(["c", "d"])) == [Dependency("a", "d", "failed", State.SUCCEEDED)]
 
     async def last(tx: Tx) -> None:
         job = (await tx.lock_jobs(["c"]))["c"]
-        await tx.meet_dependency("b", "c", 0)
+        await tx.tell([Dependency("b", "c", "succeeded", State.SUCCEEDED), *await tx.told_of(["d"])], ["c", "d"])
         await tx.move_jobs([(job, release(job, tx.now))])
 
     bench.write(last)
     assert (bench.get("c").state, bench.get("c").waiting_for) == (State.QUEUED, 0)
+    assert not bench.read(lambda tx: tx.wakeups()).told
 
 
-def test_what_succeeded_before_is_met_at_once(bench: Bench):
+def unmet(bench: Bench, job: str) -> list[str]:
+    return sorted(each.after for each in bench.read(lambda tx: tx.unmet_of(job, 9)))
+
+
+def test_what_was_over_before_is_met_at_once(bench: Bench):
     bench.insert(a_job("a"), a_job("b"))
     bench.claim("a")
     bench.settle("a")
-    bench.insert(a_job("c", state=State.BLOCKED, waiting_for=1, after=["a", "b"]))
-    assert bench.read(lambda tx: tx.unmet_of("c", 9)) == ["b"]
-    assert bench.read(lambda tx: tx.dependents_of("a")) == []
+    bench.insert(a_job("c", state=State.BLOCKED, waiting_for=1, after=["a", "b"], told={"a": State.SUCCEEDED}))
+    assert unmet(bench, "c") == ["b"]
+    assert bench.read(lambda tx: tx.dependents_of(["a"])) == []
 
 
 def test_pruning_removes_a_job_with_all_that_belongs_to_it(bench: Bench):

@@ -111,8 +111,8 @@ def master_task_view(job: Job, inputs: Raw) -> MasterTaskView:
         id=job.id,
         status=words(job).d,
         inputList=inputs,
-        variableJson=given.get(_VARIABLES, "{}"),
-        templateFunction=given.get(_TEMPLATE, job.script or ""),
+        variableJson=str(given.get(_VARIABLES, "{}")),
+        templateFunction=str(given.get(_TEMPLATE, job.script or "")),
         chunksToExecute=array.inputs,
         chunksExecuted=array.done,
     )

@@ -244,7 +244,7 @@ async def add_task(call: Call[AnyQuery, PullTask]) -> Reply:
     if not bytes(kwargs).lstrip().startswith(b"{"):
         raise Invalid("kwargs", "is an object")
     submission = Submission(
-        handler=task.func_name, args=args, data=kwargs, priority=task.priority, after=task.dependencies or [],
+        handler=task.func_name, args=args, data=kwargs, priority=task.priority, after=[*(task.dependencies or ())],
         timeout=task.timeout, retries=task.max_retries,
     )  # fmt: skip
     try:

@@ -31,6 +31,7 @@ class Filter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     handler: str | None = None
     label: list[str] = []
     error: str | None = None
+    run: str | None = None
     after_time: str | None = None
     before_time: str | None = None
 
@@ -51,6 +52,8 @@ def query_of(given: Filter, *, where: str = "", cursor: str | None = None, limit
     """Turn filters into the store's. Raises Invalid, naming the field, which is found below `where`."""
     if given.error is not None and not 0 < len(given.error) <= _MOST_TEXT:
         raise Invalid(where + "error", f"is 1 to {_MOST_TEXT} characters")
+    if given.run is not None and given.error is not None:
+        raise Invalid(where + "error", "does not go with run: look at the run's jobs with state=failed")
     if isinstance(given, FindQuery):
         cursor, limit = given.cursor, given.limit
     return Query(
@@ -60,6 +63,7 @@ def query_of(given: Filter, *, where: str = "", cursor: str | None = None, limit
         handler=given.handler,
         labels=[_label(text, where) for text in given.label],
         error=given.error,
+        run=given.run,
         from_id=_bound(where + "after_time", given.after_time),
         below_id=_bound(where + "before_time", given.before_time),
         cursor=cursor,

@@ -94,7 +94,8 @@ def _location(job: Job) -> Headers:
     return [(b"location", b"/v1/jobs/" + job.id.encode())]
 
 
-def _check(submission: Submission, where: str = "") -> None:
+def check_submission(submission: Submission, where: str = "") -> None:
+    """Raise Invalid unless what a submission holds undecoded is JSON."""
     check_raw(submission.data, where + "data")
     check_raw(submission.args, where + "args")
 
@@ -115,7 +116,7 @@ async def submit(call: Call[SubmitQuery, Submission]) -> Reply:
 
     200: another job has its unique key, and stands for it (`on_conflict`: `existing`); or this was a dry run.
     """
-    _check(call.body)
+    check_submission(call.body)
     if call.query.dry_run:
         return json_reply(await call.jobs.dry_run([call.body], bulk=False, key=call.key))
     job = await call.jobs.submit(call.body, key=call.key)
@@ -136,7 +137,7 @@ async def submit_bulk(call: Call[SubmitQuery, list[Submission]]) -> Reply:
     if len(call.body) > MAX_BULK:
         raise TooLarge("bulk", MAX_BULK, f"a bulk has at most {MAX_BULK} jobs")
     for at, submission in enumerate(call.body):
-        _check(submission, f"[{at}].")
+        check_submission(submission, f"[{at}].")
     if call.query.dry_run:
         return json_reply(await call.jobs.dry_run(call.body, bulk=True, key=call.key))
     jobs = await call.jobs.submit_many(call.body, key=call.key)

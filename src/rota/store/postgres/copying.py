@@ -32,10 +32,11 @@ WHERE i.indrelid = to_regclass($1) AND NOT EXISTS (SELECT FROM pg_constraint c W
 _SEQUENCE = "coalesce(pg_get_serial_sequence('{0}', '{1}'), '{0}_seq')::regclass"
 # A number of a counter is the sum of its parts.
 _VIEWS = {
-    "rota_counts": "(SELECT queue, lane, state, sum(n)::bigint AS n FROM rota_counts GROUP BY 1, 2, 3 HAVING sum(n) <> 0) v"
+    "rota_counts": "(SELECT queue, lane, state, sum(n)::bigint AS n FROM rota_counts GROUP BY 1, 2, 3 HAVING sum(n) <> 0) v",
+    "rota_run_counts": "(SELECT run, state, sum(n)::bigint AS n FROM rota_run_counts GROUP BY 1, 2 HAVING sum(n) <> 0) v",
 }
 # What SQLite has not. A horizon that is below every transaction's id: all that comes before has long been committed.
-_OWN = {"rota_counts": {"part": 0}, "rota_events": {"horizon": 1}}
+_OWN = {"rota_counts": {"part": 0}, "rota_run_counts": {"part": 0}, "rota_events": {"horizon": 1}}
 MADE_FROM_JOBS = "rota_listed"
 
 
@@ -120,7 +121,7 @@ class PostgresEnd:
         await self._con.execute(f"SELECT setval({_sequence(table)}, {max(1, number)}, {number > 0})")
 
     async def complete(self) -> None:
-        await self._con.execute(f"INSERT INTO {MADE_FROM_JOBS} SELECT id, owner, queue, handler FROM rota_jobs")  # noqa: S608
+        await self._con.execute(f"INSERT INTO {MADE_FROM_JOBS} SELECT id, owner, queue, handler, run FROM rota_jobs")  # noqa: S608
         for definition in self._indexes:
             await self._con.execute(definition)
         for name in (*self._types, MADE_FROM_JOBS):

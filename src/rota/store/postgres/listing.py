@@ -8,6 +8,7 @@ from typing import Any
 
 from rota.core.jobs import Job
 from rota.core.states import State
+from rota.core.waits import Condition
 from rota.store.postgres.arrays import ArrayTx
 from rota.store.postgres.statement import Row
 from rota.store.rows import STATES, Query, job_of
@@ -24,9 +25,9 @@ class ListingTx(ArrayTx):
         rows = await self._all("get_job", jobs)
         if not rows:
             return {}
-        after: dict[str, list[str]] = {}
-        for job, waits_for in await self._all("after_of", jobs):
-            after.setdefault(job, []).append(waits_for)
+        after: dict[str, list[tuple[str, Condition]]] = {}
+        for job, waits_for, on in await self._all("after_of", jobs):
+            after.setdefault(job, []).append((waits_for, on))
         found = {row[0]: job_of(tuple(row), after.get(row[0], [])) for row in rows}
         if arrays := [job.id for job in found.values() if job.array is not None]:
             for id_, array in (await self.arrays_of(arrays)).items():
@@ -86,6 +87,8 @@ def _walk(query: Query, counts: Any) -> tuple[str, list[Any]]:
     """Return the statement that walks the most selective index for a query, and its first values."""
     states = sorted({state.value for state in query.states or list(State)})
     match choose(query, counts):
+        case "run":
+            return "find_by_run", [query.run]
         case "api" if query.owner is not None:
             return "find_by_api_owner", [query.api, query.owner]
         case "api":

@@ -18,7 +18,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from rota.store.postgres.connections import Prepared
 from rota.store.postgres.pipeline import send
-from rota.store.rows import NewEvent
+from rota.store.rows import NewEvent, counted_in_run
 
 Row = Sequence[Any]
 
@@ -63,6 +63,8 @@ class BaseTx:
         self.answered: dict[tuple[str, Any], list[Row]] = {}  # what was asked together with the beginning; used once
         self._writes = writes
         self._deltas: Counter[tuple[str, str, str]] = Counter()
+        self._in_runs: Counter[tuple[str, str]] = Counter()
+        self._started: set[str] = set()  # runs of which a job was claimed
         self._events: list[NewEvent] = []
         self._held_workers: set[str] = set()
         self._held: set[str] = set()
@@ -160,14 +162,32 @@ class BaseTx:
 
     # -- counters and events, which are written last
 
-    def _moved(self, queue: str, lane: str, old: str | None, new: str | None, n: int = 1) -> None:
+    def _moved(
+        self,
+        queue: str,
+        lane: str,
+        old: str | None,
+        new: str | None,
+        n: int = 1,
+        *,
+        run: str | None = None,
+        why: str | None = None,
+    ) -> None:
         if old is not None:
             self._deltas[queue, lane, old] -= n
         if new is not None:
             self._deltas[queue, lane, new] += n
+        self._moved_in_run(run, old, new, why)
+
+    def _moved_in_run(self, run: str | None, old: str | None, new: str | None, why: str | None = None) -> None:
+        if run is not None:
+            self._in_runs.update(counted_in_run(run, old, new, why))
+            if new == "running":
+                self._started.add(run)
 
     async def flush(self) -> None:
         """Write what has become of the counters, and the events; the runner calls it at the end of a function."""
+        await self._count_in_runs()
         events, self._events = self._events, []
         if not events:
             if deltas := self._counted():
@@ -175,6 +195,14 @@ class BaseTx:
             return
         for at in range(0, len(events), _BLOCK):
             await self._append(events[at : at + _BLOCK])
+
+    async def _count_in_runs(self) -> None:
+        if rows := [(*key, n) for key, n in sorted(self._in_runs.items()) if n]:
+            await self._run("add_run_count", *columns(rows, 3))
+        self._in_runs.clear()
+        if self._started:
+            await self._run("start_run", self.now, array(sorted(self._started)))
+            self._started.clear()
 
     async def _append(self, events: Sequence[NewEvent]) -> None:
         # What is written from here on has a new id, higher than that of any transaction with a lower number: each got its

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from rota.core.jobs import HandlerSpec, Job, Progress
@@ -13,14 +13,18 @@ from rota.store.postgres.handlers import HandlerTx
 from rota.store.postgres.history import HistoryTx
 from rota.store.postgres.listing import ListingTx
 from rota.store.postgres.overview import OverviewTx
+from rota.store.postgres.runs import RunTx
 from rota.store.postgres.schedules import ScheduleTx
 from rota.store.postgres.statement import array, columns
 from rota.store.postgres.uniques import UniqueTx
 from rota.store.rows import (
+    STATES,
     Claimed,
+    Dependency,
     Overdue,
     RunningRow,
     Wakeups,
+    dependency_rows,
     locked_job_of,
     offer_of,
     raw,
@@ -31,7 +35,7 @@ from rota.store.rows import (
 _MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 
 
-class PostgresTx(ListingTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, HandlerTx):
+class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, HandlerTx):
     """See store/protocol.py."""
 
     # -- jobs
@@ -39,21 +43,19 @@ class PostgresTx(ListingTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, Handler
     async def insert_jobs(self, jobs: Sequence[Job]) -> None:
         if not jobs:
             return
-        rows, labels, dependencies = [], [], []
+        rows, labels = [], []
         for job in jobs:
             rows.append(row_of(job))
-            self._moved(job.queue, job.lane, None, job.state.value)
+            self._moved(job.queue, job.lane, None, job.state.value, run=job.run)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
-            if job.after:
-                dependencies += [(after, job.id, at) for at, after in enumerate(job.after)]
-        await self._run("insert_jobs", *columns(rows, 31))
+        await self._run("insert_jobs", *columns(rows, 37))
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
             await self._run("insert_labels", *columns(labels, 3))
-        if dependencies:
-            await self._run("insert_dependencies", *columns(dependencies, 3))
+        if dependencies := dependency_rows(jobs):
+            await self._run("insert_dependencies", *columns(dependencies, 7))
 
     async def get_job(self, job: str) -> Job | None:
         return (await self.whole_jobs([job])).get(job)
@@ -91,6 +93,8 @@ class PostgresTx(ListingTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, Handler
             claimed[n - 1].append(made)
         for (queue, lane, _, _), made_of_lane in zip(lanes, claimed, strict=True):
             self._moved(queue, lane, "queued", "running", len(made_of_lane))
+            for made in made_of_lane:
+                self._moved_in_run(made.run, "queued", "running")
         self._held.update(row[3] for row in taken)
         return claimed
 
@@ -108,21 +112,23 @@ class PostgresTx(ListingTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, Handler
         for job, s in settled:
             if job.id in written:
                 timed_out = job.kind == "pull" and s.reason is Reason.TIMED_OUT  # counted apart, for API C
-                self._moved(job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value)
+                self._moved(
+                    job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value, run=job.run
+                )
 
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
         if not moved:
             return
         rows = []
         for job, s in moved:
-            waiting_for = 0 if s.state in (State.QUEUED, State.SCHEDULED) else job.waiting_for
+            waiting_for = 0 if s.state in (State.QUEUED, State.SCHEDULED, State.SUCCEEDED) else job.waiting_for
             rows.append(
                 (job.id, job.state.value, s.state.value, s.run_at, waiting_for, s.finished_at, text(s.error), s.reason)
             )
         written = {job for (job,) in await self._all("move_job", *columns(rows, 8))}
         for job, s in moved:
             if job.id in written:
-                self._moved(job.queue, job.lane, job.state, s.state.value)
+                self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run, why=s.reason)
 
     async def request_aborts(self, jobs: Sequence[Job]) -> None:
         await self._run("request_abort", self.now, [job.id for job in jobs])
@@ -130,8 +136,8 @@ class PostgresTx(ListingTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, Handler
     async def edit_job(self, job: Job, *, priority: int, run_at: int, queue: str, state: str) -> None:
         await self._run("edit_job", priority, run_at, queue, state, job.id, job.state.value)
         await self._run("edit_listed", queue, job.id)
-        self._moved(job.queue, job.lane, job.state, None)
-        self._moved(queue, job.lane, None, state)
+        self._moved(job.queue, job.lane, job.state, None, run=job.run)
+        self._moved(queue, job.lane, None, state, run=job.run)
 
     async def due_jobs(self, limit: int) -> list[str]:
         return await self._taken("due_jobs", "take_due_jobs", self.now, limit)
@@ -139,19 +145,32 @@ class PostgresTx(ListingTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, Handler
     async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
         return [Overdue(*row) for row in await self._all("overdue_jobs", deadline, limit)]
 
-    async def waited_for(self, jobs: Sequence[str]) -> set[str]:
-        return {after for (after,) in await self._all("waited_for", array(jobs))}
+    async def dependents_of(self, jobs: Sequence[str]) -> list[Dependency]:
+        return [Dependency(*row) for row in await self._all("dependents_of", array(jobs))]
 
-    async def dependents_of(self, job: str) -> list[str]:
-        return [dependent for (dependent,) in await self._all("dependents_of", job)]
+    async def lock_free(self, jobs: Iterable[str]) -> dict[str, Job]:
+        rows = await self._all("lock_free", array(sorted(set(jobs))))
+        self._held.update(row[0] for row in rows)
+        return {row[0]: locked_job_of(tuple(row)) for row in rows}
 
-    async def meet_dependency(self, after: str, job: str, waiting_for: int) -> None:
-        await self._run("meet_dependency", after, job)
-        if waiting_for:  # the last one met: `move_jobs` releases the job and writes 0
-            await self._run("set_waiting_for", waiting_for, job)
+    async def tell(self, told: Sequence[Dependency], counted: Collection[str]) -> None:
+        if told:
+            rows = sorted((d.after, d.job, d.told, d.job in counted) for d in told)
+            await self._run("tell", *columns(rows, 4))
 
-    async def unmet_of(self, job: str, limit: int) -> list[str]:
-        return [after for (after,) in await self._all("unmet_of", job, limit)]
+    async def told_of(self, jobs: Sequence[str]) -> list[Dependency]:
+        rows = await self._all("told_of", array(jobs))
+        return [Dependency(after, job, on, STATES[told]) for after, job, on, told in rows]
+
+    async def told_jobs(self, limit: int) -> list[str]:
+        return [job for (job,) in await self._all("told_jobs", limit)]
+
+    async def set_waits(self, waits: Sequence[tuple[str, int, int]]) -> None:
+        if waits:
+            await self._run("set_waits", *columns(waits, 3))
+
+    async def unmet_of(self, job: str, limit: int) -> list[Dependency]:
+        return [Dependency(after, job, on) for after, on in await self._all("unmet_of", job, limit)]
 
     async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
         rows = await self._all("take_over_before" if self._writes else "over_before", at, limit)

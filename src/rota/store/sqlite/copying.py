@@ -15,7 +15,10 @@ from rota.store.sqlite.store import migrate, take_ownership
 
 _READ_AT_ONCE = 10  # rows; each may be some megabytes
 # Counters of nothing are left out: the other kind of store has others of them.
-_VIEWS = {"rota_counts": "(SELECT * FROM rota_counts WHERE n <> 0)"}
+_VIEWS = {
+    "rota_counts": "(SELECT * FROM rota_counts WHERE n <> 0)",
+    "rota_run_counts": "(SELECT * FROM rota_run_counts WHERE n <> 0)",
+}
 
 
 def tables() -> list[Table]:

@@ -51,6 +51,8 @@ class ListingTx(BaseTx):
         below = min(filter(None, (query.cursor, query.below_id)), default="~")  # "~" is above every id
         bounds = (query.from_id or "", below)
         match choose(query, counts):
+            case "run":
+                return self._con.execute(self._sql["find_by_run"], (query.run, *bounds))
             case "api":
                 return self._candidates_of_api(query, bounds)
             case "error":

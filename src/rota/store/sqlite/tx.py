@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from rota.store.rows import (
     Claimed,
     CountRow,
     DeliveryRow,
+    Dependency,
     NewEvent,
     Overdue,
     RunningRow,
@@ -23,6 +24,7 @@ from rota.store.rows import (
     Wakeups,
     WorkerRow,
     attempt_of,
+    dependency_rows,
     encode,
     job_of,
     locked_job_of,
@@ -32,10 +34,11 @@ from rota.store.rows import (
     text,
     worker_of,
 )
-from rota.store.sqlite.arrays import MOST_DELETED, ArrayTx
+from rota.store.sqlite.arrays import MOST_DELETED
 from rota.store.sqlite.handlers import HandlerTx
 from rota.store.sqlite.listing import ListingTx
 from rota.store.sqlite.overview import OverviewTx
+from rota.store.sqlite.runs import RunTx
 from rota.store.sqlite.schedules import ScheduleTx
 from rota.store.sqlite.tokens import TokenTx
 from rota.store.sqlite.uniques import UniqueTx
@@ -45,36 +48,36 @@ _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, HandlerTx):
+class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, HandlerTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs
 
     async def insert_jobs(self, jobs: Sequence[Job]) -> None:
-        rows, labels, dependencies = [], [], []
+        rows, labels = [], []
         for job in jobs:
             rows.append(row_of(job))
-            self._moved(job.queue, job.lane, None, job.state.value)
+            self._moved(job.queue, job.lane, None, job.state.value, run=job.run)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
-            if job.after:
-                dependencies += [(after, job.id, at) for at, after in enumerate(job.after)]
         self._many("insert_jobs", rows)
         self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
             self._many("insert_labels", labels)
-        if dependencies:
+        if dependencies := dependency_rows(jobs):
             self._many("insert_dependencies", dependencies)
-            self._many("meet_dependencies", [(job.id,) for job in jobs if job.after])
 
     async def get_job(self, job: str) -> Job | None:
         row = self._one("get_job", job)
         if row is None:
             return None
-        found = job_of(row, [after for (after,) in self._all("after_of", job)])
+        found = job_of(row, [(after, on) for after, on in self._all("after_of", job)])
         if found.array is not None:
             found.array = await self.get_array(job)
         return found
+
+    async def whole_jobs(self, jobs: Sequence[str]) -> dict[str, Job]:
+        return {job: found for job in jobs if (found := await self.get_job(job)) is not None}
 
     async def lock_jobs(self, jobs: Iterable[str]) -> dict[str, Job]:
         found = {}
@@ -111,7 +114,7 @@ class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Ha
                     (offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job)
                 )
                 made.append(offer)
-                self._moved(queue, lane, "queued", "running")
+                self._moved(queue, lane, "queued", "running", run=offer.run)
         self._many("claim_job", rows)
         return claimed
 
@@ -123,17 +126,17 @@ class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Ha
                 text(s.error), s.reason, s.confirmed, s.state in FINAL, job.id, job.attempt,
             ))  # fmt: skip
             timed_out = job.kind == "pull" and s.reason is Reason.TIMED_OUT  # counted apart, for API C
-            self._moved(job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value)
+            self._moved(job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value, run=job.run)
         self._many("settle_job", rows)
 
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
         rows = []
         for job, s in moved:
-            waiting_for = 0 if s.state in (State.QUEUED, State.SCHEDULED) else job.waiting_for
+            waiting_for = 0 if s.state in (State.QUEUED, State.SCHEDULED, State.SUCCEEDED) else job.waiting_for
             rows.append(
                 (s.state.value, s.run_at, waiting_for, s.finished_at, text(s.error), s.reason, job.id, job.state.value)
             )
-            self._moved(job.queue, job.lane, job.state, s.state.value)
+            self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run, why=s.reason)
         self._many("move_job", rows)
 
     async def request_aborts(self, jobs: Sequence[Job]) -> None:
@@ -141,8 +144,8 @@ class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Ha
 
     async def edit_job(self, job: Job, *, priority: int, run_at: int, queue: str, state: str) -> None:
         self._run("edit_job", priority, run_at, queue, state, job.id, job.state.value)
-        self._moved(job.queue, job.lane, job.state, None)
-        self._moved(queue, job.lane, None, state)
+        self._moved(job.queue, job.lane, job.state, None, run=job.run)
+        self._moved(queue, job.lane, None, state, run=job.run)
 
     async def due_jobs(self, limit: int) -> list[str]:
         return [job for (job,) in self._all("due_jobs", self.now, limit)]
@@ -150,19 +153,29 @@ class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Ha
     async def overdue_jobs(self, deadline: int, limit: int) -> list[Overdue]:
         return [Overdue(*row) for row in self._all("overdue_jobs", deadline, limit)]
 
-    async def waited_for(self, jobs: Sequence[str]) -> set[str]:
-        return {after for (after,) in self._all("waited_for", encode(jobs).decode())}
+    async def dependents_of(self, jobs: Sequence[str]) -> list[Dependency]:
+        return [Dependency(*row) for row in self._all("dependents_of", encode(jobs).decode())]
 
-    async def dependents_of(self, job: str) -> list[str]:
-        return [dependent for (dependent,) in self._all("dependents_of", job)]
+    async def lock_free(self, jobs: Iterable[str]) -> dict[str, Job]:
+        return await self.lock_jobs(jobs)
 
-    async def meet_dependency(self, after: str, job: str, waiting_for: int) -> None:
-        self._run("meet_dependency", after, job)
-        if waiting_for:  # the last one met: `move_jobs` releases the job and writes 0
-            self._run("set_waiting_for", waiting_for, job)
+    async def tell(self, told: Sequence[Dependency], counted: Collection[str]) -> None:
+        self._many("tell", [(d.told, d.job in counted, d.after, d.job) for d in told])
 
-    async def unmet_of(self, job: str, limit: int) -> list[str]:
-        return [after for (after,) in self._all("unmet_of", job, limit)]
+    async def told_of(self, jobs: Sequence[str]) -> list[Dependency]:
+        return [
+            Dependency(after, job, on, STATES[told])
+            for after, job, on, told in self._all("told_of", encode(jobs).decode())
+        ]
+
+    async def told_jobs(self, limit: int) -> list[str]:
+        return [job for (job,) in self._all("told_jobs", limit)]
+
+    async def set_waits(self, waits: Sequence[tuple[str, int, int]]) -> None:
+        self._many("set_waits", [(need, spare, job) for job, need, spare in waits])
+
+    async def unmet_of(self, job: str, limit: int) -> list[Dependency]:
+        return [Dependency(after, job, on) for after, on in self._all("unmet_of", job, limit)]
 
     async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
         return [(job, queue, lane, state) for job, queue, lane, state in self._all("over_before", at, limit)]
@@ -204,8 +217,8 @@ class SqliteTx(ListingTx, ArrayTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Ha
 
         due, deadline, delivery = first("next_due", "next_range"), first("next_deadline"), first("next_delivery")
         lease = first("next_unnamed", "next_unnamed_shard", "next_worker_expiry")
-        waits = self._one("any_waiting") is not None
-        return Wakeups(due, deadline, lease, delivery, first("next_slot"), waits)
+        waits, told = self._one("any_waiting") is not None, self._one("told_jobs", 1) is not None
+        return Wakeups(due, deadline, lease, delivery, first("next_slot"), waits, told)
 
     # -- leases
 

@@ -9,53 +9,68 @@ WITH u AS (
     $7::text::text[], $8::text::text[], $9::text::text[], $10::text::text[], $11::text::text[], $12::text::bigint[], $13::text::text[],
     $14::text::int[], $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::float8[], $19::text::float8[],
     $20::text::text[], $21::text::text[], $22::text::text[], $23::text::bigint[], $24::text::text[], $25::text::text[], $26::text::text[],
-    $27::text::text[], $28::text::text[], $29::text::int[], $30::text::text[], $31::text::text[])
+    $27::text::text[], $28::text::text[], $29::text::int[], $30::text::text[], $31::text::text[], $32::text::text[], $33::text::int[],
+    $34::text::int[], $35::text::text[], $36::text::bool[], $37::text::text[])
     AS u(id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
-      max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent, unique_key)),
-listed AS (INSERT INTO rota_listed (id, owner, queue, handler) SELECT id, owner, queue, handler FROM u)
+      max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
+      run, ref, least, spare, map, refers, unique_key)),
+listed AS (INSERT INTO rota_listed (id, owner, queue, handler, run) SELECT id, owner, queue, handler, run FROM u)
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
-  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent, unique_key)
+  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
+  run, ref, least, spare, map, refers, unique_key)
 SELECT * FROM u;
 
 -- name: insert_labels
 INSERT INTO rota_labels (name, value, job) SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[]);
 
--- What a new job waits for may have succeeded already.
 -- name: insert_dependencies
-INSERT INTO rota_dependencies (after, job, position, met)
-SELECT u.after, u.job, u.position, coalesce(j.state = 'succeeded', false)
-FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) AS u(after, job, position)
-LEFT JOIN LATERAL (SELECT state FROM rota_jobs WHERE id = u.after OFFSET 0) j ON true;
+INSERT INTO rota_dependencies (after, job, position, condition, told, met, refers)
+SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::text::text[], $5::text::text[], $6::text::bool[],
+  $7::text::bool[]);
 
 -- name: get_job
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
-  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent, unique_key
+  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent,
+  run, ref, least, spare, map, refers, unique_key
 FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (SELECT * FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. This one only looks.
 -- name: look_at_job
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map
   FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. The ids come sorted, and rows are locked in that order.
 -- name: lock_job
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE) j;
 
 -- The same, for a transaction that holds jobs already: it must not wait.
 -- name: lock_job_now
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE NOWAIT) j;
 
+-- The same, of those that nobody else holds.
+-- name: lock_free
+SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
+  SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map
+  FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) j;
+
+-- name: result_of
+SELECT state, result, inputs, map IS NOT NULL FROM rota_jobs WHERE id = $1;
+
+-- name: become_array
+UPDATE rota_jobs SET inputs = $1 WHERE id = $2;
+
 -- name: after_of
-SELECT job, after FROM rota_dependencies WHERE job = ANY($1::text[]) ORDER BY job, position;
+SELECT job, after, condition FROM rota_dependencies WHERE job = ANY($1::text[]) ORDER BY job, position;
 
 -- name: ready_heads
 SELECT l.n, h.priority, h.run_at, h.id FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) WITH ORDINALITY AS l(queue, lane, room, n)
@@ -64,7 +79,8 @@ CROSS JOIN LATERAL (SELECT priority, run_at, id FROM rota_jobs WHERE (state = 'q
 
 -- What a worker needs of an array that it is about to get a shard of.
 -- name: offer_job
-SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent
+SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent,
+  run, refers
 FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
 
 -- queued -> running: the first jobs of lanes that nobody else holds, and what a worker needs of them. Nobody waits here, so
@@ -83,7 +99,7 @@ UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $
   deadline_at = $7::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
 FROM u WHERE j.ctid = u.tid
 RETURNING u.n, j.priority, j.run_at, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s,
-  j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent;
+  j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent, j.run, j.refers;
 
 -- running -> whatever was settled; a row that moved on meanwhile is left alone
 -- name: settle_job
@@ -125,8 +141,11 @@ UPDATE rota_jobs SET priority = $1, run_at = $2, queue = $3, state = $4 WHERE id
 -- name: edit_listed
 UPDATE rota_listed SET queue = $1 WHERE id = $2 AND queue <> $1;
 
--- name: set_waiting_for
-UPDATE rota_jobs SET waiting_for = $1 WHERE id = $2 AND state = 'blocked';
+-- name: set_waits
+WITH u AS MATERIALIZED (
+  SELECT u.*, j.tid FROM unnest($1::text::text[], $2::text::int[], $3::text::int[]) AS u(job, need, spare)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, state FROM rota_jobs WHERE id = u.job OFFSET 0) j WHERE j.state = 'blocked')
+UPDATE rota_jobs AS j SET waiting_for = u.need, spare = u.spare FROM u WHERE j.ctid = u.tid;
 
 -- name: due_jobs
 SELECT id FROM rota_jobs WHERE state = 'scheduled' AND run_at <= $1 ORDER BY run_at, id LIMIT $2;
@@ -173,31 +192,45 @@ UPDATE rota_jobs AS j SET progress = u.progress FROM u WHERE j.ctid = u.tid RETU
 -- name: holds
 SELECT 1 FROM rota_jobs WHERE id = $1 AND attempt = $2 AND state = 'running' AND worker = $3;
 
--- Which of these jobs have others waiting for them.
--- name: waited_for
-SELECT u.after FROM unnest($1::text::text[]) AS u(after)
-CROSS JOIN LATERAL (SELECT 1 FROM rota_dependencies WHERE after = u.after AND NOT met LIMIT 1) d;
-
+-- What waits for these jobs, and has not been told of their end.
 -- name: dependents_of
-SELECT job FROM rota_dependencies WHERE after = $1 AND NOT met;
+SELECT d.* FROM unnest($1::text::text[]) AS u(after)
+CROSS JOIN LATERAL (SELECT after, job, condition FROM rota_dependencies WHERE after = u.after AND NOT met AND told IS NULL OFFSET 0) d;
 
--- name: meet_dependency
-UPDATE rota_dependencies SET met = true WHERE after = $1 AND job = $2;
+-- Whoever tells holds `after`; nobody else writes these rows while `job` is held too, or not counted.
+-- name: tell
+WITH u AS MATERIALIZED (
+  SELECT u.*, d.tid FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::bool[]) AS u(after, job, told, met)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, after, job FROM rota_dependencies WHERE after = u.after AND job = u.job OFFSET 0) d
+  WHERE d.after = u.after AND d.job = u.job)
+UPDATE rota_dependencies AS d SET told = u.told, met = u.met FROM u WHERE d.ctid = u.tid;
+
+-- What these jobs have been told, and nobody has counted.
+-- name: told_of
+SELECT d.* FROM unnest($1::text::text[]) AS u(job)
+CROSS JOIN LATERAL (SELECT after, job, condition, told FROM rota_dependencies WHERE job = u.job AND told IS NOT NULL AND NOT met OFFSET 0) d;
+
+-- name: told_jobs
+SELECT DISTINCT job FROM (SELECT job FROM rota_dependencies WHERE told IS NOT NULL AND NOT met ORDER BY job LIMIT $1) d;
 
 -- name: unmet_of
-SELECT after FROM rota_dependencies WHERE job = $1 AND NOT met LIMIT $2;
+SELECT after, condition FROM rota_dependencies WHERE job = $1 AND NOT met LIMIT $2;
 
--- An array whose results another one shows stays as long as that one.
+-- An array whose results another one shows stays as long as that one; a result that is referred to as long as whoever does.
 -- name: over_before
 SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN reason ELSE state END FROM rota_jobs
 WHERE finished_at IS NOT NULL AND finished_at < $1
   AND (inputs IS NULL OR (SELECT count(*) FROM (SELECT 1 FROM rota_arrays WHERE base = id LIMIT 1) b) = 0)
+  AND (SELECT count(*) FROM (SELECT 1 FROM rota_dependencies d CROSS JOIN LATERAL (SELECT finished_at FROM rota_jobs WHERE id = d.job OFFSET 0) c
+    WHERE d.after = rota_jobs.id AND d.refers AND c.finished_at IS NULL LIMIT 1) b) = 0
 ORDER BY finished_at LIMIT $2;
 
 -- name: take_over_before
 SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN reason ELSE state END FROM rota_jobs
 WHERE finished_at IS NOT NULL AND finished_at < $1
   AND (inputs IS NULL OR (SELECT count(*) FROM (SELECT 1 FROM rota_arrays WHERE base = id LIMIT 1) b) = 0)
+  AND (SELECT count(*) FROM (SELECT 1 FROM rota_dependencies d CROSS JOIN LATERAL (SELECT finished_at FROM rota_jobs WHERE id = d.job OFFSET 0) c
+    WHERE d.after = rota_jobs.id AND d.refers AND c.finished_at IS NULL LIMIT 1) b) = 0
 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: delete_job
@@ -254,6 +287,9 @@ CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs 
 -- name: find_by_queue
 SELECT j.* FROM (SELECT id FROM rota_listed WHERE queue = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4) l
 CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.id OFFSET 0) j;
+-- name: find_by_run
+SELECT j.* FROM (SELECT id FROM rota_listed WHERE run = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4) l
+CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.id OFFSET 0) j;
 -- name: find_by_label
 SELECT j.* FROM (SELECT job FROM rota_labels WHERE name = $1 AND value = $2 AND job >= $3 AND job < $4 ORDER BY job DESC LIMIT $5) l
 CROSS JOIN LATERAL (SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE id = l.job OFFSET 0) j;
@@ -275,4 +311,5 @@ SELECT
         (SELECT min(lease_until) FROM rota_workers WHERE gone_at IS NULL)),
   (SELECT next_at FROM rota_deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1),
   (SELECT next_at FROM rota_schedules WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1),
-  (SELECT 1 FROM rota_schedules WHERE waiting IS NOT NULL LIMIT 1) IS NOT NULL;
+  (SELECT 1 FROM rota_schedules WHERE waiting IS NOT NULL LIMIT 1) IS NOT NULL,
+  (SELECT 1 FROM rota_dependencies WHERE told IS NOT NULL AND NOT met LIMIT 1) IS NOT NULL;

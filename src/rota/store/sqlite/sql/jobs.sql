@@ -2,33 +2,37 @@
 
 -- name: insert_jobs
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
-  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent, unique_key)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
+  submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
+  run, ref, least, spare, map, refers, unique_key)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: insert_labels
 INSERT INTO rota_labels (name, value, job) VALUES (?, ?, ?);
 
 -- name: insert_dependencies
-INSERT INTO rota_dependencies (after, job, position) VALUES (?, ?, ?);
-
--- What a new job waits for may have succeeded already.
--- name: meet_dependencies
-UPDATE rota_dependencies SET met = 1 WHERE job = ? AND EXISTS (SELECT 1 FROM rota_jobs WHERE id = after AND state = 'succeeded');
+INSERT INTO rota_dependencies (after, job, position, condition, told, met, refers) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: get_job
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
-  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent, unique_key
+  result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent,
+  run, ref, least, spare, map, refers, unique_key
 FROM rota_jobs WHERE id = ?;
 
 -- What decides: no payload.
 -- name: lock_job
 SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open
+  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map
 FROM rota_jobs WHERE id = ?;
 
+-- name: result_of
+SELECT state, result, inputs, map IS NOT NULL FROM rota_jobs WHERE id = ?;
+
+-- name: become_array
+UPDATE rota_jobs SET inputs = ? WHERE id = ?;
+
 -- name: after_of
-SELECT after FROM rota_dependencies WHERE job = ? ORDER BY position;
+SELECT after, condition FROM rota_dependencies WHERE job = ? ORDER BY position;
 
 -- name: ready_heads
 SELECT priority, run_at, id FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ?
@@ -36,7 +40,8 @@ ORDER BY priority DESC, run_at, id LIMIT ?;
 
 -- What a worker needs of a job that it is about to get. (As one statement with RETURNING, a claim costs a third more.)
 -- name: offer_job
-SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent
+SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent,
+  run, refers
 FROM rota_jobs WHERE id = ? AND (state = 'queued' OR open = 1);
 
 -- queued -> running
@@ -62,8 +67,8 @@ UPDATE rota_jobs SET abort_requested_at = ? WHERE id = ? AND state = 'running' A
 -- name: edit_job
 UPDATE rota_jobs SET priority = ?, run_at = ?, queue = ?, state = ? WHERE id = ? AND state = ?;
 
--- name: set_waiting_for
-UPDATE rota_jobs SET waiting_for = ? WHERE id = ? AND state = 'blocked';
+-- name: set_waits
+UPDATE rota_jobs SET waiting_for = ?, spare = ? WHERE id = ? AND state = 'blocked';
 
 -- name: due_jobs
 SELECT id FROM rota_jobs INDEXED BY rota_jobs_due WHERE state = 'scheduled' AND run_at <= ? ORDER BY run_at, id LIMIT ?;
@@ -99,23 +104,30 @@ UPDATE rota_jobs SET progress = ? WHERE id = ? AND attempt = ? AND state = 'runn
 -- name: holds
 SELECT 1 FROM rota_jobs WHERE id = ? AND attempt = ? AND state = 'running' AND worker = ?;
 
--- Which of these jobs (a JSON list) have others waiting for them.
--- name: waited_for
-SELECT DISTINCT after FROM rota_dependencies WHERE after IN (SELECT value FROM json_each(?)) AND met = 0;
-
+-- What waits for these jobs (a JSON list), and has not been told of their end.
 -- name: dependents_of
-SELECT job FROM rota_dependencies WHERE after = ? AND met = 0;
+SELECT after, job, condition FROM rota_dependencies WHERE after IN (SELECT value FROM json_each(?)) AND met = 0 AND told IS NULL;
 
--- name: meet_dependency
-UPDATE rota_dependencies SET met = 1 WHERE after = ? AND job = ?;
+-- name: tell
+UPDATE rota_dependencies SET told = ?, met = ? WHERE after = ? AND job = ?;
+
+-- What these jobs (a JSON list) have been told, and nobody has counted.
+-- name: told_of
+SELECT d.after, d.job, d.condition, d.told FROM json_each(?) CROSS JOIN rota_dependencies d INDEXED BY rota_dependencies_told
+ON d.job = json_each.value WHERE d.told IS NOT NULL AND d.met = 0;
+
+-- name: told_jobs
+SELECT DISTINCT job FROM rota_dependencies INDEXED BY rota_dependencies_told WHERE told IS NOT NULL AND met = 0 LIMIT ?;
 
 -- name: unmet_of
-SELECT after FROM rota_dependencies WHERE job = ? AND met = 0 LIMIT ?;
+SELECT after, condition FROM rota_dependencies WHERE job = ? AND met = 0 LIMIT ?;
 
--- An array whose results another one shows stays as long as that one.
+-- An array whose results another one shows stays as long as that one; a result that is referred to as long as whoever does.
 -- name: over_before
 SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN reason ELSE state END FROM rota_jobs WHERE finished_at IS NOT NULL AND finished_at < ? AND (inputs IS NULL
   OR NOT EXISTS (SELECT 1 FROM rota_arrays WHERE base = id))
+  AND NOT EXISTS (SELECT 1 FROM rota_dependencies d INDEXED BY rota_dependencies_refers CROSS JOIN rota_jobs c ON c.id = d.job
+    WHERE d.after = rota_jobs.id AND d.refers = 1 AND c.finished_at IS NULL)
 ORDER BY finished_at LIMIT ?;
 
 -- name: delete_job
@@ -161,6 +173,8 @@ SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE state = ? AND 
 SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE handler = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_queue
 SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE queue = ? AND id >= ? AND id < ? ORDER BY id DESC;
+-- name: find_by_run
+SELECT id, state, owner, queue, handler, api FROM rota_jobs WHERE run = ? AND id >= ? AND id < ? ORDER BY id DESC;
 -- name: find_by_label
 SELECT j.id, j.state, j.owner, j.queue, j.handler, j.api FROM rota_labels l CROSS JOIN rota_jobs j ON j.id = l.job
 WHERE l.name = ? AND l.value = ? AND l.job >= ? AND l.job < ? ORDER BY l.job DESC;
