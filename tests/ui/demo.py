@@ -133,6 +133,38 @@ def fill(url: str, *, small: bool = False) -> dict[str, str]:
         handler="nightly_report", data={"day": "2026-11-28"}, owner="ana", queue="reports", after=[named["array"]],
         hook="https://hooks.example/rota",
     )  # fmt: skip
+    catalogue: list[dict[str, Any]] = [
+        {"ref": "stock", "handler": "sync_stock", "data": {"warehouse": "bremen"}},
+        *(
+            {"ref": f"pictures-{n}", "handler": "resize", "data": {"path": f"pages/{n}.jpg"}, "after": ["stock"]}
+            for n in range(4)
+        ),
+        {
+            "ref": "film",
+            "handler": "render_video",
+            "data": {"title": "Catalogue", "seconds": 400.0},
+            "after": ["pictures-0"],
+        },
+        {
+            "ref": "prices",
+            "handler": "nightly_report",
+            "data": {"day": "2026-11-28"},
+            "after": ["pictures-1", "pictures-2"],
+        },
+        {
+            "ref": "alarm",
+            "handler": "track_parcel",
+            "data": {"parcel": "PX1"},
+            "after": [{"job": "prices", "on": "failed"}],
+        },
+        {
+            "ref": "publish",
+            "handler": "sync_stock",
+            "data": {"warehouse": "graz"},
+            "after": ["film", "prices", "pictures-3"],
+        },
+    ]
+    named["run"] = post("/v1/runs", {"name": "catalogue", "owner": "media-team", "jobs": catalogue})["id"]
     named["later"] = job(
         handler="nightly_report", data={"day": "2026-11-29"}, owner="ana", queue="reports", delay="3h", priority=2
     )

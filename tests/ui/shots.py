@@ -18,14 +18,13 @@ from tests.ui.viewer import CHROMIUM, Viewer
 # file: page, width, height, dark
 PICTURES: dict[str, tuple[str, int, int, bool]] = {
     "dashboard": ("/", 1280, 860, False),
-    "dashboard-dark": ("/", 1280, 860, True),
     "jobs": ("/jobs?state=running&state=failed&state=queued&state=scheduled", 1280, 720, False),
     "job": ("/jobs/{failed}", 1280, 720, False),
     "job-running": ("/jobs/{video}", 1280, 760, True),
     "array": ("/jobs/{array}?tab=inputs", 1280, 720, False),
     "timeline": ("/timeline?span=5 min", 1280, 640, False),
+    "run": ("/runs/{run}", 1280, 560, False),
     "schedule": ("/schedules/{beat}", 1280, 720, False),
-    "submit": ("/submit?handler=send_invoice", 1280, 720, False),
     "phone": ("/", 360, 760, True),
 }
 MOST_BYTES = 150_000

@@ -13,12 +13,14 @@ const PAGES = [
   { name: "Overview", path: "/", icon: "overview", load: () => import("./pages/overview.js") },
   { name: "Jobs", path: "/jobs", icon: "jobs", load: () => import("./pages/jobs.js") },
   { name: "Timeline", path: "/timeline", icon: "timeline", load: () => import("./pages/timeline.js") },
+  { name: "Runs", path: "/runs", icon: "runs", load: () => import("./pages/runs.js") },
   { name: "Schedules", path: "/schedules", icon: "schedules", load: () => import("./pages/schedules.js") },
   { name: "Workers", path: "/workers", icon: "workers", load: () => import("./pages/workers.js"), who: isAdmin },
   { name: "Submit", path: "/submit", icon: "submit", load: () => import("./pages/submit.js") },
   { name: "Settings", path: "/settings", icon: "settings", load: () => import("./pages/settings.js") },
 ];
 const ONE = [
+  { under: "/runs/", name: "Run", of: "/runs", load: () => import("./pages/run.js") },
   { under: "/jobs/", name: "Job", of: "/jobs", load: () => import("./pages/job.js") },
   { under: "/schedules/", name: "Schedule", of: "/schedules", load: () => import("./pages/schedule.js") },
 ];
