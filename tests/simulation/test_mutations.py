@@ -14,7 +14,7 @@ import pytest
 
 from rota.core import settling
 from rota.core.jobs import Report
-from rota.service import arrays, changes, heartbeats, inputs, jobs, work
+from rota.service import arrays, changes, copies, heartbeats, inputs, work
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
 from rota.store.sqlite.runner import InlineRunner
@@ -181,7 +181,7 @@ def a_lost_abort_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def a_retry_runs_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch, inputs, "retry_array", "stands[n] = 1", "pass")
-    monkeypatch.setattr(jobs, "retry_array", inputs.retry_array)
+    monkeypatch.setattr(copies, "retry_array", inputs.retry_array)
 
 
 MUTATIONS: list[tuple[Callable[[pytest.MonkeyPatch], None], Odds]] = [
