@@ -105,7 +105,8 @@ class Cluster:
     """A PostgreSQL server that can be stopped, killed and started again. `port` is on `host`.
 
     `inside` stands before each of its commands (to enter a namespace); `initdb` is more to say to that program. A `folder`
-    that is given has to exist. With either it is made anew, not copied.
+    that is given has to exist. With either it is made anew, not copied. Unless it may be `outlived`, what ends it is
+    something else than the end of this process: that of a namespace.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Cluster:
         inside: Sequence[str] = (),
         folder: Path | None = None,
         initdb: Sequence[str] = (),
+        outlived: bool = True,
         **settings: str,
     ) -> None:
         self.programs = programs
@@ -125,9 +127,8 @@ class Cluster:
         self._before = [*inside, *_as_nobody()]
         give(self.folder)
         # It reads from us, and so learns of our end, also when we are killed.
-        self._last = subprocess.Popen(
-            ["sh", "-c", _LAST_WILL, "sh", str(self.folder)], stdin=subprocess.PIPE, start_new_session=True
-        )
+        will = ["sh", "-c", _LAST_WILL, "sh", str(self.folder)]
+        self._last = subprocess.Popen(will, stdin=subprocess.PIPE, start_new_session=True) if outlived else None
         self._settings = {**_QUICK, **settings}
         self.port = free_port()
         self._free: list[str] = []
@@ -179,9 +180,8 @@ class Cluster:
 
     def bequeath_nothing(self) -> None:
         """Leave no last will: there is nothing left in the folder, or the folder is somewhere else now."""
-        assert self._last.stdin is not None
-        self._last.stdin.close()
-        self._last.wait(60)
+        if self._last is not None:
+            self._last.communicate(timeout=60)
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://rota@{self.host}:{self.port}/{database}"

@@ -158,6 +158,7 @@ class Database(postgres.Cluster):
             inside=cluster.network.inside(self.name),
             folder=self.disks["data"],
             initdb=["-X", str(self.disks["wal"] / "pg_wal"), "--wal-segsize=1"],
+            outlived=False,  # all of it ends with its namespaces
             max_wal_size="64MB",
             min_wal_size="2MB",
             autovacuum="on",
