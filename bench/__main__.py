@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from bench import (
     documents,
     draining,
+    fairness,
     graphs,
     idle,
     latency,
@@ -35,6 +36,7 @@ _PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "postgres": postgres.rows,
     "schedules": scheduling.rows,
     "graphs": graphs.rows,
+    "fairness": fairness.rows,
     "peers": peering.rows,
 }
 

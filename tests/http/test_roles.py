@@ -28,6 +28,8 @@ TABLE = {
     "POST /v1/schedules/deploy": ADMINS,
     "POST /v1/runs": OWNERS, "GET /v1/runs": OWNERS, "GET /v1/runs/{id}": OWNERS, "GET /v1/runs/{id}/graph": OWNERS,
     "POST /v1/runs/{id}/abort": OWNERS, "POST /v1/runs/{id}/retry": OWNERS,
+    "GET /v1/owners": OWNERS, "GET /v1/owners/{id}": OWNERS, "PATCH /v1/owners/{id}": ADMINS,
+    "GET /v1/owners/{id}/share": OWNERS,
     "POST /v1/schedules": OWNERS, "GET /v1/schedules": OWNERS, "POST /v1/schedules/preview": OWNERS,
     "GET /v1/schedules/{id}": OWNERS, "PATCH /v1/schedules/{id}": OWNERS, "DELETE /v1/schedules/{id}": OWNERS,
     "POST /v1/schedules/{id}/pause": OWNERS, "POST /v1/schedules/{id}/resume": OWNERS, "POST /v1/schedules/{id}/run": OWNERS,

@@ -39,6 +39,7 @@ class ModelJob:
     aborting: bool = False
     confirmed: bool | None = None
     reason: str | None = None
+    owner: str = "default"
 
 
 @dataclass
@@ -54,6 +55,8 @@ class ModelWorker:
 class Model:
     jobs: dict[str, ModelJob] = field(default_factory=dict)
     workers: dict[str, ModelWorker] = field(default_factory=dict)
+    turns: dict[tuple[str, int, str], int] = field(default_factory=dict)  # when owners are due, by queue and priority
+    clocks: dict[tuple[str, int], int] = field(default_factory=dict)
 
     # -- people
 
@@ -96,7 +99,10 @@ class Model:
         ready = [
             j for j in self.jobs.values() if j.state == "queued" and (not worker.queues or j.queue in worker.queues)
         ]
-        chosen = sorted(ready, key=lambda j: (-j.priority, j.run_at, j.id))[:n]
+        chosen = []
+        while ready and len(chosen) < n:
+            chosen.append(self._next(ready))
+            ready.remove(chosen[-1])
         for job in chosen:
             timeout, retries = DEFAULTS[job.handler]
             job.state, job.worker, job.lease_end = "running", worker.id, None
@@ -105,6 +111,25 @@ class Model:
             job.max_failures = retries + 1 if job.max_failures is None else job.max_failures
             job.deadline = None if job.timeout_s is None else now + round(job.timeout_s * SECOND)
         return [(job.id, job.attempt) for job in chosen]
+
+    def _next(self, ready: list[ModelJob]) -> ModelJob:
+        """Return whose turn it is: priority, then the owner that is due first, then age; every start costs the same."""
+        top = max(job.priority for job in ready)
+        firsts: list[tuple[int, ModelJob]] = []  # of each queue: how far ahead of its clock, and the job
+        for queue in {job.queue for job in ready if job.priority == top}:
+            clock = self.clocks.get((queue, top), 0)
+            heads: dict[str, ModelJob] = {}
+            for job in sorted((j for j in ready if (j.queue, j.priority) == (queue, top)), key=_age):
+                heads.setdefault(job.owner, job)
+            ahead = {owner: max(0, self.turns.get((queue, top, owner), 0) - clock) for owner in heads}
+            first = min(heads.values(), key=lambda job: (ahead[job.owner], _age(job)))
+            firsts.append((ahead[first.owner], first))
+        least = {owner: min(a for a, job in firsts if job.owner == owner) for owner in {job.owner for _, job in firsts}}
+        ahead_by, job = min(firsts, key=lambda each: (least[each[1].owner], _age(each[1])))
+        clock = self.clocks.get((job.queue, top), 0) + ahead_by
+        self.clocks[job.queue, top] = clock
+        self.turns[job.queue, top, job.owner] = clock + 1
+        return job
 
     def heartbeat(self, worker: ModelWorker, named: set[tuple[str, int]], now: int) -> set[tuple[str, int]]:
         """Return what is lost."""
@@ -212,3 +237,7 @@ class Model:
 
     def _cancel(self, job: ModelJob, reason: str) -> None:
         self._end(job, "canceled", reason, 0)
+
+
+def _age(job: ModelJob) -> tuple[int, str]:
+    return job.run_at, job.id

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rota.core.errors import Conflict, NotFound
+from rota.core.fairness import TurnName
 from rota.core.jobs import Failure, Free, HandlerSpec, Held, Report, Submission, WorkerHello
 from rota.core.retry import Backoff
 from rota.core.states import TRANSITIONS, Outcome, State
@@ -109,6 +110,7 @@ class Machine(RuleBasedStateMachine):
         retries=st.sampled_from([None, 0, 2]),
         timeout=st.sampled_from([None, 2.0, 40.0]),
         chain=st.sampled_from([1, 1, 2, 3]),
+        owner=st.sampled_from(["default", "default", "ana", "bo"]),
     )
     def submit(
         self,
@@ -120,10 +122,12 @@ class Machine(RuleBasedStateMachine):
         retries: int | None,
         timeout: float | None,
         chain: int,
+        owner: str = "default",
     ) -> None:
         """Submit one, or a chain of jobs, the last of which is named first."""
         wanted = tuple(dict.fromkeys(self.job(pick).id for pick in after)) if self.model.jobs else ()
         fields = {"priority": priority, "queue": queue, "retries": retries, "timeout": timeout, "delay": delay}
+        fields["owner"] = owner
         bulk = [
             self._submission(
                 handler, {**fields, "ref": f"r{n}", "after": [*wanted, *([f"r{n + 1}"] if n < chain - 1 else [])]}
@@ -138,7 +142,7 @@ class Machine(RuleBasedStateMachine):
             waits = (*wanted, *((jobs[n + 1].id,) if n < chain - 1 else ()))
             made = ModelJob(
                 id=jobs[n].id, handler=handler, queue=queue, priority=priority, after=waits, retries=retries, timeout_s=timeout,
-                run_at=self.now + round((delay or 0) * SECOND),
+                run_at=self.now + round((delay or 0) * SECOND), owner=owner,
             )  # fmt: skip
             self.model.submit(made, self.now)
 
@@ -188,6 +192,7 @@ class Machine(RuleBasedStateMachine):
             run_at=self.now,
             timeout_s=old.timeout_s,
             retries=retries,
+            owner=old.owner,
         )
         self.model.submit(made, self.now)
 
@@ -291,6 +296,10 @@ class Machine(RuleBasedStateMachine):
         drive(getattr(self.service.upkeep, step)())
         getattr(self.model, step)(self.now)
 
+    @rule()
+    def tidy_turns(self) -> None:
+        drive(self.service.turns.step())
+
     @rule(seconds=st.sampled_from([0.5, 2.5, 5.0, 14.9, 15.0, 22.0]))
     def let_time_pass(self, seconds: float) -> None:
         self.advance(seconds)
@@ -355,6 +364,12 @@ class Machine(RuleBasedStateMachine):
 
         assert self.store is not None
         assert drive(self.store.read(look)) == Counter((j.queue, j.handler, j.state) for j in self.model.jobs.values())
+
+    @invariant()
+    def no_ready_job_is_without_its_row_of_turns(self) -> None:
+        assert self.store is not None
+        missing, _ = drive(self.store.read(lambda tx: tx.missing_turns(TurnName("", 0, "", ""), 1000)))
+        assert missing == []
 
     @invariant()
     def the_events_tell_the_story_of_the_rows(self) -> None:

@@ -47,6 +47,7 @@ def step(machine: Machine, rng: random.Random) -> tuple[str, dict[str, Any]]:
                 "handler": rng.choice(("h", "again")), "delay": rng.choice((None, 3.0)), "priority": rng.choice((0, 0, 1)),
                 "queue": rng.choice(("default", "q")), "after": [rng.randrange(10**6)] if rng.random() < 0.3 else [],
                 "retries": rng.choice((None, 0, 9)), "timeout": rng.choice((None, 2.0, 40.0)), "chain": rng.choice((1, 1, 2)),
+                "owner": rng.choice(("default", "ana", "bo")),
             } if alive < 8 else {"pick": pick, "n": 1}  # fmt: skip
         case "claim":
             return name, {"pick": pick, "n": rng.randrange(4), "unheard": rng.random() < 0.2}

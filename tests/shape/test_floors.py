@@ -30,6 +30,7 @@ def test_the_core_imports_no_world():
         "enum",
         "functools",
         "hashlib",
+        "heapq",
         "itertools",
         "re",
         "shlex",

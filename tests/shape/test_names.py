@@ -99,14 +99,18 @@ ONLY_SQLITE = {
         ),
         "PostgreSQL is asked for all of them at once: wakeups",
     ),
+    "next_set_owner": "PostgreSQL walks through both at once: next_owners",
+    "ready_heads": "PostgreSQL has them with the rows, and counts them: turns, ready_counts",
+    "is_in_turn": "PostgreSQL sees to that in put_turns, which holds the row",
+    **dict.fromkeys(("note_served", "set_clock"), "PostgreSQL writes all at once: charge_turns"),
     "get_upload": "PostgreSQL asks end_upload, which only one transaction is answered",
 }
 ONLY_POSTGRES = {
     "number_events", "has_event", "transaction_status",  # a commit whose answer was lost
-    "wakeups",  # all of them in one
+    "wakeups", "ready_counts",  # all of them in one
     "look_at_job", "lock_job_now", "lock_free", "lock_run", "lock_worker", "lock_worker_now",
     "take_due_jobs", "take_unnamed_leases",
-    "take_over_before", "late_leases", "is_base", "lock_schedule",  # rows that others may hold
+    "take_over_before", "late_leases", "is_base", "lock_schedule", "lock_owner", "hold_turns",  # rows that others may hold
     "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
 }  # fmt: skip
 

@@ -58,6 +58,9 @@ _TRIES = "SELECT count(*), coalesce(max(attempt), 0) FROM rota_attempts WHERE jo
 _EARLY = (
     "SELECT id, gone_at, lease_until FROM rota_workers WHERE gone_why = 'its lease ran out' AND lease_until > gone_at"
 )
+_HIDDEN = """SELECT id FROM rota_jobs j WHERE (state = 'queued' OR open = 1) AND NOT EXISTS (
+  SELECT 1 FROM rota_turns t WHERE t.queue = j.queue AND t.priority = j.priority AND t.owner = j.owner AND t.lane = j.lane
+  AND t.state <> 'empty')"""
 _COUNTS = "SELECT queue, lane, state, n FROM rota_counts WHERE n <> 0"
 
 
@@ -150,6 +153,8 @@ class Invariants:
         if gone := before.keys() - self.rows.keys():
             raise Broken(f"gone from the store: {sorted(gone)}")
         self.arrays.check({job: row for job, row in self.rows.items() if row[_INPUTS] is not None})
+        if hidden := execute(_HIDDEN).fetchall():
+            raise Broken(f"10. ready, and not in turn: {hidden}")
         counted = Counter((row[_QUEUE], row[_LANE], row[_STATE]) for row in self.rows.values())
         counted.update((row[_QUEUE], row[_LANE], "open") for row in self.rows.values() if row[_OPEN])
         kept = {(queue, lane, state): n for queue, lane, state, n in execute(_COUNTS)}

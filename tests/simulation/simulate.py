@@ -137,6 +137,7 @@ class Simulation:
             data=Raw(b"null") if array and script else Raw(b'{"n": 1}'),
             queue=rng.choice(("default", "default", "other")),
             priority=rng.choice((0, 0, 5, -5)),
+            owner=rng.choice(("default", "ana")),
             delay=rng.choice((None, None, 0.5, 5, 30)),
             timeout=rng.choice((None, None, 0.5, 4, 60)),
             grace=rng.choice((0, 0.5, 2)),

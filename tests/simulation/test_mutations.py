@@ -96,11 +96,17 @@ def a_dependent_starts_after_the_first_of_two(monkeypatch: pytest.MonkeyPatch) -
 
 
 def a_claim_writes_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, Work, "_claim", "for c in claimed\n", "for c in claimed[1:]\n")
+    mutate(monkeypatch, Work, "_claim", "for c in claim.jobs\n", "for c in claim.jobs[1:]\n")
 
 
 def a_claim_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, SqliteTx, "claim_jobs", 'self._moved(queue, lane, "queued", "running", run=offer.run)', "pass")
+    mutate(
+        monkeypatch,
+        SqliteTx,
+        "claim_jobs",
+        'self._moved(turn.queue, turn.lane, "queued", "running", run=offer.run)',
+        "pass",
+    )
 
 
 def a_worker_does_not_fence_itself(monkeypatch: pytest.MonkeyPatch) -> None:

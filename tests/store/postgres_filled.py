@@ -15,6 +15,8 @@ SELECT 'f{what}' || lpad(n::text, 9, '0'), '{state}', 'handler', chr(97 + n % 3)
 FROM generate_series(1, {n}) n;
 INSERT INTO rota_listed SELECT id, owner, queue, handler FROM rota_jobs WHERE id LIKE 'f{what}%';
 INSERT INTO rota_counts SELECT 'default', l, '{state}', 0, {n} / 3 FROM unnest(ARRAY['a', 'b', 'c']) l;
+INSERT INTO rota_turns SELECT 'default', -1, 'owner' || o, chr(97 + l), o, 'ready', 1
+  FROM generate_series(0, 49) o, generate_series(0, 2) l ON CONFLICT DO NOTHING;
 """
 _ENDED = "1700000000000000, 1700000001000000 + n, 1, 'w'"
 _NOT_ENDED = "NULL, NULL, 0, NULL"
@@ -28,6 +30,11 @@ INSERT INTO rota_attempts (job, attempt, worker, started_at, finished_at, outcom
   SELECT id, 2, 'w', 1, finished_at, CASE WHEN finished_at % 2 = 0 THEN 'errored' ELSE 'succeeded' END, '{"type":"E"}', 0, 5
   FROM rota_jobs WHERE id LIKE 'fo%';
 INSERT INTO rota_series SELECT 60, '', n * 60000000::bigint, 's', '{}' FROM generate_series(1, 20000) n;
+INSERT INTO rota_turns SELECT 'default', n % 7, 'o' || n, chr(97 + n % 3), n,
+  CASE WHEN n % 2 = 0 THEN 'ready' ELSE 'empty' END, n FROM generate_series(1, 20000) n;
+INSERT INTO rota_clocks SELECT 'q' || n, 0, n FROM generate_series(1, 2000) n;
+INSERT INTO rota_usage SELECT 'owner' || n % 500, n, n FROM generate_series(1, 20000) n;
+INSERT INTO rota_owners (owner) SELECT 'owner' || n FROM generate_series(1, 2000) n;
 INSERT INTO rota_labels SELECT 'k', 'v' || substr(id, 11), id FROM rota_jobs;
 INSERT INTO rota_dependencies SELECT 'fo' || substr(id, 3), id, 0, true FROM rota_jobs WHERE id LIKE 'fw%';
 INSERT INTO rota_logs SELECT id, 1, 0, 'stdout', 1, 'x' FROM rota_jobs WHERE id LIKE 'fo%';

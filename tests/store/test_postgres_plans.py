@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from rota.core.access import Role
 from rota.core.arrays import Range, Shard
 from rota.core.checkpoints import CheckpointNote
+from rota.core.fairness import Charge, TurnName
 from rota.core.jobs import Attempt, LogChunk, Progress, Submission
 from rota.core.runs import Run
 from rota.core.schedules import Change, Fate, Firing
@@ -50,6 +51,7 @@ SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label", "find_runs_by_n
 SORTS_ITS_OWN = {"after_of", "deliveries_of", "shards_of", "attempts_of", "shares_root", "clamp_shards", "is_base"}
 SORTS_ITS_OWN |= {"open_firings", "schedules_ahead", "series"}
 NOT_HOT = {
+    "running_shards": "what runs now, for a person who asks",
     "shares_root": "old arrays, once each",
     "schedules_ahead": "after a start, and when the clock was set back",
     "schedules_by_mark": "when the rules of a zone have changed; each row once",
@@ -77,8 +79,17 @@ async def ask_everything(tx: Tx) -> None:
     ):  # fmt: skip
         await tx.find_jobs(query)
     found = (await tx.lock_jobs([job]))[job]
-    await tx.ahead_of(found, 100)
-    await tx.oldest_ready("default", "a")
+    await tx.older_than(found, 100)
+    _, turns = await tx.turns([("default", "a", 100), ("default", "b", 9)], 50)
+    await tx.oldest_turns([("default", "a"), ("default", "b")], 1 << 60, 3)
+    await tx.ready_counts([(turn.name, 9) for turn in turns])
+    await tx.missing_turns(TurnName("", 0, "", ""), 100)
+    await tx.ready_lanes()
+    await tx.get_owners(["owner1", "nobody"])
+    await tx.owners_after("owner1", 50)
+    await tx.ready_owners(100)
+    await tx.running_by_owner(5)
+    await tx.usage_of("owner1", 5)
     await tx.unmet_of(job, 9)
     await tx.get_runs(["run-00007"])
     for sought in (RunQuery(), RunQuery(owner="owner3"), RunQuery(name="n7"), RunQuery(state=State.RUNNING)):
@@ -136,6 +147,14 @@ async def ask_everything(tx: Tx) -> None:
 
 async def do_everything(tx: Tx) -> None:
     waiting = (await tx.lock_jobs(["fw000000008"]))["fw000000008"]
+    name = TurnName("default", -1, "owner7", "c")
+    await tx.charge_turns([Charge(name.whose, 5, 0, 6, 7, ("a", "c"))] * 50)
+    await tx.make_ready([name])
+    await tx.empty_turns([name])
+    await tx.forget_turns(5, 500)
+    await tx.put_owner(await tx.lock_owner("owner7"))
+    await tx.add_usage([("owner7", 5, 5)])
+    await tx.forget_usage(7, 500)
     await tx.edit_job(waiting, priority=3, run_at=5, queue="q", state="queued")
     await tx.request_aborts([waiting])
     await tx.insert_run(Run(id="run-new", state=State.RUNNING, owner="ana", jobs=1, submitted_at=5))
@@ -284,7 +303,7 @@ def test_no_statement_scans_or_sorts(recorded: tuple[str, dict[str, tuple[Any, .
 
 
 HOT = [
-    "claim_job", "get_job", "lock_job", "lock_job_now", "look_at_job", "tell", "move_job", "ready_heads",
+    "claim_job", "get_job", "lock_job", "lock_job_now", "look_at_job", "tell", "move_job", "put_turns",
     "request_abort", "set_progress", "settle_job", "unname_lease", "dependents_of",
     "lock_free", "told_of", "set_waits", "add_run_count", "start_run",
 ]  # fmt: skip

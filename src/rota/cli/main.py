@@ -41,6 +41,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("rota.cli.runs:runs", "List the runs: workflows that were submitted as a whole."),
     "run": ("rota.cli.runs:run", "Show a run: its state, and its jobs in the order of their graph."),
     "run submit": ("rota.cli.runs:submit", "Submit a workflow from a file."),
+    "owners": ("rota.cli.owners:owners", "List the owners."),
+    "owner": ("rota.cli.owners:owner", "Show an owner's share and limits, or set them."),
     "workers": ("rota.cli.workers:workers", "List the workers."),
     "worker drain": ("rota.cli.workers:drain", "Let a worker finish what it runs, and leave."),
     "status": ("rota.cli.workers:status", "Show counts of jobs, and who runs them."),

@@ -13,6 +13,7 @@ from rota.client import calls
 from rota.client.async_servers import AsyncServers
 from rota.client.async_transport import AsyncTransport
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
+from rota.client.owners import AsyncOwners
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
 from rota.client.runs import AsyncRuns
@@ -120,6 +121,11 @@ class AsyncClient:
     def runs(self) -> AsyncRuns[AsyncJob]:
         """Return what can be done with runs, and submit a `Flow` as one."""
         return AsyncRuns(self, lambda filters: self.jobs(**filters))
+
+    @property
+    def owners(self) -> AsyncOwners:
+        """Return what can be done with owners."""
+        return AsyncOwners(self)
 
     @property
     def schedules(self) -> AsyncSchedules[AsyncJob]:

@@ -20,6 +20,7 @@ from rota.client.submission import encode
 from rota.client.transport import Reply, Request
 from rota.client.views import Attempt, JobFields, Result
 from rota.core.errors import Invalid
+from rota.core.owners import Owner, ShareView
 from rota.core.wire import Page
 
 T = TypeVar("T")
@@ -139,6 +140,32 @@ def revoke_token(id: str) -> Call[Raw]:
 def audit(limit: int, token: str | None) -> Call[Raw]:
     """Read a page of the audit trail, the newest first."""
     return Call(Request(method="GET", path="/v1/audit" + query_text({"limit": limit, "token": token})), Raw)
+
+
+def owner_pages() -> Pages[Owner]:
+    """Walk the owners, by name."""
+
+    def ask(cursor: str | None, limit: int) -> Call[Page[Owner]]:
+        return Call(
+            Request(method="GET", path="/v1/owners" + query_text({"cursor": cursor, "limit": limit})), Page[Owner]
+        )
+
+    return Pages(ask)
+
+
+def owner(owner: str) -> Call[Owner]:
+    """Read what is set for an owner."""
+    return Call(Request(method="GET", path=_owner(owner)), Owner)
+
+
+def edit_owner(owner: str, changes: Mapping[str, Any]) -> Call[Owner]:
+    """Set an owner's weight or limits."""
+    return Call(Request(method="PATCH", path=_owner(owner), body=encode(changes)), Owner)
+
+
+def owner_share(owner: str) -> Call[ShareView]:
+    """Read what an owner gets and uses."""
+    return Call(Request(method="GET", path=_owner(owner) + "/share"), ShareView)
 
 
 def add_schedule(new: Mapping[str, Any], schedule: type[T]) -> Call[T]:
@@ -343,6 +370,12 @@ def _job(id: str, part: str = "", query: Mapping[str, Any] | None = None) -> str
     if not id:
         raise Invalid("id", "is empty")
     return f"/v1/jobs/{quote(id, safe='')}" + (f"/{part}" if part else "") + query_text(query or {})
+
+
+def _owner(owner: str) -> str:
+    if not owner:
+        raise Invalid("owner", "is empty")
+    return f"/v1/owners/{quote(owner, safe='')}"
 
 
 def _schedule(which: str, part: str = "", query: Mapping[str, Any] | None = None) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from rota.client import calls
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
+from rota.client.owners import Owners
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
 from rota.client.runs import Runs
@@ -124,6 +125,11 @@ class Client:
     def runs(self) -> Runs[Job]:
         """Return what can be done with runs, and submit a `Flow` as one."""
         return Runs(self, lambda filters: self.jobs(**filters))
+
+    @property
+    def owners(self) -> Owners:
+        """Return what can be done with owners."""
+        return Owners(self)
 
     @property
     def schedules(self) -> Schedules[Job]:

@@ -119,6 +119,7 @@ async def admit(
         for after in entry.after:
             if after in outside and after not in states:
                 raise Invalid(f"{lists}[{at}].after" if bulk else "after", f"there is no job {after!r}")
+    await check_priorities(tx, [entry.job for entry in drafts], lists)
     for entry in in_order(drafts, lists or "") if any(entry.after for entry in drafts) else drafts:
         place(entry.job, states, tx.now)
         await open_map(tx, entry.job)
@@ -146,6 +147,17 @@ async def _standing(tx: Tx, entry: Draft, drafts: Sequence[Draft]) -> Job:
     job = job or await tx.get_job(entry.stands)
     assert job is not None, "it is locked"
     return replace(job, existed=True)
+
+
+async def check_priorities(tx: Tx, jobs: Sequence[Job], lists: str | None = None) -> None:
+    """Raise Invalid for a job whose priority is above its owner's `max_priority`, which is never below 0."""
+    high = {job.owner for job in jobs if job.priority > 0}
+    limits = {owner.owner: owner.max_priority for owner in (await tx.get_owners(high)).values()} if high else {}
+    for at, job in enumerate(jobs):
+        most = limits.get(job.owner)
+        if most is not None and job.priority > most:
+            where = "" if lists is None else f"{lists}[{at}]."
+            raise Invalid(where + "priority", f"of {job.owner!r} is at most {most} (its max_priority)")
 
 
 def draft(

@@ -137,6 +137,7 @@ async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Eff
     await tx.put_array(job.id, array)
     await tx.insert_attempts([(job.id, _attempt(tx.now, shard, report))])
     effects.outcomes.append(report.outcome)
+    effects.use(job.owner, tx.now - shard.started_at)
     if not await finish(tx, job, array, effects):
         await _wake(tx, job, array, ranges, effects)
 

@@ -45,6 +45,8 @@ async def end_attempts(tx: Tx, ended: Sequence[Ended], effects: Effects) -> None
     over = []
     for e in ended:
         effects.outcomes.append(e.report.outcome)
+        if e.job.started_at is not None:
+            effects.use(e.job.owner, tx.now - e.job.started_at)
         if e.settlement.state in FINAL:
             over.append((e.job, e.settlement))
         else:

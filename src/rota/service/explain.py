@@ -16,6 +16,7 @@ from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND, rfc3339
 from rota.core.waits import join_of, words
 from rota.service.offers import Offer
+from rota.service.turns import jobs_ahead
 from rota.store.protocol import Tx, WorkerRow
 
 NOT_RUNNABLE = frozenset({"no-worker", "queue-not-served", "workers-draining"})  # no live worker could run it
@@ -137,7 +138,7 @@ async def _queued(tx: Tx, job: Job) -> list[Why]:
     able = [w for w in await tx.list_workers() if _serves(w, job)]
     busy = {w.id: len(await tx.running_of(w.id)) for w in able}
     slots = {w.id: _slots(w, job) for w in able}
-    ahead = await tx.ahead_of(job, _MOST_COUNTED)
+    ahead, whole = await jobs_ahead(tx, job, _MOST_COUNTED)
     reasons = []
     if all(busy[w] >= slots[w] for w in busy):
         reasons.append(
@@ -149,11 +150,11 @@ async def _queued(tx: Tx, job: Job) -> list[Why]:
             )
         )
     if ahead:
-        more = "more than " if ahead >= _MOST_COUNTED else ""
+        more = "" if whole else "more than "
         reasons.append(
             Why(
                 code="jobs-ahead",
-                text=f"{more}{ahead} jobs with a higher priority, or older, are claimed before it",
+                text=f"{more}{ahead} jobs are claimed before it: by their priority, their owners' turns, or their age",
                 facts={"ahead": ahead, "priority": job.priority},
                 way_out=f'raise its priority: PATCH /v1/jobs/{job.id} with {{"priority": {job.priority + 1}}}',
             )

@@ -424,6 +424,8 @@ async def change(
     priority = job.priority if edit.priority is UNSET else edit.priority
     if not -admission.MAX_PRIORITY <= priority <= admission.MAX_PRIORITY:
         raise Invalid("priority", f"is between -{admission.MAX_PRIORITY} and {admission.MAX_PRIORITY}")
+    if priority > job.priority:
+        await admission.check_priorities(tx, [replace(job, priority=priority)])
     queue = job.queue if edit.queue is UNSET else edit.queue
     admission.check_name("queue", queue, "")
     at, delay = None if edit.run_at is UNSET else edit.run_at, None if edit.delay is UNSET else edit.delay

@@ -25,12 +25,13 @@ from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND
 from rota.service.admission import MAX_DATA, PULL_API, check_name
 from rota.service.changes import Ended, end_attempts
+from rota.service.claiming import Claim, Claimer, Claiming
 from rota.service.jobs import Jobs
 from rota.service.observer import Observer
 from rota.service.offers import Offer
 from rota.service.signals import Effects, Signals
 from rota.service.work import Work
-from rota.store.protocol import Claimed, NewEvent, RunningRow, Store, Tx, WorkerRow
+from rota.store.protocol import NewEvent, RunningRow, Store, Tx, WorkerRow
 
 DEFAULT_PULL_LEASE_S = 10.0
 DEFAULT_RETRIES = 3
@@ -88,6 +89,7 @@ class PullWorkers:
         jobs: Jobs,
         work: Work,
         *,
+        claiming: Claiming,
         lease_s: float,
         jitter: Callable[[], float],
     ) -> None:
@@ -96,6 +98,7 @@ class PullWorkers:
         self._observer = observer
         self._jobs = jobs
         self._work = work
+        self._claiming = claiming
         self._lease_s = lease_s
         self._lease = round(lease_s * SECOND)
         self._jitter = jitter
@@ -293,12 +296,13 @@ class PullWorkers:
         One that is not there is registered `anew`; or else has left while it waited.
         """
 
-        async def write(tx: Tx) -> tuple[_Seen, Claimed | None]:
+        async def write(tx: Tx) -> tuple[_Seen, Claim]:
+            claim = Claim(began.owed)
             row = await tx.lock_worker(_id(worker))
             _check_free(row, caller)
             if row is None or row.gone_at is not None:
                 if not anew:
-                    return _LEFT, None
+                    return _LEFT, claim
                 hello = _owned(row.hello if row is not None else self._hello(worker, [], None), caller)
                 await tx.insert_worker(_id(worker), hello, tx.now + self._lease)
                 row = await tx.lock_worker(_id(worker))
@@ -308,20 +312,29 @@ class PullWorkers:
             most = row.hello.max_jobs
             room = not row.draining and (most is None or len(running) - len(canceled) < most)
             offer = Offer(row.hello)
-            claimed = await _claim(tx, row.id, offer) if room else None
             task = None
-            if claimed is not None:
+            if room:
+                claim = await self._claiming.take(tx, began, Claimer(row.id, offer, 1, 1, 0), Effects())
+            for claimed in claim.jobs:
                 task = await tx.get_job(claimed.lease.job)
                 assert task is not None, "it was just claimed"
+                await tx.append_events([NewEvent(task.id, task.owner, "started", State.RUNNING, task.attempt, row.id)])
                 await tx.unname_leases([(task.id, task.attempt, tx.now + self._lease)])
             # Every answer since the last one has named those that were canceled before it.
             news = any(r.abort_requested_at is not None and r.abort_requested_at >= row.beat_at for r in canceled)
-            return _Seen(frozenset(offer.specs), Taken(task, [r.job for r in canceled]), news, room), claimed
+            return _Seen(frozenset(offer.specs), Taken(task, [r.job for r in canceled]), news, room), claim
 
-        seen, claimed = await self._store.write(write)
-        if claimed is not None and (task := seen.taken.task) is not None and task.started_at is not None:
+        while True:
+            began, claim = self._claiming.begin(), None
+            try:
+                seen, claim = await self._store.write(write)
+            finally:
+                self._claiming.end(began, claim)
+            if not await self._claiming.again(claim):
+                break
+        if claim.jobs and (task := seen.taken.task) is not None and task.started_at is not None:
             effects = Effects()
-            effects.started = [(task.queue, (task.started_at - claimed.ready_at) / SECOND)]
+            effects.started = [(task.queue, (task.started_at - claim.jobs[0].ready_at) / SECOND)]
             self._observer.started([wait_s for _, wait_s in effects.started])
             self._signals.publish(effects)
             if task.deadline_at is not None:
@@ -341,23 +354,6 @@ class PullWorkers:
         return WorkerHello(
             name=worker, handlers=specs, slots=slots or 1, max_jobs=slots, pull=True, lease=self._lease_s
         )  # fmt: skip
-
-
-async def _claim(tx: Tx, worker: str, offer: Offer) -> Claimed | None:
-    """Lease the first task that is offered to this worker: the highest priority first, then the oldest."""
-    served = [(queue, lane, 1) for queue, lane in await tx.ready_lanes() if offer.serves(queue, lane)]
-    heads = [(*head, lane) for lane, found in zip(served, await tx.ready_heads(served), strict=True) for head in found]
-    if not heads:
-        return None
-    _, _, _, (queue, lane, _) = min(heads)
-    (all_claimed,) = await tx.claim_jobs(worker, [(queue, lane, 1, None)])
-    if not all_claimed:  # others were faster; the next look comes soon
-        return None
-    (claimed,) = all_claimed
-    job = claimed.lease.job
-    lease = claimed.lease
-    await tx.append_events([NewEvent(job, lease.owner, "started", State.RUNNING, lease.attempt, worker)])
-    return claimed
 
 
 def _owned(hello: WorkerHello, caller: Caller) -> WorkerHello:

@@ -18,6 +18,7 @@ from rota.core.ids import Ids
 from rota.core.states import State
 from rota.service.audit import Audit
 from rota.service.bulk import Bulk
+from rota.service.claiming import Claiming
 from rota.service.deploys import Deploys
 from rota.service.feed import Feed
 from rota.service.firing import ScheduleUpkeep
@@ -26,6 +27,7 @@ from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
 from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer, Stopwatch
+from rota.service.owners import Owners, Usage
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.relay import Bell, Relay
 from rota.service.runs import Runs, RunUpkeep
@@ -33,12 +35,14 @@ from rota.service.schedules import Schedules
 from rota.service.series import Counting
 from rota.service.signals import Signals
 from rota.service.tokens import Tokens
+from rota.service.turns import TurnUpkeep
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
 from rota.store.protocol import RunningRow, Store, Tx, WorkerRow
 
 DEFAULT_LEASE_S = 15.0
 DEFAULT_RETENTION_S = 7 * 86400.0
+_MOST_ROWS = 50  # of a lane that are looked at for its oldest job: those from which nothing was started for longest
 
 
 class WorkerInfo(Struct, frozen=True):
@@ -103,13 +107,15 @@ class Service:
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.deploys = Deploys(store, self.signals, self.schedules)
         self.runs = Runs(store, self.signals, ids, self.jobs)
+        self.turns = TurnUpkeep(store, claiming := Claiming(store), monotonic)
         self.work = Work(
-            store, self.signals, observer, stopwatch, lease_s=lease_s, random_bits=rng.getrandbits, jitter=rng.random,
-            handlers=self.handlers,
+            store, self.signals, observer, stopwatch, claiming=claiming, lease_s=lease_s, random_bits=rng.getrandbits,
+            jitter=rng.random, handlers=self.handlers,
         )  # fmt: skip
         self.pull = PullWorkers(
-            store, self.signals, observer, self.jobs, self.work, lease_s=pull_lease_s, jitter=rng.random
+            store, self.signals, observer, self.jobs, self.work, claiming=claiming, lease_s=pull_lease_s, jitter=rng.random
         )  # fmt: skip
+        self.owners, self.usage = Owners(store, self.signals), Usage(store, self.signals, monotonic)
         self.nodes = Nodes(store, lease_s=lease_s)
         self.feed = Feed(store, self.signals, self.jobs)
         self.hooks = Hooks(
@@ -122,8 +128,7 @@ class Service:
         firing = ScheduleUpkeep(store, self.signals, observer, ids, monotonic=monotonic)
         self.upkeep = Upkeep(
             store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit, schedules=firing,
-            counting=self.counting,
-            runs=RunUpkeep(store, self.signals, monotonic),
+            counting=self.counting, runs=RunUpkeep(store, self.signals, monotonic), turns=self.turns, usage=self.usage,
             lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
             stopwatch=stopwatch,
         )  # fmt: skip
@@ -153,6 +158,8 @@ class Service:
             await self.audit.flush()
         if self.counting.changed:
             await self.counting.flush()
+        if self.signals.used:
+            await self.usage.flush()
 
     async def workers(self) -> list[WorkerInfo]:
         """Return all workers, those that are present first; gone ones stay for an hour."""
@@ -186,8 +193,10 @@ class Service:
             for row in counts:
                 jobs[row.state.value] += row.n
                 queues[row.queue][row.state.value] += row.n
-                if row.state is State.QUEUED and (at := await tx.oldest_ready(row.queue, row.lane)) is not None:
-                    oldest[row.queue] = min(at, oldest.get(row.queue, at))
+            lanes = [(row.queue, row.lane) for row in counts if row.state is State.QUEUED]
+            for turn in await tx.oldest_turns(lanes, tx.now + 1, _MOST_ROWS):
+                for at, _ in turn.heads:
+                    oldest[turn.name.queue] = min(at, oldest.get(turn.name.queue, at))
             return Stats(
                 now=tx.now, jobs=jobs, queues=dict(queues), oldest_ready=oldest, workers=len(workers),
                 slots=sum(row.hello.slots for row in workers), running=jobs[State.RUNNING.value],

@@ -44,6 +44,7 @@ class Effects:
         self.submitted: Counter[str] = Counter()  # new jobs by queue
         self.started: list[tuple[str, float]] = []  # (queue, seconds from when it could run) of claimed jobs
         self.outcomes: list[Outcome] = []  # of attempts that ended
+        self.used: dict[str, int] = {}  # for how long attempts that ended have run, by owner, in microseconds
         self.workers_lost = 0
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
         self.runs: set[str] = set()  # runs of which jobs are over
@@ -51,6 +52,10 @@ class Effects:
         self.orders: set[str] = set()  # workers that have new orders
         self.told: set[str] = set()  # jobs with new output or results
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
+
+    def use(self, owner: str, microseconds: int) -> None:
+        """Note that an attempt of an owner has ended, and for how long it ran."""
+        self.used[owner] = self.used.get(owner, 0) + microseconds
 
     def wake(self, at: int) -> None:
         """Ask upkeep to look at `at`."""
@@ -109,6 +114,7 @@ class Signals:
         self.upkeep_at: int | None = None
         self.runs: set[str] = set()  # of which jobs are over: upkeep looks whether they are too
         self.closed = False
+        self.used: Counter[str] = Counter()  # what `Effects.used` says of committed transactions, until it is written
         self.readied = 0  # how often jobs became ready, and orders came, as far as was heard here: who has looked
         self.ordered = 0  # at the store since the last time need not look again
 
@@ -154,6 +160,8 @@ class Signals:
             if end.abort_s is not None:
                 self._observer.aborted(end.abort_s)
         self.counted(effects)
+        if effects.used:
+            self.used.update(effects.used)
         if effects.outcomes:
             self._observer.attempts_ended(effects.outcomes)
         if effects.workers_lost:

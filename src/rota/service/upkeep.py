@@ -22,10 +22,12 @@ from rota.service.firing import ScheduleUpkeep
 from rota.service.heartbeats import TIMEOUT_SLACK
 from rota.service.hooks import Hooks
 from rota.service.observer import Observer, Stopwatch
+from rota.service.owners import Usage
 from rota.service.runs import RunUpkeep
 from rota.service.series import Counting
 from rota.service.signals import Effects, Signals
 from rota.service.tokens import Tokens
+from rota.service.turns import TurnUpkeep
 from rota.service.work import Work, end_lost, lost_report
 from rota.store.protocol import NewEvent, Overdue, Store, Tx, Wakeups, WorkerRow
 
@@ -38,6 +40,7 @@ _ANSWERS_KEPT = 24 * 3600 * SECOND
 _UPLOADS_KEPT = 3600 * SECOND  # of arrays whose server died before all inputs were written
 _MANY = 1_000_000  # jobs: all who wait for them shall look
 _GONE_WORKERS_KEPT = 3600 * SECOND
+_IDLE_TURNS_KEPT = 3600 * SECOND  # what an owner that is idle is charged for beyond the clock
 _ORDERS = frozenset({"abort_requested", "halted"})  # events that a worker must hear of
 
 
@@ -68,6 +71,8 @@ class Upkeep:
         schedules: ScheduleUpkeep,
         counting: Counting,
         runs: RunUpkeep,
+        turns: TurnUpkeep,
+        usage: Usage,
         lease_s: float,
         retention_s: float,
         jitter: Callable[[], float],
@@ -85,6 +90,8 @@ class Upkeep:
         self._schedules = schedules
         self._counting = counting
         self._runs = runs
+        self._turns = turns
+        self._usage = usage
         self._lease = round(lease_s * SECOND)
         self._retention = round(retention_s * SECOND)
         self._jitter = jitter
@@ -143,6 +150,8 @@ class Upkeep:
             ("runs", self._runs.due_at(now), self._runs.step),
             ("rescue", next_.lease if rescuable else None, self.rescue),
             ("deliver", next_.delivery, self._hooks.step),
+            ("turns", now if self._turns.due(seen.lanes) else None, self._turns.step),
+            ("usage", now if self._usage.due else None, self._usage.flush),
             ("audit", now if self._audit.due else None, self._audit.flush),
             ("series", now if self._counting.due else None, self._counting.flush),
             ("prune", now if self._monotonic() >= self._prune_at else None, self.prune),
@@ -273,7 +282,8 @@ class Upkeep:
             firings = await tx.forget_firings(tx.now - self._retention, _BATCH)
             keys = await tx.forget_uniques(tx.now, _BATCH)
             runs = await tx.delete_runs(tx.now - self._retention, _BATCH)
-            return len(old), whole and max(firings, keys, runs) < _BATCH
+            turns = await tx.forget_turns(tx.now - _IDLE_TURNS_KEPT, _BATCH)
+            return len(old), whole and max(firings, keys, runs, turns) < _BATCH
 
         pruned, whole = await self._store.write(write)
         self._prune_at = self._monotonic() + (60.0 if whole and pruned < _BATCH else 0.0)

@@ -8,21 +8,17 @@ not renewed. A later heartbeat that names it takes that end away.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 
 from rota.core.checkpoints import CheckpointNote
 from rota.core.errors import Invalid
 from rota.core.jobs import (
-    ARRAY_LANE,
     AbortOrder,
     Failure,
     Free,
-    HandlerSpec,
     Held,
     HookCall,
     InputReport,
@@ -43,14 +39,14 @@ from rota.service import arrays
 from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
 from rota.service.checkpoints import check_checkpoints, keep_checkpoints, with_checkpoints
+from rota.service.claiming import Claim, Claimer, Claiming
 from rota.service.filling import fill
 from rota.service.handlers import KEPT_VERSIONS, Handlers, take_schemas
 from rota.service.heartbeats import Heartbeats, present, to_abort, to_halt
-from rota.service.inputs import Inputs
 from rota.service.observer import Observer, Stopwatch
 from rota.service.offers import Offer
 from rota.service.signals import Effects, Signals
-from rota.store.protocol import Begins, Claimed, NewEvent, Store, Tx, WorkerRow
+from rota.store.protocol import Begins, NewEvent, Store, Tx, WorkerRow
 
 MAX_CLAIM = 1000  # leases in one claim
 MAX_CHUNK = 1 << 20  # characters in one piece of output
@@ -68,6 +64,7 @@ class Work:
         observer: Observer,
         stopwatch: Stopwatch,
         *,
+        claiming: Claiming,
         lease_s: float,
         random_bits: Callable[[int], int],
         jitter: Callable[[], float],
@@ -88,9 +85,8 @@ class Work:
             tuple[str, bool, bool], int
         ] = {}  # what `readied` was, by worker and kinds of free slots
         self._found_no_orders: dict[str, int] = {}  # what `ordered` was when a worker's orders were last looked at
-        self._inputs = Inputs()
+        self._claiming = claiming
         self._heartbeats = Heartbeats(stopwatch, together=not store.exclusive, lease_s=lease_s)
-        self._slots: dict[tuple[str, str], tuple[int, int]] = {}  # (queue, lane): when counted, how many
 
     async def register(self, hello: WorkerHello) -> Welcome:
         """Make a worker known, under a new id."""
@@ -335,99 +331,43 @@ class Work:
     async def _claim(self, worker: str, offer: Offer, free: Free, room: int) -> list[Lease] | None:
         """Lease what there is; None: it may take nothing now."""
         effects = Effects()
+        by = Claimer(worker, offer, room, free.process, free.asynchronous)
 
-        async def write(tx: Tx) -> tuple[list[Claimed] | None, int]:
+        async def write(tx: Tx) -> Claim | None:
             effects.begin()
             row = present(await tx.lock_worker(worker), worker)
             if row.draining or room <= 0 or row.lease_until <= tx.now:  # who is that late sends a heartbeat first
-                return None, tx.now
-            claimed, shards = await self._take(tx, worker, offer, free, room, effects=effects)
-            claimed = await with_checkpoints(tx, claimed)
+                return None
+            claim = await self._claiming.take(tx, began, by, effects)
+            claim.jobs = await with_checkpoints(tx, claim.jobs)
             await tx.append_events(
                 [
                     NewEvent(c.lease.job, c.lease.owner, "started", State.RUNNING, c.lease.attempt, worker)
-                    for c in claimed
+                    for c in claim.jobs
                 ]
             )
-            return await fill(tx, claimed, effects) + await fill(tx, shards, effects), tx.now
+            claim.jobs = await fill(tx, claim.jobs, effects)
+            claim.shards = await fill(tx, claim.shards, effects)
+            return claim
 
         while True:
-            claimed, now = await self._stopwatch.write("claim", Begins(write, workers=[worker]))
-            if claimed != [] or not effects.over:
+            began, claim = self._claiming.begin(), None
+            try:
+                claim = await self._stopwatch.write("claim", Begins(write, workers=[worker]))
+            finally:
+                self._claiming.end(began, claim)
+            if claim is not None and not claim.started and effects.over:
+                self._signals.publish(effects)  # what could not be given out is over: there may be others
+            elif claim is None or not await self._claiming.again(claim):
                 break
-            self._signals.publish(effects)  # what could not be given out is over: there may be others
-        if claimed:
+        if claim is None:
+            return None
+        if claimed := claim.started:
             firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]
-            effects.started = [(c.queue, (now - c.ready_at) / SECOND) for c in firsts]
+            effects.started = [(c.queue, (claim.now - c.ready_at) / SECOND) for c in firsts]
             self._observer.started([wait_s for _, wait_s in effects.started])
             self._signals.publish(effects)
-        return None if claimed is None else [c.lease for c in claimed]
-
-    async def _take(
-        self, tx: Tx, worker: str, offer: Offer, free: Free, room: int, *, effects: Effects
-    ) -> tuple[list[Claimed], list[Claimed]]:
-        """Merge the heads of the lanes that a worker serves: the highest priority first, then the oldest.
-
-        Returns jobs, and shards of arrays: an array gives as many as there is room for.
-        """
-        left = {False: free.process, True: free.asynchronous}
-        served = [
-            (queue, lane, min(room, left[offer.is_async(lane)]))
-            for queue, lane in await tx.ready_lanes()
-            if offer.serves(queue, lane) and left[offer.is_async(lane)] > 0
-        ]
-        if len(served) == 1 and not served[0][1].startswith(ARRAY_LANE):  # there is nothing to merge
-            (claimed,) = await tx.claim_jobs(worker, [(*served[0], offer.spec(served[0][1]))])
-            return claimed, []
-        found = await tx.ready_heads(served)
-        walks = [
-            [(*head, queue, lane) for head in heads] for (queue, lane, _), heads in zip(served, found, strict=True)
-        ]
-        order: list[tuple[str, str]] = []  # the lanes, as they are to be taken from
-        shards: list[Claimed] = []
-        for _, _, job, queue, lane in heapq.merge(*walks):
-            kind = offer.is_async(lane)
-            if room <= 0 or left[kind] <= 0:
-                continue
-            if lane.startswith(ARRAY_LANE):
-                slots = await self._live_slots(tx, queue, lane)
-                most = min(room, left[kind])
-                cut = await self._cut(tx, worker, job, offer.spec(lane), most=most, slots=slots, effects=effects)
-                shards += cut
-                n = len(cut)
-            else:
-                order.append((queue, lane))
-                n = 1
-            left[kind] -= n
-            room -= n
-        lanes = [(*name, n, offer.spec(name[1])) for name, n in Counter(order).items()]
-        of_lane = {lane[:2]: iter(jobs) for lane, jobs in zip(lanes, await tx.claim_jobs(worker, lanes), strict=True)}
-        return [job for name in order for job in islice(of_lane[name], 1)], shards
-
-    async def _cut(
-        self, tx: Tx, worker: str, job: str, spec: HandlerSpec | None, *, most: int, slots: int, effects: Effects
-    ) -> list[Claimed]:
-        """Cut up to `most` shards of an array."""
-        shards: list[Claimed] = []
-        while len(shards) < most:
-            locked = (await tx.lock_jobs([job])).get(job)
-            if locked is None or not (locked.state is State.QUEUED or locked.open):  # somebody was faster
-                break
-            shard = await arrays.cut(tx, self._inputs, locked, worker, spec=spec, slots=slots, effects=effects)
-            if shard is None:
-                break
-            shards.append(shard)
-        return shards
-
-    async def _live_slots(self, tx: Tx, queue: str, lane: str) -> int:
-        """Return how many slots there are in all for a lane; counted once a second."""
-        counted_at, slots = self._slots.get((queue, lane), (0, 0))
-        if not 0 <= tx.now - counted_at < SECOND:
-            rows = [row for row in await tx.list_workers() if row.gone_at is None and not row.draining]
-            offers = [Offer(row.hello) for row in rows]
-            slots = sum(offer.slots(lane) for offer in offers if offer.serves(queue, lane))
-            self._slots[queue, lane] = tx.now, slots
-        return slots
+        return [c.lease for c in claimed]
 
 
 async def end_lost(

@@ -7,7 +7,7 @@ those on its `Tx`, and on `Effects` that it begins anew. On SQLite none of the a
 writer thread drives the function to its end, with no event loop. Elsewhere others write at the same time: what decides
 must be locked before it is read (a worker first, then jobs), or compared in the update.
 
-Methods that change a job's state keep the counters; the caller appends the events, in the same function.
+Methods that change a job's state keep the counters, and whose turn it is; the caller appends the events, in the same function.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from rota.store.rows import (
     Query,
     RunningRow,
     SeriesRow,
+    Take,
     TokenRow,
     Tried,
     Wakeups,
@@ -39,6 +40,7 @@ from rota.store.rows import (
 )
 from rota.store.run_protocol import RunTx
 from rota.store.schedule_protocol import ScheduleTx
+from rota.store.turn_protocol import TurnTx
 from rota.store.unique_protocol import UniqueTx
 
 T = TypeVar("T")
@@ -71,7 +73,7 @@ class Begins(Generic[T]):
         return self._function(tx)
 
 
-class Tx(ScheduleTx, RunTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
+class Tx(ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int
@@ -96,18 +98,8 @@ class Tx(ScheduleTx, RunTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
         """
         ...
 
-    async def ready_lanes(self) -> list[tuple[str, str]]:
-        """Return the (queue, lane) pairs with queued jobs."""
-        ...
-
-    async def ready_heads(self, lanes: Sequence[tuple[str, str, int]]) -> list[list[tuple[int, int, str]]]:
-        """Return for each (queue, lane, limit) the (-priority, run_at, id) of its first jobs, as they are to be claimed."""
-        ...
-
-    async def claim_jobs(
-        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
-    ) -> list[list[Claimed]]:
-        """queued -> running, `attempt` + 1: the first `n` jobs of each (queue, lane, n, handler).
+    async def claim_jobs(self, worker: str, takes: Sequence[Take]) -> list[list[Claimed]]:
+        """queued -> running, `attempt` + 1: of each row of turns its first jobs. Of each take those that it got.
 
         What somebody else holds is passed over: where others claim too these may be other jobs than were seen, or fewer.
         What a job left open (timeout, retries) is taken from the handler.
@@ -147,14 +139,6 @@ class Tx(ScheduleTx, RunTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
 
     async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> bool:
         """Remove jobs that are over, with all that belongs to them; False when that is too much for one transaction."""
-        ...
-
-    async def ahead_of(self, job: Job, limit: int) -> int:
-        """Return how many queued jobs of its lane are claimed before this one, counted up to `limit`."""
-        ...
-
-    async def oldest_ready(self, queue: str, lane: str) -> int | None:
-        """Return since when the oldest queued job of a lane could run (of its 50 highest priorities)."""
         ...
 
     async def wakeups(self) -> Wakeups:
@@ -476,6 +460,7 @@ __all__ = [
     "RunningRow",
     "SeriesRow",
     "Store",
+    "Take",
     "TokenRow",
     "Tried",
     "Tx",

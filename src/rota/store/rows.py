@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from rota.core.access import Role
+from rota.core.fairness import TurnName
 from rota.core.jobs import (
     ARRAY_LANE,
     Array,
@@ -80,6 +81,14 @@ class Claimed(Struct, frozen=True, kw_only=True):
     run: str | None = None
     refers: bool = False
     variables: dict[str, str | ResultOf] | None = None
+
+
+class Take(NamedTuple):
+    """What a claim takes: the first `n` jobs of a row of turns, and their handler if the worker told of it."""
+
+    turn: TurnName
+    n: int
+    spec: HandlerSpec | None
 
 
 class RunningRow(Struct, frozen=True):

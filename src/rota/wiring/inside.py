@@ -102,7 +102,7 @@ async def _submit_to_postgres(connection: Any, submission: Submission) -> str:
 def _submit_to_file(connection: Any, submission: Submission) -> str:
     async def write(tx: SqliteTx) -> str:
         job = await _insert(tx, submission, Effects())
-        tx.flush_counts()
+        tx.flush()
         return job
 
     try:

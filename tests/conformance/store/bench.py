@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
+from rota.core.fairness import TurnName
 from rota.core.jobs import HandlerSpec, Job, Lease, Report, WorkerHello
 from rota.core.settling import settle
 from rota.core.states import Outcome, State
 from rota.store.postgres.store import PostgresStore
-from rota.store.protocol import Store, Tx
+from rota.store.protocol import Store, Take, Tx
 from rota.store.sqlite.store import SqliteStore
 from tests import postgres
 
@@ -187,15 +188,20 @@ class Bench:
         self.write(lambda tx: tx.insert_worker(worker, WorkerHello(name=worker, handlers=list(specs)), until))
 
     def claim(self, *jobs: str, worker: str = "w", spec: HandlerSpec | None = None) -> list[Lease]:
-        """Claim jobs, which are the first ones of their lanes."""
+        """Claim jobs, which are the first ones of their rows of turns."""
 
         async def write(tx: Tx) -> list[Lease]:
             found = await tx.lock_jobs(jobs)
-            lanes = Counter((found[job].queue, found[job].lane) for job in jobs)
-            claimed = await tx.claim_jobs(worker, [(*lane, n, spec) for lane, n in lanes.items()])
-            return [c.lease for of_lane in claimed for c in of_lane]
+            rows = Counter(turn_of(found[job]) for job in jobs)
+            claimed = await tx.claim_jobs(worker, [Take(row, n, spec) for row, n in rows.items()])
+            return [c.lease for of_row in claimed for c in of_row]
 
         return self.write(write)
+
+    def heads(self, lane: str, room: int = 9) -> list[str]:
+        """Return the first jobs of a lane's rows of turns."""
+        _, turns = self.read(lambda tx: tx.turns([("default", lane, 99)], room))
+        return [job for turn in turns for _, job in turn.heads]
 
     def settle(self, job: str, outcome: Outcome = Outcome.SUCCEEDED, **report: Any) -> None:
         async def write(tx: Tx) -> None:
@@ -207,6 +213,11 @@ class Bench:
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         return {(c.queue, c.lane, c.state.value): c.n for c in self.read(lambda tx: tx.counts())}
+
+
+def turn_of(job: Job) -> TurnName:
+    """Return the row of turns that a job belongs to."""
+    return TurnName(job.queue, job.priority, job.owner, job.lane)
 
 
 def a_job(name: str, **fields: Any) -> Job:

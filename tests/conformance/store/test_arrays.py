@@ -104,8 +104,7 @@ def test_arrays_have_lanes_of_their_own(bench: Bench):
     insert(bench, an_array("b"))
     bench.insert(a_job("a"), a_job("c"))
     for lane, jobs in (("h", ["a", "c"]), ("array:h", ["b"])):
-        heads = bench.read(lambda tx, lane=lane: tx.ready_heads([("default", lane, 9)]))[0]
-        assert [job for _, _, job in heads] == jobs
+        assert bench.heads(lane) == jobs
 
 
 def test_a_cut_starts_an_array_and_every_further_one_raises_the_attempt(bench: Bench):
@@ -124,7 +123,7 @@ def test_a_cut_starts_an_array_and_every_further_one_raises_the_attempt(bench: B
     found = bench.get("a")
     assert (found.attempt, found.started_at, found.open) == (2, START, False)
     assert counted(bench) == set()
-    assert bench.read(lambda tx: tx.ready_heads([("default", "array:h", 9)]))[0] == []
+    assert bench.heads("array:h") == []
 
 
 def test_what_cannot_be_cut_is_not_offered(bench: Bench):
@@ -150,7 +149,7 @@ def test_an_array_is_opened_and_closed_once_however_often_it_is_said(bench: Benc
     bench.write(write)
     assert (bench.get("a").open, bench.get("b").open) == (False, True)
     assert counted(bench) == {("default", "array:h")}
-    assert [job for *_, job in bench.read(lambda tx: tx.ready_heads([("default", "array:h", 9)]))[0]] == ["b"]
+    assert bench.heads("array:h") == ["b"]
 
     async def close(tx: Tx) -> None:
         await tx.set_open((await tx.lock_jobs(["b"]))["b"], False)

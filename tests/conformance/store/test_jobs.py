@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from rota.core.fairness import TurnName
 from rota.core.jobs import NULL, Attempt, Failure, HandlerSpec, Progress
 from rota.core.retry import Backoff
 from rota.core.settling import Settlement, cancel, release
 from rota.core.states import FINAL, Outcome, Reason, State
-from rota.store.protocol import Dependency, NewEvent, Query, Tx
+from rota.store.protocol import Dependency, NewEvent, Query, Take, Tx
 from rota.store.rows import Claimed
 
-from .bench import SECOND, START, Bench, a_job
+from .bench import SECOND, START, Bench, a_job, turn_of
 
 
 def test_a_job_is_read_as_it_was_written(bench: Bench):
@@ -58,7 +59,7 @@ def test_a_claim_makes_a_lease_and_raises_the_attempt(bench: Bench):
     bench.insert(a_job("a", data=Raw(b'{"x": 1}'), args=Raw(b"[2]"), owner="ana", hook="http://h"))
     bench.register()
     spec = HandlerSpec(name="h", timeout=2.5, retries=4)
-    ((claimed,),) = bench.write(lambda tx: tx.claim_jobs("w", [("default", "h", 1, spec)]))
+    ((claimed,),) = bench.write(lambda tx: tx.claim_jobs("w", [Take(turn_of(a_job("a", owner="ana")), 1, spec)]))
     assert isinstance(claimed, Claimed)
     assert (claimed.queue, claimed.lane, claimed.ready_at) == ("default", "h", START)
     lease = claimed.lease
@@ -110,7 +111,7 @@ def test_without_a_timeout_there_is_no_deadline(bench: Bench):
     assert (job.deadline_at, job.max_failures) == (None, 1)
 
 
-def test_a_claim_takes_the_first_of_each_lane_that_are_queued_still(bench: Bench):
+def test_a_claim_takes_the_first_of_each_row_that_are_queued_still(bench: Bench):
     bench.insert(
         a_job("a"), a_job("b", state=State.SCHEDULED), a_job("c"), a_job("d", priority=1), a_job("e"),
         a_job("f", handler="i"), a_job("g", queue="other"),
@@ -118,8 +119,9 @@ def test_a_claim_takes_the_first_of_each_lane_that_are_queued_still(bench: Bench
     assert [lease.job for lease in bench.claim("d", "a")] == ["d", "a"]
 
     async def write(tx: Tx) -> list[list[Claimed]]:
-        one, two = ("default", "i", 5, HandlerSpec(name="i", retries=2)), ("default", "h", 1, None)
-        three: tuple[str, str, int, HandlerSpec | None] = ("other", "x", 5, None)
+        rows = [TurnName("default", 0, "default", "i"), TurnName("default", 0, "default", "h")]
+        one, two = Take(rows[0], 5, HandlerSpec(name="i", retries=2)), Take(rows[1], 1, None)
+        three = Take(TurnName("other", 0, "default", "x"), 5, None)
         return await tx.claim_jobs("v", [one, two, three])
 
     claimed = bench.write(write)
@@ -133,23 +135,6 @@ def test_a_scripts_placeholders_are_filled_in(bench: Bench):
     bench.insert(a_job("a", kind="script", handler=None, script="echo {{x}} {{x|raw}}", variables={"x": "a b"}))
     (lease,) = bench.claim("a")
     assert (lease.kind, lease.handler, lease.script) == ("script", None, "echo 'a b' a b")
-
-
-def test_heads_of_a_lane_come_by_priority_then_age_then_id(bench: Bench):
-    bench.insert(
-        a_job("a", run_at=START + 2), a_job("b", run_at=START + 1), a_job("c", run_at=START + 1),
-        a_job("d", priority=5, run_at=START + 9),
-        a_job("e", priority=-1, run_at=0), a_job("f", queue="other"), a_job("g", handler="i"),
-        a_job("h", state=State.SCHEDULED),
-    )  # fmt: skip
-    heads = bench.read(lambda tx: tx.ready_heads([("default", "h", 10)]))[0]
-    order = [(-5, START + 9, "d"), (0, START + 1, "b"), (0, START + 1, "c"), (0, START + 2, "a"), (1, 0, "e")]
-    assert heads == order
-    assert heads == sorted(heads)
-    assert [job for _, _, job in bench.read(lambda tx: tx.ready_heads([("default", "h", 2)]))[0]] == ["d", "b"]
-    assert sorted(bench.read(lambda tx: tx.ready_lanes())) == [("default", "h"), ("default", "i"), ("other", "h")]
-    bench.claim("g")
-    assert sorted(bench.read(lambda tx: tx.ready_lanes())) == [("default", "h"), ("other", "h")]
 
 
 def test_a_transaction_sees_its_own_lanes_and_counts(bench: Bench):
@@ -364,22 +349,6 @@ def test_the_oldest_over_comes_first_and_in_batches(bench: Bench):
         bench.now = START + at
         bench.settle(name)
     assert [job for job, *_ in bench.read(lambda tx: tx.over_before(START + 99, 2))] == ["c", "a"]
-
-
-def test_where_a_job_stands_in_its_lane(bench: Bench):
-    bench.insert(
-        *(
-            a_job(n, priority=p, run_at=START + at)
-            for n, p, at in (("a", 0, 5), ("b", 0, 5), ("c", 1, 9), ("d", 0, 1), ("e", -1, 0))
-        )
-    )
-    for name, ahead in (("c", 0), ("d", 1), ("a", 2), ("b", 3), ("e", 4)):
-        job = bench.lock(name)
-        assert bench.read(lambda tx, job=job: tx.ahead_of(job, 99)) == ahead
-    job = bench.lock("e")
-    assert bench.read(lambda tx: tx.ahead_of(job, 2)) == 2
-    assert bench.read(lambda tx: tx.oldest_ready("default", "h")) == START
-    assert bench.read(lambda tx: tx.oldest_ready("default", "nobody")) is None
 
 
 def test_when_there_is_something_to_do_next(bench: Bench):

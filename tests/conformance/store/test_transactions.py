@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from rota.core.errors import StoreTooNew
+from rota.core.fairness import TurnName
 from rota.core.states import State
-from rota.store.protocol import NewEvent, Tx
+from rota.store.protocol import NewEvent, Take, Tx
 
 from .bench import KINDS, SECOND, START, Bench, Crash, Postgres, SqliteInline, SqliteThreads, a_job
 
@@ -21,6 +22,8 @@ EVERYTHING = [
     "attempts",
     "events",
     "counts",
+    "turns",
+    "clocks",
     "workers",
     "handlers",
     "logs",
@@ -36,7 +39,7 @@ def rows(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
 async def a_lot(tx: Tx) -> str:
     await tx.insert_jobs([a_job("n", labels={"k": "v"}), a_job("o", state=State.BLOCKED, waiting_for=1, after=["n"])])
     await tx.append_events([NewEvent("n", "o", "submitted", State.QUEUED)])
-    await tx.claim_jobs("w", [("default", "h", 1, None)])
+    await tx.claim_jobs("w", [Take(TurnName("default", 0, "default", "h"), 1, None)])
     await tx.put_answer("k", "p", b"")
     return "done"
 

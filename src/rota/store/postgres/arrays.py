@@ -59,6 +59,8 @@ class ArrayTx(BaseTx):
             await self._run("set_open", value, job.id)
             self._moved(job.queue, job.lane, *((None, "open") if value else ("open", None)))
             job.open = value
+            if value:
+                self._came(job.queue, job.lane, job.owner, job.priority)
 
     async def begin_upload(self, root: str) -> None:
         await self._run("begin_upload", root, self.now)

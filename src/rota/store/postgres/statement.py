@@ -1,9 +1,9 @@
-"""What every part of a transaction on PostgreSQL shares: the connection, the named statements, what is held, counters, events.
+"""What every part of a transaction on PostgreSQL shares: connection, named statements, what is held, turns, counters, events.
 
 Rows are waited for in one order: a schedule, a worker, then jobs by id; after them come the rows that belong to those
-(shards by attempt, then the rest), and counters last. So no two transactions wait for each other. A transaction that finds
-out late that it needs another job does not wait for it: it begins again (`StartOver`) and takes all that it knows of at
-once, in order. Claims, and upkeep's steps, leave out what others hold and so never wait for a job.
+(shards by attempt, then the rest), rows of turns, and counters last. So no two transactions wait for each other. A
+transaction that finds out late that it needs another job does not wait for it: it begins again (`StartOver`) and takes all
+that it knows of at once, in order. Claims, and upkeep's steps, leave out what others hold and so never wait for a job.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from asyncpg import Connection
 from asyncpg.exceptions import LockNotAvailableError
 from asyncpg.prepared_stmt import PreparedStatement
 
+from rota.core.fairness import TurnName
 from rota.store.postgres.connections import Prepared
 from rota.store.postgres.pipeline import send
 from rota.store.rows import NewEvent, counted_in_run
@@ -65,6 +66,7 @@ class BaseTx:
         self._deltas: Counter[tuple[str, str, str]] = Counter()
         self._in_runs: Counter[tuple[str, str]] = Counter()
         self._started: set[str] = set()  # runs of which a job was claimed
+        self._readied: set[TurnName] = set()
         self._events: list[NewEvent] = []
         self._held_workers: set[str] = set()
         self._held: set[str] = set()
@@ -160,7 +162,11 @@ class BaseTx:
         self._held.update(row[0] for row in rows)
         return rows
 
-    # -- counters and events, which are written last
+    # -- whose turn it is, counters and events, which are written last
+
+    def _came(self, queue: str, lane: str, owner: str, priority: int) -> None:
+        """Note that a job became ready: whatever made it so, its row of turns must be."""
+        self._readied.add(TurnName(queue, priority, owner, lane))
 
     def _moved(
         self,
@@ -186,8 +192,11 @@ class BaseTx:
                 self._started.add(run)
 
     async def flush(self) -> None:
-        """Write what has become of the counters, and the events; the runner calls it at the end of a function."""
+        """Write whose turn comes, the counters, and the events; the runner calls it at the end of a function."""
         await self._count_in_runs()
+        if self._readied:
+            readied, self._readied = sorted(self._readied), set()
+            await self._run("put_turns", *columns(readied, 4), self.now)
         events, self._events = self._events, []
         if not events:
             if deltas := self._counted():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from rota.core.jobs import HandlerSpec, Job, Progress
+from rota.core.jobs import Job, Progress
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
 from rota.store.postgres.arrays import MOST_DELETED
@@ -13,9 +13,11 @@ from rota.store.postgres.handlers import HandlerTx
 from rota.store.postgres.history import HistoryTx
 from rota.store.postgres.listing import ListingTx
 from rota.store.postgres.overview import OverviewTx
+from rota.store.postgres.owners import OwnerTx
 from rota.store.postgres.runs import RunTx
 from rota.store.postgres.schedules import ScheduleTx
 from rota.store.postgres.statement import array, columns
+from rota.store.postgres.turns import TurnTx
 from rota.store.postgres.uniques import UniqueTx
 from rota.store.rows import (
     STATES,
@@ -23,6 +25,7 @@ from rota.store.rows import (
     Dependency,
     Overdue,
     RunningRow,
+    Take,
     Wakeups,
     dependency_rows,
     locked_job_of,
@@ -32,10 +35,8 @@ from rota.store.rows import (
     text,
 )
 
-_MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 
-
-class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, HandlerTx):
+class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx):
     """See store/protocol.py."""
 
     # -- jobs
@@ -47,6 +48,8 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, 
         for job in jobs:
             rows.append(row_of(job))
             self._moved(job.queue, job.lane, None, job.state.value, run=job.run)
+            if job.state is State.QUEUED:
+                self._came(job.queue, job.lane, job.owner, job.priority)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
         await self._run("insert_jobs", *columns(rows, 37))
@@ -65,37 +68,20 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, 
         found = {row[0]: locked_job_of(tuple(row)) for row in await self._hold_jobs(wanted)}
         return {job: found[job] for job in wanted if job in found}
 
-    async def ready_lanes(self) -> list[tuple[str, str]]:
-        if self._deltas:
-            await self.flush()
-        return [(queue, lane) for queue, lane in await self._all("ready_lanes")]
-
-    async def ready_heads(self, lanes: Sequence[tuple[str, str, int]]) -> list[list[tuple[int, int, str]]]:
-        heads: list[list[tuple[int, int, str]]] = [[] for _ in lanes]
-        if lanes:
-            for n, priority, run_at, job in await self._all("ready_heads", *columns(lanes, 3)):
-                heads[n - 1].append((-priority, run_at, job))
-        return [sorted(lane) for lane in heads]
-
-    async def claim_jobs(
-        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
-    ) -> list[list[Claimed]]:
-        claimed: list[list[Claimed]] = [[] for _ in lanes]
-        if not lanes:
+    async def claim_jobs(self, worker: str, takes: Sequence[Take]) -> list[list[Claimed]]:
+        claimed: list[list[Claimed]] = [[] for _ in takes]
+        if not takes:
             return claimed
-        rows = [
-            (queue, lane, n, spec and spec.timeout, 1 if spec is None else spec.retries + 1)
-            for queue, lane, n, spec in lanes
-        ]
-        taken = await self._all("claim_job", *columns(rows, 5), worker, self.now)
-        for n, _, _, job, *offer in sorted(taken, key=lambda row: (row[0], -row[1], row[2], row[3])):
-            made = offer_of(tuple(offer), job, lanes[n - 1][3])
+        rows = [(*turn, n, spec and spec.timeout, 1 if spec is None else spec.retries + 1) for turn, n, spec in takes]
+        taken = await self._all("claim_job", *columns(rows, 7), worker, self.now)
+        for n, _, job, *offer in sorted(taken, key=lambda row: (row[0], row[1], row[2])):
+            made = offer_of(tuple(offer), job, takes[n - 1].spec)
             claimed[n - 1].append(made)
-        for (queue, lane, _, _), made_of_lane in zip(lanes, claimed, strict=True):
-            self._moved(queue, lane, "queued", "running", len(made_of_lane))
-            for made in made_of_lane:
+        for take, made_of_row in zip(takes, claimed, strict=True):
+            self._moved(take.turn.queue, take.turn.lane, "queued", "running", len(made_of_row))
+            for made in made_of_row:
                 self._moved_in_run(made.run, "queued", "running")
-        self._held.update(row[3] for row in taken)
+        self._held.update(row[2] for row in taken)
         return claimed
 
     async def settle_jobs(self, settled: Sequence[tuple[Job, Settlement]]) -> None:
@@ -115,6 +101,8 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, 
                 self._moved(
                     job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value, run=job.run
                 )
+                if s.state is State.QUEUED:
+                    self._came(job.queue, job.lane, job.owner, job.priority)
 
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
         if not moved:
@@ -129,6 +117,8 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, 
         for job, s in moved:
             if job.id in written:
                 self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run, why=s.reason)
+                if s.state is State.QUEUED:
+                    self._came(job.queue, job.lane, job.owner, job.priority)
 
     async def request_aborts(self, jobs: Sequence[Job]) -> None:
         await self._run("request_abort", self.now, [job.id for job in jobs])
@@ -138,6 +128,8 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, 
         await self._run("edit_listed", queue, job.id)
         self._moved(job.queue, job.lane, job.state, None, run=job.run)
         self._moved(queue, job.lane, None, state, run=job.run)
+        if state == State.QUEUED:
+            self._came(queue, job.lane, job.owner, priority)
 
     async def due_jobs(self, limit: int) -> list[str]:
         return await self._taken("due_jobs", "take_due_jobs", self.now, limit)
@@ -198,20 +190,6 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, OverviewTx, UniqueTx, 
             if id_ in gone:
                 self._moved(queue, lane, state, None)
         return room > 0
-
-    async def ahead_of(self, job: Job, limit: int) -> int:
-        row = await self._one("ahead_of", job.queue, job.lane, job.priority, job.run_at, job.id, limit)
-        return row[0] if row else 0
-
-    async def oldest_ready(self, queue: str, lane: str) -> int | None:
-        oldest, below = None, 1 << 62
-        for _ in range(_MOST_PRIORITIES):
-            row = await self._one("oldest_ready", queue, lane, below)
-            if row is None:
-                break
-            below, run_at = row
-            oldest = run_at if oldest is None else min(oldest, run_at)
-        return oldest
 
     async def wakeups(self) -> Wakeups:
         row = await self._one("wakeups")

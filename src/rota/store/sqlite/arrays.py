@@ -62,6 +62,8 @@ class ArrayTx(BaseTx):
             self._run("set_open", value, job.id)
             self._moved(job.queue, job.lane, *((None, "open") if value else ("open", None)))
             job.open = value
+            if value:
+                self._came(job.queue, job.lane, job.owner, job.priority)
 
     async def begin_upload(self, root: str) -> None:
         self._run("begin_upload", root, self.now)

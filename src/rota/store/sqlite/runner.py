@@ -52,7 +52,7 @@ class InlineRunner:
         try:
             tx = SqliteTx(con, self._clock(), self._statements)
             value = drive(function, tx)
-            tx.flush_counts()
+            tx.flush()
             self.boundary("before")
             con.execute("COMMIT")
         except BaseException as error:
@@ -140,7 +140,7 @@ class ThreadRunner:
         try:
             tx = SqliteTx(con, now, self._statements)
             value = drive(function, tx)
-            tx.flush_counts()
+            tx.flush()
         except sqlite3.OperationalError:
             raise
         except BaseException as error:  # kept for the caller, whatever it is: this thread must go on

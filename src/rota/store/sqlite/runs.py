@@ -22,7 +22,7 @@ class RunTx(ArrayTx):
         self._run("insert_run", *run_row(run))
 
     async def get_runs(self, runs: Iterable[str]) -> dict[str, Run]:
-        self.flush_counts()
+        self.flush()
         found = {}
         for run in runs:
             row = self._one("get_run", run)

@@ -1,4 +1,4 @@
-"""What every part of a transaction on SQLite shares: the connection, the named statements, the counters."""
+"""What every part of a transaction on SQLite shares: the connection, the named statements, the counters, whose turn it is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rota.core.fairness import TurnName
 from rota.store.rows import counted_in_run
 
 
@@ -20,6 +21,7 @@ class BaseTx:
         self._deltas: Counter[tuple[str, str, str]] = Counter()
         self._in_runs: Counter[tuple[str, str]] = Counter()
         self._started: set[str] = set()  # runs of which a job was claimed
+        self._readied: set[TurnName] = set()
 
     def _one(self, name: str, *values: Any) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._con.execute(self._sql[name], values).fetchone()
@@ -29,6 +31,9 @@ class BaseTx:
         return self._con.execute(self._sql[name], values).fetchall()
 
     def _run(self, name: str, *values: Any) -> None:
+        self._con.execute(self._sql[name], values)
+
+    def _named(self, name: str, **values: Any) -> None:
         self._con.execute(self._sql[name], values)
 
     def _many(self, name: str, rows: Iterable[Sequence[Any] | dict[str, Any]]) -> None:
@@ -53,8 +58,16 @@ class BaseTx:
             if new == "running":
                 self._started.add(run)
 
-    def flush_counts(self) -> None:
-        """Write what has become of the counters; the runner calls it at the end of a function."""
+    def _came(self, queue: str, lane: str, owner: str, priority: int) -> None:
+        """Note that a job became ready: whatever made it so, its row of turns must be."""
+        self._readied.add(TurnName(queue, priority, owner, lane))
+
+    def flush(self) -> None:
+        """Write whose turn comes, and what has become of the counters; the runner calls it at the end of a function."""
+        for name in self._readied:
+            if self._one("is_in_turn", *name) is None:
+                self._named("put_turns", **name._asdict(), now=self.now)
+        self._readied.clear()
         rows = [{"queue": q, "lane": lane, "state": s, "n": n} for (q, lane, s), n in self._deltas.items() if n]
         self._deltas.clear()
         if rows:

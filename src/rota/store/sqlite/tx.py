@@ -20,6 +20,7 @@ from rota.store.rows import (
     NewEvent,
     Overdue,
     RunningRow,
+    Take,
     Try,
     Wakeups,
     WorkerRow,
@@ -38,17 +39,18 @@ from rota.store.sqlite.arrays import MOST_DELETED
 from rota.store.sqlite.handlers import HandlerTx
 from rota.store.sqlite.listing import ListingTx
 from rota.store.sqlite.overview import OverviewTx
+from rota.store.sqlite.owners import OwnerTx
 from rota.store.sqlite.runs import RunTx
 from rota.store.sqlite.schedules import ScheduleTx
 from rota.store.sqlite.tokens import TokenTx
+from rota.store.sqlite.turns import TurnTx
 from rota.store.sqlite.uniques import UniqueTx
 
-_MOST_PRIORITIES = 50  # of a lane that are looked at for its oldest job
 _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, HandlerTx):
+class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs
@@ -58,6 +60,8 @@ class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Hand
         for job in jobs:
             rows.append(row_of(job))
             self._moved(job.queue, job.lane, None, job.state.value, run=job.run)
+            if job.state is State.QUEUED:
+                self._came(job.queue, job.lane, job.owner, job.priority)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
         self._many("insert_jobs", rows)
@@ -88,23 +92,12 @@ class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Hand
                 found[job] = locked_job_of(row)
         return found
 
-    async def ready_lanes(self) -> list[tuple[str, str]]:
-        self.flush_counts()
-        return [(queue, lane) for queue, lane in self._all("ready_lanes")]
-
-    async def ready_heads(self, lanes: Sequence[tuple[str, str, int]]) -> list[list[tuple[int, int, str]]]:
-        return [
-            [(-priority, run_at, job) for priority, run_at, job in self._all("ready_heads", *lane)] for lane in lanes
-        ]
-
-    async def claim_jobs(
-        self, worker: str, lanes: Sequence[tuple[str, str, int, HandlerSpec | None]]
-    ) -> list[list[Claimed]]:
-        claimed: list[list[Claimed]] = [[] for _ in lanes]
+    async def claim_jobs(self, worker: str, takes: Sequence[Take]) -> list[list[Claimed]]:
+        claimed: list[list[Claimed]] = [[] for _ in takes]
         rows = []
         execute, sql, now = self._con.execute, self._sql["offer_job"], self.now
-        for (queue, lane, n, spec), made in zip(lanes, claimed, strict=True):
-            for _, _, job in self._all("ready_heads", queue, lane, n):
+        for (turn, n, spec), made in zip(takes, claimed, strict=True):
+            for _, job in self._heads(turn, n):
                 row = execute(sql, (job,)).fetchone()
                 if row is None:
                     continue
@@ -114,7 +107,7 @@ class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Hand
                     (offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job)
                 )
                 made.append(offer)
-                self._moved(queue, lane, "queued", "running", run=offer.run)
+                self._moved(turn.queue, turn.lane, "queued", "running", run=offer.run)
         self._many("claim_job", rows)
         return claimed
 
@@ -127,6 +120,8 @@ class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Hand
             ))  # fmt: skip
             timed_out = job.kind == "pull" and s.reason is Reason.TIMED_OUT  # counted apart, for API C
             self._moved(job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value, run=job.run)
+            if s.state is State.QUEUED:
+                self._came(job.queue, job.lane, job.owner, job.priority)
         self._many("settle_job", rows)
 
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
@@ -137,6 +132,8 @@ class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Hand
                 (s.state.value, s.run_at, waiting_for, s.finished_at, text(s.error), s.reason, job.id, job.state.value)
             )
             self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run, why=s.reason)
+            if s.state is State.QUEUED:
+                self._came(job.queue, job.lane, job.owner, job.priority)
         self._many("move_job", rows)
 
     async def request_aborts(self, jobs: Sequence[Job]) -> None:
@@ -146,6 +143,8 @@ class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Hand
         self._run("edit_job", priority, run_at, queue, state, job.id, job.state.value)
         self._moved(job.queue, job.lane, job.state, None, run=job.run)
         self._moved(queue, job.lane, None, state, run=job.run)
+        if state == State.QUEUED:
+            self._came(queue, job.lane, job.owner, priority)
 
     async def due_jobs(self, limit: int) -> list[str]:
         return [job for (job,) in self._all("due_jobs", self.now, limit)]
@@ -194,22 +193,6 @@ class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Hand
         for _, queue, lane, state in whole:
             self._moved(queue, lane, state, None)
         return len(whole) == len(jobs)
-
-    async def ahead_of(self, job: Job, limit: int) -> int:
-        row = self._one(
-            "ahead_of", job.queue, job.lane, job.priority, job.priority, job.run_at, job.run_at, job.id, limit
-        )
-        return row[0] if row else 0
-
-    async def oldest_ready(self, queue: str, lane: str) -> int | None:
-        oldest, below = None, 1 << 62
-        for _ in range(_MOST_PRIORITIES):
-            row = self._one("oldest_ready", queue, lane, below)
-            if row is None:
-                break
-            below, run_at = row
-            oldest = run_at if oldest is None else min(oldest, run_at)
-        return oldest
 
     async def wakeups(self) -> Wakeups:
         def first(*names: str) -> int | None:
@@ -308,11 +291,11 @@ class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, OverviewTx, UniqueTx, Hand
         return [LogChunk(job=job, attempt=a, n=n, stream=stream, at=at, text=piece) for a, n, stream, at, piece in rows]
 
     async def counts(self) -> list[CountRow]:
-        self.flush_counts()
+        self.flush()
         return [CountRow(queue, lane, STATES[state], n) for queue, lane, state, n in self._all("counts")]
 
     async def timed_out_tasks(self) -> int:
-        self.flush_counts()
+        self.flush()
         row = self._one("timed_out_tasks")
         return row[0] if row else 0
 

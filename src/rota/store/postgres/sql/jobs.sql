@@ -72,33 +72,29 @@ UPDATE rota_jobs SET inputs = $1 WHERE id = $2;
 -- name: after_of
 SELECT job, after, condition FROM rota_dependencies WHERE job = ANY($1::text[]) ORDER BY job, position;
 
--- name: ready_heads
-SELECT l.n, h.priority, h.run_at, h.id FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) WITH ORDINALITY AS l(queue, lane, room, n)
-CROSS JOIN LATERAL (SELECT priority, run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
-  ORDER BY priority DESC, run_at, id LIMIT l.room) h;
-
 -- What a worker needs of an array that it is about to get a shard of.
 -- name: offer_job
 SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent,
   run, refers
 FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
 
--- queued -> running: the first jobs of lanes that nobody else holds, and what a worker needs of them. Nobody waits here, so
--- claims never wait for each other.
+-- queued -> running: the first jobs of rows of turns that nobody else holds, and what a worker needs of them. Nobody waits
+-- here, so claims never wait for each other.
 -- name: claim_job
 WITH u AS MATERIALIZED (
   SELECT l.n, l.timeout_s, l.max_failures, h.tid
-  FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::text::float8[], $5::text::bigint[]) WITH ORDINALITY
-    AS l(queue, lane, room, timeout_s, max_failures, n)
+  FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::int[], $6::text::float8[], $7::text::bigint[])
+    WITH ORDINALITY AS l(queue, priority, owner, lane, room, timeout_s, max_failures, n)
   CROSS JOIN LATERAL (
-    SELECT ctid AS tid, queue, lane, state FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane
-    ORDER BY priority DESC, run_at, id LIMIT l.room FOR NO KEY UPDATE SKIP LOCKED) h
-  WHERE h.queue = l.queue AND h.lane = l.lane AND h.state = 'queued')
-UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $6, started_at = $7, progress = NULL, error = NULL,
+    SELECT ctid AS tid, queue, lane, owner, priority, state FROM rota_jobs
+    WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane AND owner = l.owner AND priority = l.priority
+    ORDER BY run_at, id LIMIT l.room FOR NO KEY UPDATE SKIP LOCKED) h
+  WHERE h.queue = l.queue AND h.lane = l.lane AND h.owner = l.owner AND h.priority = l.priority AND h.state = 'queued')
+UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $8, started_at = $9, progress = NULL, error = NULL,
   timeout_s = coalesce(j.timeout_s, u.timeout_s), max_failures = coalesce(j.max_failures, u.max_failures),
-  deadline_at = $7::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
+  deadline_at = $9::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
 FROM u WHERE j.ctid = u.tid
-RETURNING u.n, j.priority, j.run_at, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s,
+RETURNING u.n, j.run_at, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s,
   j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent, j.run, j.refers;
 
 -- running -> whatever was settled; a row that moved on meanwhile is left alone
@@ -251,18 +247,6 @@ DELETE FROM rota_events WHERE job = ANY($1::text[]);
 DELETE FROM rota_logs WHERE job = ANY($1::text[]);
 -- name: delete_deliveries
 DELETE FROM rota_deliveries WHERE job = ANY($1::text[]);
-
--- The oldest queued job of a lane, of the priorities below one: asked again from the priority that it returns.
--- name: oldest_ready
-SELECT priority, run_at FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = $1 AND lane = $2 AND priority < $3
-ORDER BY priority DESC, run_at LIMIT 1;
-
--- How many are claimed before this one, in its lane; counted up to a limit.
--- name: ahead_of
-SELECT count(*) FROM (
-  SELECT priority, run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = $1 AND lane = $2 AND priority >= $3
-  ORDER BY priority DESC, run_at, id LIMIT $6) h
-WHERE priority > $3 OR run_at < $4 OR (run_at = $4 AND id < $5);
 
 -- name: find_by_api
 SELECT j.* FROM unnest($2::text[]) AS s(state) CROSS JOIN LATERAL (

@@ -34,10 +34,6 @@ UPDATE rota_jobs SET inputs = ? WHERE id = ?;
 -- name: after_of
 SELECT after, condition FROM rota_dependencies WHERE job = ? ORDER BY position;
 
--- name: ready_heads
-SELECT priority, run_at, id FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ?
-ORDER BY priority DESC, run_at, id LIMIT ?;
-
 -- What a worker needs of a job that it is about to get. (As one statement with RETURNING, a claim costs a third more.)
 -- name: offer_job
 SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent,
@@ -146,16 +142,6 @@ DELETE FROM rota_events WHERE job = ?;
 DELETE FROM rota_logs WHERE job = ?;
 -- name: delete_deliveries
 DELETE FROM rota_deliveries WHERE job = ?;
-
--- The oldest queued job of a lane, of the priorities below one: asked again from the priority that it returns.
--- name: oldest_ready
-SELECT priority, run_at FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ? AND priority < ?
-ORDER BY priority DESC, run_at LIMIT 1;
-
--- How many are claimed before this one, in its lane; counted up to a limit.
--- name: ahead_of
-SELECT count(*) FROM (SELECT 1 FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ?
-  AND (priority > ? OR (priority = ? AND (run_at < ? OR (run_at = ? AND id < ?)))) LIMIT ?);
 
 -- name: find_by_api
 SELECT id, state, owner, queue, handler, api FROM rota_jobs INDEXED BY rota_jobs_api WHERE api = ? AND state = ? AND id >= ? AND id < ? ORDER BY id DESC;

@@ -1,0 +1,247 @@
+"""Whose turn it is: priority, then fair share, then age. Start-time fair queueing over *rows of turns*, not over jobs.
+
+There is a row for each (queue, priority, owner, lane) that has ready jobs. An owner's `turn` in a queue and priority is
+the virtual time at which it is due; a start costs it 1/weight, and the *clock* is the time of the start that came last.
+Who comes new, or again after a pause, is due at the clock: at once, and with no credit for having been idle.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from rota.core.times import SECOND
+
+START = 1_000_000  # what a start costs at weight 1; whole numbers, so that every store adds alike
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
+AGED = 600 * SECOND  # a row that waits so long behind a higher priority gets a start of its own
+STARTS_BETWEEN_AGED = 20
+
+OwnerName = tuple[str, int, str]  # (queue, priority, owner): who has one turn
+
+
+class TurnName(NamedTuple):
+    """What names a row of turns."""
+
+    queue: str
+    priority: int
+    owner: str
+    lane: str
+
+    @property
+    def whose(self) -> OwnerName:
+        """Return who has the turn: the rows of all lanes share it."""
+        return self.queue, self.priority, self.owner
+
+
+class Turn(Struct, frozen=True):
+    """A row of turns as a claim finds it: `heads` are the (run_at, id) of its first jobs, `more` says there may be others."""
+
+    name: TurnName
+    turn: int
+    clock: int
+    weight: float
+    served_at: int
+    heads: tuple[tuple[int, str], ...]
+    more: bool
+
+    @property
+    def due(self) -> int:
+        """Return when it is due, in virtual time: what lies behind the clock is no credit."""
+        return max(self.turn, self.clock)
+
+
+class Charge(Struct, frozen=True):
+    """What an owner's starts cost: its turn, with what it `owed`, becomes at least `due`, and then `units` more.
+
+    `last` is the virtual time of its last start, `lanes` are those that the starts came from.
+    """
+
+    whose: OwnerName
+    units: int
+    owed: int
+    due: int
+    last: int
+    lanes: tuple[str, ...]
+
+
+def cost(weight: float) -> int:
+    """Return what a start costs an owner of this weight, in virtual time."""
+    return max(1, round(START / weight))
+
+
+def depth_of(rows: int, room: int) -> int:
+    """Return how many jobs of each of so many rows a claim must see to choose so many starts well."""
+    return 2 if rows <= 1 else 1 + min(room, (256 + 2 * room) // rows)
+
+
+class _Owner:
+    """An owner's rows in one queue and priority while starts are chosen."""
+
+    def __init__(self, name: str, weight: float) -> None:
+        self.name = name
+        self.turn = 0
+        self.cost = cost(weight)
+        self.rows: list[int] = []
+
+
+_Waits = tuple[int, int, str, int, _Owner]  # (turn, run_at, id, row, owner)
+
+
+class _Walk:
+    """The starts of one queue and priority, one after another."""
+
+    def __init__(self, clock: int) -> None:
+        self.clock = clock
+        self.owners: dict[str, _Owner] = {}
+        self._due: list[_Waits] = []  # whose turn the clock has passed, with 0 in its place: the oldest job comes first
+        self._later: list[_Waits] = []
+
+    def push(self, owner: _Owner, head: tuple[int, str, int]) -> None:
+        """Let an owner wait for its turn; `head` is its oldest job, and the row that has it."""
+        heapq.heappush(self._later, (owner.turn, *head, owner))
+
+    def first(self) -> _Waits | None:
+        """Return the first start, with how far ahead of the clock it is in place of its turn; None if there is none."""
+        while self._later and self._later[0][0] <= self.clock:
+            heapq.heappush(self._due, (0, *heapq.heappop(self._later)[1:]))
+        if self._due:
+            return self._due[0]
+        if self._later:
+            return (self._later[0][0] - self.clock, *self._later[0][1:])
+        return None
+
+    def pop(self) -> None:
+        """Take the first away."""
+        heapq.heappop(self._due or self._later)
+
+
+class _Choosing:
+    """How far each row has been taken from, and each pool. Behind the jobs that are known the last stands for the others."""
+
+    def __init__(
+        self, turns: Sequence[Turn], pools: Sequence[Sequence[Hashable]], room: Mapping[Hashable, int]
+    ) -> None:
+        self._turns = turns
+        self._pools = pools
+        self._left = dict(room)
+        self._at = [0] * len(turns)
+
+    def head(self, row: int) -> tuple[int, str] | None:
+        """Return the next job of a row, None if there is none or no room for it."""
+        if any(self._left[pool] <= 0 for pool in self._pools[row]):
+            return None
+        turn, at = self._turns[row], self._at[row]
+        if at < len(turn.heads):
+            return turn.heads[at]
+        return turn.heads[-1] if turn.more and turn.heads else None
+
+    def take(self, row: int) -> None:
+        """Let the next start be this row's."""
+        self._at[row] += 1
+        for pool in self._pools[row]:
+            self._left[pool] -= 1
+
+    def push(self, walk: _Walk, owner: _Owner) -> None:
+        """Let an owner wait for its turn, if it has a job that there is room for."""
+        heads = [(*head, row) for row in owner.rows if (head := self.head(row)) is not None]
+        if len(heads) < len(owner.rows):  # what is used up stays used up
+            owner.rows = [row for *_, row in heads]
+        if heads:
+            walk.push(owner, min(heads))
+
+    def walk(self, walks: Sequence[_Walk]) -> Iterator[int]:
+        """Walk through the starts of one priority in order, as far as there is room."""
+        while found := [(first, walk) for walk in walks if (first := walk.first()) is not None]:
+            (ahead, _, _, row, owner), walk = found[0] if len(found) == 1 else _first_of_all(found)
+            walk.pop()
+            if self.head(row) is not None:  # or else a pool was used up since: it may have jobs of another
+                walk.clock += ahead
+                owner.turn = walk.clock + owner.cost
+                self.take(row)
+                yield row
+            self.push(walk, owner)
+
+
+def _first_of_all(found: Sequence[tuple[_Waits, _Walk]]) -> tuple[_Waits, _Walk]:
+    """Return which of the queues' first starts comes first: the least ahead; but an owner's own come by age."""
+    ahead: dict[str, int] = {}
+    for (lead, *_, owner), _ in found:
+        ahead[owner.name] = min(lead, ahead.get(owner.name, lead))
+    return min(found, key=lambda each: (ahead[each[0][4].name], each[0][1:4]))
+
+
+def choose(
+    turns: Sequence[Turn],
+    pools: Sequence[Sequence[Hashable]],
+    room: Mapping[Hashable, int],
+    owed: Mapping[OwnerName, int],
+) -> list[int]:
+    """Return the rows (by their place in `turns`) that starts are to be taken from, in order, as many as there is room for.
+
+    `pools` says for each row of which pools a start takes one place, `room` how many places those have. `owed` are
+    charges that are not written yet. The highest priority comes first; within it the owner whose turn is due first, and
+    of several that are due the one with the oldest job. Queues of one priority have clocks of their own: the queue comes
+    first whose next start is least ahead of its clock, then the one with the older job; what is one owner's goes by age.
+    """
+    if len(turns) == 1:  # there is nothing to choose
+        n = min(room[pool] for pool in pools[0])
+        turn = turns[0]
+        return [0] * max(0, n if turn.more and turn.heads else min(n, len(turn.heads)))
+    choosing = _Choosing(turns, pools, room)
+    priorities: dict[int, dict[str, _Walk]] = {}
+    for at, turn in enumerate(turns):
+        if not turn.heads:
+            continue
+        queue, priority, name, _ = turn.name
+        walk = priorities.setdefault(priority, {}).setdefault(queue, _Walk(turn.clock))
+        owner = walk.owners.setdefault(name, _Owner(name, turn.weight))
+        owner.turn = max(owner.turn, turn.turn + owed.get(turn.name.whose, 0), turn.clock)
+        owner.rows.append(at)
+    order: list[int] = []
+    for priority in sorted(priorities, reverse=True):
+        walks = list(priorities[priority].values())
+        for walk in walks:
+            for owner in walk.owners.values():
+                choosing.push(walk, owner)
+        order += choosing.walk(walks)
+    return order
+
+
+def charges_of(turns: Sequence[Turn], started: Mapping[TurnName, int], owed: Mapping[OwnerName, int]) -> list[Charge]:
+    """Return what starts cost, of so many from each row, and what was `owed` before: a charge for each owner."""
+    due: dict[OwnerName, int] = {}
+    costs: dict[OwnerName, int] = {}
+    starts: dict[OwnerName, int] = {}
+    lanes: dict[OwnerName, list[str]] = {}
+    for turn in turns:
+        whose = turn.name.whose
+        due[whose] = max(due.get(whose, 0), turn.turn + owed.get(whose, 0), turn.clock)
+        costs[whose] = cost(turn.weight)
+        if n := started.get(turn.name, 0):
+            starts[whose] = starts.get(whose, 0) + n
+            lanes.setdefault(whose, []).append(turn.name.lane)
+    charges = []
+    for whose in sorted(starts.keys() | owed.keys()):
+        units = costs.get(whose, 0) * starts.get(whose, 0)
+        at = due[whose] if units else 0
+        last = at + units - costs[whose] if units else 0
+        charges.append(Charge(whose, units, owed.get(whose, 0), at, last, tuple(lanes.get(whose, ()))))
+    return charges
+
+
+def aged(waiting: Sequence[Turn], top: int, before: int) -> Turn | None:
+    """Return the row that has waited longest, since before `before`, behind the priority `top`; None if none has."""
+    old = [t for t in waiting if t.heads and t.name.priority < top and max(t.served_at, t.heads[0][0]) < before]
+    return min(old, key=lambda t: (t.served_at, t.heads[0]), default=None)
+
+
+def due_before(turn: Turn, at: int, job: tuple[int, str]) -> int:
+    """Return how many starts a row has before that of `job` (run_at, id) at the virtual time `at`, if it has the jobs."""
+    if turn.due > at or not turn.heads:
+        return 0
+    whole, rest = divmod(at - turn.due, cost(turn.weight))
+    return whole + (rest > 0 or turn.heads[0] < job)

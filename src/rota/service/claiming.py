@@ -1,0 +1,278 @@
+"""Claims in one order for everybody: priority, then fair share, then age (core/fairness.py), over the lanes a worker serves.
+
+A claim looks at the first rows of turns and their first jobs, chooses, takes exactly that, and charges what it took.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from itertools import islice
+
+import msgspec
+from msgspec import Struct, field
+
+from rota.core.fairness import (
+    AGED,
+    STARTS_BETWEEN_AGED,
+    OwnerName,
+    Turn,
+    TurnName,
+    aged,
+    charges_of,
+    choose,
+)
+from rota.core.jobs import ARRAY_LANE, PULL_LANE
+from rota.core.states import State
+from rota.core.times import SECOND
+from rota.service import arrays
+from rota.service.inputs import Inputs
+from rota.service.offers import Offer
+from rota.service.signals import Effects
+from rota.store.protocol import Claimed, Store, Take, Tx
+
+_ROUNDS = 3  # a row may have fewer jobs than were chosen of it: how often a claim looks again for the rest
+_BEYOND = 16  # rows that are looked at besides one for each start: some have no job left
+_LANES_KEPT = 60 * SECOND  # how long a lane that had jobs is looked at without being asked for
+_ALL = "all"  # the pool of all places that are free
+_AGED_LOOK = 10 * SECOND  # how often a server looks for rows that have waited long
+
+
+class Claim(Struct):
+    """What a claim got, and what is to be remembered of it once it is committed. An array gives shards."""
+
+    owed: dict[OwnerName, int]  # charges that are not written yet
+    jobs: list[Claimed] = field(default_factory=list)
+    shards: list[Claimed] = field(default_factory=list)
+    lanes: list[tuple[str, str]] = field(default_factory=list)
+    drained: set[TurnName] = field(default_factory=set)  # rows without a ready job
+    in_the_way: bool = False  # so many of them were met that there may be others with jobs behind them
+    looked_for_aged: bool = False
+    gave_to_aged: bool = False
+    now: int = 0
+
+    @property
+    def started(self) -> list[Claimed]:
+        """Return all leases."""
+        return self.jobs + self.shards
+
+
+class Claimer(Struct, frozen=True):
+    """Who claims: a worker, what it offers, and how many jobs it can take: in all, in processes, on event loops."""
+
+    worker: str
+    offer: Offer
+    room: int
+    process: int
+    asynchronous: int
+
+
+class Claiming:
+    """Claims of one server, and what it remembers between them. Losing that costs fairness a batch, nothing else."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.inputs = Inputs()
+        self._slots: dict[tuple[str, str], tuple[int, int]] = {}  # (queue, lane): when counted, how many
+        self._lanes: dict[tuple[str, str], int] = {}  # that had jobs, and when that was seen
+        self._owed: dict[OwnerName, int] = {}  # charges that are not written yet
+        self._drained: set[TurnName] = set()
+        self._starts = 0  # since a row that had waited long got one
+        self._look_for_aged_at = 0
+
+    @property
+    def drained(self) -> bool:
+        """Say whether there are rows that `tidy` has something to do with."""
+        return bool(self._drained)
+
+    def begin(self) -> Claim:
+        """Begin a claim, before its transaction: it alone writes what is owed until now."""
+        owed, self._owed = self._owed, {}
+        return Claim(owed)
+
+    def end(self, began: Claim, claim: Claim | None) -> None:
+        """Note what a claim has done: it is committed; or None: it came to nothing."""
+        for whose, units in (began if claim is None else claim).owed.items():
+            self._owed[whose] = self._owed.get(whose, 0) + units
+        if claim is None:
+            return
+        now = claim.now
+        if len(self._lanes) > 1000:
+            self._lanes = {lane: at for lane, at in self._lanes.items() if now - at < _LANES_KEPT}
+        self._lanes.update(dict.fromkeys(claim.lanes, now))
+        self._drained |= claim.drained
+        self._starts += len(claim.jobs) + len(claim.shards)
+        if claim.looked_for_aged:
+            self._look_for_aged_at = now + _AGED_LOOK
+        if claim.gave_to_aged:
+            self._starts = 0
+            self._look_for_aged_at = now
+
+    async def tidy(self) -> None:
+        """Empty the rows that were seen without a job, so that no claim goes over them."""
+        drained, self._drained = self._drained, set()
+        if drained:
+            await self._store.write(lambda tx: tx.empty_turns(drained))
+
+    async def again(self, claim: Claim) -> bool:
+        """Say whether a claim that got nothing is to look again: rows without a job were in its way, and are no more."""
+        if claim.started or not claim.in_the_way:
+            return False
+        await self.tidy()
+        return True
+
+    async def take(self, tx: Tx, began: Claim, by: Claimer, effects: Effects) -> Claim:
+        """Lease as many of the first jobs in order as there is room for."""
+        claim = Claim(dict(began.owed), now=tx.now)
+        taking = _Taking(self, tx, by, claim, effects)
+        for _ in range(_ROUNDS):
+            if not taking.has_room() or not await taking.round():
+                break
+        return claim
+
+    async def live_slots(self, tx: Tx, queue: str, lane: str) -> int:
+        """Return how many slots there are in all for a lane; counted once a second."""
+        counted_at, slots = self._slots.get((queue, lane), (0, 0))
+        if not 0 <= tx.now - counted_at < SECOND:
+            rows = [row for row in await tx.list_workers() if row.gone_at is None and not row.draining]
+            offers = [Offer(row.hello) for row in rows]
+            slots = sum(offer.slots(lane) for offer in offers if offer.serves(queue, lane))
+            self._slots[queue, lane] = tx.now, slots
+        return slots
+
+    def lanes(self, now: int) -> list[tuple[str, str]]:
+        """Return the lanes that had jobs lately."""
+        return [lane for lane, at in self._lanes.items() if now - at < _LANES_KEPT]
+
+    def looks_for_aged(self, now: int) -> bool:
+        """Say whether a row that has waited long may get a start."""
+        return self._starts >= STARTS_BETWEEN_AGED and now >= self._look_for_aged_at
+
+
+class _Taking:
+    """A claim while its transaction runs."""
+
+    def __init__(self, claiming: Claiming, tx: Tx, by: Claimer, claim: Claim, effects: Effects) -> None:
+        self._claiming = claiming
+        self._tx = tx
+        self._by = by
+        self._offer = by.offer
+        self._claim = claim
+        self._effects = effects
+        self._left: dict[Hashable, int] = {_ALL: by.room, False: by.process, True: by.asynchronous}
+
+    def has_room(self) -> bool:
+        """Say whether there is room for another job."""
+        return min(self._left[_ALL], self._left[False] + self._left[True]) > 0
+
+    async def round(self) -> bool:
+        """Look, choose, take; return whether there may be others in place of jobs that were not there."""
+        turns = await self._look()
+        if (old := await self._aged(turns)) is not None and old.name not in {turn.name for turn in turns}:
+            turns.append(old)
+        pools = [(_ALL, self._offer.is_async(turn.name.lane)) for turn in turns]
+        if old is None:
+            order = choose(turns, pools, self._left, self._claim.owed)
+        else:
+            first = next(at for at, turn in enumerate(turns) if turn.name == old.name)
+            room = {pool: n - (pool in pools[first]) for pool, n in self._left.items()}
+            order = [first, *choose(turns, pools, room, self._claim.owed)]
+        return await self._start(turns, order)
+
+    def _served(self, lanes: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
+        left, claim = self._left, self._claim
+        return [
+            (queue, lane, min(left[_ALL], room) + _BEYOND)
+            for queue, lane in lanes
+            if self._offer.serves(queue, lane)
+            and (room := left[self._offer.is_async(lane)]) > 0
+            and not (claim.jobs and lane.startswith(ARRAY_LANE))  # who holds jobs must not wait for an array
+        ]
+
+    async def _look(self) -> list[Turn]:
+        """Return the first rows of all lanes that are served: of those that had jobs lately at once."""
+        tx, claim, room = self._tx, self._claim, self._left[_ALL]
+        asked = self._served({*self._claiming.lanes(tx.now), *claim.lanes})
+        claim.lanes, turns = await tx.turns(asked, room)
+        others = self._served(set(claim.lanes) - {lane[:2] for lane in asked})
+        if others:
+            turns = turns + (await tx.turns(others, room))[1]
+        for at, turn in enumerate(turns):
+            if _is_array(turn) and turn.heads:  # one array gives as many shards as are wanted
+                turns[at] = msgspec.structs.replace(turn, more=True)
+        headless = [turn.name for turn in turns if not turn.heads]
+        claim.drained.update(headless)
+        claim.in_the_way = len(headless) > _BEYOND // 2
+        return turns
+
+    async def _aged(self, turns: list[Turn]) -> Turn | None:
+        """Return a row that has waited long behind a higher priority, if its turn has come: not of pulled tasks."""
+        tx, claim = self._tx, self._claim
+        if claim.looked_for_aged or not self._claiming.looks_for_aged(tx.now):
+            return None
+        lanes = [(queue, lane) for queue, lane, _ in self._served(claim.lanes) if not lane.startswith(PULL_LANE)]
+        claim.looked_for_aged = True
+        top = max((turn.name.priority for turn in turns if turn.heads), default=0)
+        old = aged(await tx.oldest_turns(lanes, tx.now - AGED, 3), top, tx.now - AGED)
+        claim.gave_to_aged = old is not None
+        return old
+
+    async def _start(self, turns: list[Turn], order: list[int]) -> bool:
+        """Take what was chosen, and charge it."""
+        tx, claim, offer = self._tx, self._claim, self._offer
+        chosen = {0: len(order)} if len(turns) == 1 and order else Counter(order)
+        started: dict[TurnName, int] = {}
+        for at, n in chosen.items():  # arrays first: they are waited for, and who holds jobs must not wait
+            if _is_array(turns[at]):
+                started[turns[at].name] = await self._cut(turns[at], n)
+        takes = [
+            Take(turns[at].name, n, offer.spec(turns[at].name.lane))
+            for at, n in chosen.items()
+            if not _is_array(turns[at])
+        ]
+        taken = await tx.claim_jobs(self._by.worker, takes) if takes else []
+        jobs = {take.turn: iter(of_row) for take, of_row in zip(takes, taken, strict=True)}
+        claim.jobs += [job for at in order if turns[at].name in jobs for job in islice(jobs[turns[at].name], 1)]
+        started |= {take.turn: len(of_row) for take, of_row in zip(takes, taken, strict=True)}
+        if any(started.values()) or claim.owed:
+            charges = charges_of(turns, started, claim.owed)
+            written = await tx.charge_turns(charges)
+            claim.owed = {charge.whose: charge.owed + charge.units for charge in charges if charge.whose not in written}
+        for name, n in started.items():
+            self._left[_ALL] -= n
+            self._left[offer.is_async(name.lane)] -= n
+        return self._note_drained(turns, chosen, started) and any(started.values())
+
+    def _note_drained(self, turns: list[Turn], chosen: dict[int, int], started: dict[TurnName, int]) -> bool:
+        """Note which rows have no job left; return whether others have."""
+        more = False
+        for at, turn in enumerate(turns):
+            got = started.get(turn.name, 0)
+            if got < chosen.get(at, 0) or (not turn.more and got >= len(turn.heads)):
+                self._claim.drained.add(turn.name)
+            elif turn.heads:
+                more = True
+        return more
+
+    async def _cut(self, turn: Turn, most: int) -> int:
+        """Cut up to `most` shards of the first arrays of a row; return how many."""
+        tx, by, lane = self._tx, self._by, turn.name.lane
+        slots = await self._claiming.live_slots(tx, turn.name.queue, lane)
+        cut = 0
+        for _, job in turn.heads:
+            while cut < most:
+                locked = (await tx.lock_jobs([job])).get(job)
+                if locked is None or not (locked.state is State.QUEUED or locked.open):  # somebody was faster
+                    break
+                shard = await arrays.cut(
+                    tx, self._claiming.inputs, locked, by.worker, spec=by.offer.spec(lane), slots=slots, effects=self._effects
+                )  # fmt: skip
+                if shard is None:
+                    break
+                self._claim.shards.append(shard)
+                cut += 1
+        return cut
+
+
+def _is_array(turn: Turn) -> bool:
+    return turn.name.lane.startswith(ARRAY_LANE)
