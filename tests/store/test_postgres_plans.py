@@ -20,6 +20,7 @@ from rota.core.arrays import Range, Shard
 from rota.core.checkpoints import CheckpointNote
 from rota.core.fairness import Charge, TurnName
 from rota.core.jobs import Attempt, LogChunk, Progress, Submission
+from rota.core.limits import Limit, Rate
 from rota.core.runs import Run
 from rota.core.schedules import Change, Fate, Firing
 from rota.core.states import Outcome, State
@@ -28,7 +29,7 @@ from rota.store import statements
 from rota.store.postgres.statement import BaseTx
 from rota.store.postgres.store import SESSION, PostgresStore, with_clock
 from rota.store.protocol import Query, Tx
-from rota.store.rows import Dependency, NewAudit, SeriesRow, TokenRow, Unique
+from rota.store.rows import Dependency, NewAudit, QueueRow, SeriesRow, TokenRow, Unique
 from rota.store.run_rows import RunQuery
 from tests import postgres
 
@@ -45,6 +46,9 @@ SMALL = {
     "rota_uploads",
     "rota_schema",
     "rota_tokens",
+    "rota_queues",
+    "rota_limits",
+    "rota_buckets",
 }  # as many rows as there are such things
 # A page of several walks is merged: at most a page of each. Others sort what one job, or one statement's arguments, have.
 SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label", "find_runs_by_name"}
@@ -208,7 +212,21 @@ async def do_everything(tx: Tx) -> None:
     await tx.put_signatures([(f"h{n}", "v7", Raw(b"{}")) for n in range(1, 101)], 20)
     await tx.put_series([SeriesRow(60, "", n, "me", "{}") for n in range(500)])
     await tx.prune_series(60, 50, 500)
+    await limit_everything(tx)
     await schedule_everything(tx)
+
+
+async def limit_everything(tx: Tx) -> None:
+    limit = Limit(kind="queue", name="default", concurrency=3, rate=Rate(1, 2, 3))
+    await tx.hold_limits([limit.pool])
+    await tx.put_limit(limit)
+    await tx.put_queue(QueueRow("q", 1, None))
+    await tx.put_buckets([(*limit.pool, 5)])
+    await tx.buckets([limit.pool])
+    await tx.limits()
+    await tx.queue_rows()
+    await tx.count_running([*await tx.running_lanes(), ("default", "a"), ("default", "array:a")], 100)
+    await tx.delete_limit(limit)
 
 
 async def schedule_everything(tx: Tx) -> None:

@@ -195,6 +195,10 @@ LISTS_A_SMALL_TABLE = {
     "old_uploads",
     "tokens",
     "tokens_version",
+    "get_queues",
+    "get_limits",
+    "any_limit",
+    "running_lanes",
 }
 
 

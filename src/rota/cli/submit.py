@@ -39,6 +39,7 @@ _OPTIONS = (
     click.option("--label", "labels", metavar="K=V", multiple=True, help="Mark it; may be repeated."),
     click.option("--hook", metavar="URL", help="Call this when it is over."),
     click.option("--key", metavar="K", help="Submissions with the same key make one job."),
+    click.option("--need", "needs", metavar="K=V", multiple=True, help="Run it where this label is; may be repeated."),
     click.option(
         "--unique", "unique_key", metavar="K", help="Refuse it while a job of its owner with this key is not over."
     ),
@@ -211,6 +212,7 @@ def _hand_in(
     kind: dict[str, Any], *, key: str | None, wait: bool, dry_run: bool, as_json: bool, server: str | None, **given: Any
 ) -> None:
     given["labels"] = pairs(given["labels"], "--label") or None
+    given["needs"] = pairs(given["needs"], "--need") or None
     given["after"] = [_after(text) for text in given["after"]] or None
     body = body_of(given, **kind)  # type: ignore[arg-type]
     with connect(server) as client:

@@ -25,6 +25,7 @@ Examples:
 @click.option("--slots", type=click.IntRange(1, 1024), help="Jobs at once.  [default: one a core, and 250 async ones]")
 @click.option("--run-as", metavar="USER", help="Run jobs as this user; needs root.  [default: as the worker itself]")
 @click.option("--queue", "queues", multiple=True, metavar="Q", help="Take jobs of this queue only; may be repeated.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="Take jobs that need this too; may be repeated.")
 @click.option("--name", metavar="ID", help="What the worker is called.  [default: HOST-PID]")
 @click.option("--drain", "drain_s", type=float, metavar="S", help="How long a stop lets jobs finish.  [default: 10]")
 @click.option("--reload", is_flag=True, help="Load the handlers again when a file changes (for development).")

@@ -13,6 +13,7 @@ from rota.client import calls
 from rota.client.async_servers import AsyncServers
 from rota.client.async_transport import AsyncTransport
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
+from rota.client.limits import AsyncLimits
 from rota.client.owners import AsyncOwners
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
@@ -126,6 +127,11 @@ class AsyncClient:
     def owners(self) -> AsyncOwners:
         """Return what can be done with owners."""
         return AsyncOwners(self)
+
+    @property
+    def limits(self) -> AsyncLimits:
+        """Return what can be done with queues and limits."""
+        return AsyncLimits(self)
 
     @property
     def schedules(self) -> AsyncSchedules[AsyncJob]:

@@ -168,6 +168,45 @@ def owner_share(owner: str) -> Call[ShareView]:
     return Call(Request(method="GET", path=_owner(owner) + "/share"), ShareView)
 
 
+def queues(page: type[T]) -> Call[T]:
+    """List the queues."""
+    return Call(Request(method="GET", path="/v1/queues"), page)
+
+
+def queue(name: str, queue: type[T]) -> Call[T]:
+    """Read a queue."""
+    return Call(Request(method="GET", path=f"/v1/queues/{quote(name, safe='')}"), queue)
+
+
+def queue_action(name: str, action: str, queue: type[T]) -> Call[T]:
+    """Pause or resume a queue."""
+    return Call(Request(method="POST", path=f"/v1/queues/{quote(name, safe='')}/{action}"), queue)
+
+
+def edit_queue(name: str, setting: Mapping[str, Any], queue: type[T]) -> Call[T]:
+    """Set what a queue may use."""
+    return Call(Request(method="PATCH", path=f"/v1/queues/{quote(name, safe='')}", body=encode(setting)), queue)
+
+
+def limits(page: type[T]) -> Call[T]:
+    """List the limits."""
+    return Call(Request(method="GET", path="/v1/limits"), page)
+
+
+def set_limit(kind: str, name: str, setting: Mapping[str, Any]) -> Call[None]:
+    """Set a limit."""
+    return Call(Request(method="PUT", path=_limit(kind, name), body=encode(setting)), None)
+
+
+def remove_limit(kind: str, name: str) -> Call[None]:
+    """Take a limit away."""
+    return Call(Request(method="DELETE", path=_limit(kind, name)), None)
+
+
+def _limit(kind: str, name: str) -> str:
+    return f"/v1/limits/{quote(kind, safe='')}/{quote(name, safe='')}"
+
+
 def add_schedule(new: Mapping[str, Any], schedule: type[T]) -> Call[T]:
     """Make a schedule."""
     return Call(Request(method="POST", path="/v1/schedules", body=encode(new)), schedule)

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from rota.client import calls
 from rota.client.calls import Call, Filters, Pages, Patience, Waited
+from rota.client.limits import Limits
 from rota.client.owners import Owners
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.retrying import TRIES, Retrying
@@ -130,6 +131,11 @@ class Client:
     def owners(self) -> Owners:
         """Return what can be done with owners."""
         return Owners(self)
+
+    @property
+    def limits(self) -> Limits:
+        """Return what can be done with queues and limits."""
+        return Limits(self)
 
     @property
     def schedules(self) -> Schedules[Job]:

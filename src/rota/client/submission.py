@@ -28,6 +28,8 @@ class Options(TypedDict, total=False):
     "on": "failed"}` on which end of each this one waits; `join` how many of them must come about. `retries` is how many
     failures are forgiven. `key` makes repeated submissions one: give what is unique to the work.
 
+    `needs` are labels that the job's worker must have (`rota worker --label gpu=true`).
+
     At most one job of an owner has a `unique_key`: while it is not over, or for as long as `unique_for` says, from its
     submission. `on_conflict` is what becomes of the next one: `reject` (raises KeyTaken), `existing` (the job that has the key
     is returned), `replace` (that one is canceled, if it waits).
@@ -62,6 +64,7 @@ class Options(TypedDict, total=False):
     limits: Mapping[str, int | float | str]
     pull: Pull
     network: str
+    needs: Mapping[str, str | bool | int | float]
     unique_key: str
     unique_for: Duration
     on_conflict: OnConflict

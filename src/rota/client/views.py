@@ -104,6 +104,7 @@ class JobFields(Struct, kw_only=True, eq=False):
     confirmed: bool | None = None
     hook: str | None = None
     retry_of: str | None = None
+    needs: dict[str, str | bool | int | float] = {}
     unique_key: str | None = None
     traceparent: str | None = None
     checkpoint: CheckpointFields | None = None

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Raw, Struct
 
 from rota.core.checkpoints import Checkpoint, Kept
+from rota.core.needs import base_of, lane_with
 from rota.core.results import MapOver, Mapped, ResultOf
 from rota.core.retry import DEFAULT_BACKOFF, Backoff
 from rota.core.states import Outcome, Reason, State
@@ -90,10 +91,10 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     of its `inputs`) and `image`. With `inputs` (a list; or a text: its lines) the job is an array; `parallel` is how many
     of them run at once at most, `halt` when it stops early (`now,fail=1`, `soon,success=10%`). Sizes in `limits` are
     bytes or texts like `512M`. `secrets` are names of variables whose values the worker has. Without an `owner` the job is
-    the caller's, or `default`. At most one job of an owner has a `unique_key`: while it is not over, or with `unique_for` (a
-    duration) for so long from its submission; `on_conflict` says what becomes of the next one: `reject` (409), `existing`
-    (the answer is the job that has the key), `replace` (that one is canceled if it waits). `traceparent` names the span that
-    submits it (W3C Trace Context), in place of the request's header of that name.
+    the caller's, or `default`. `needs` are labels that its worker must have. At most one job of an owner has a `unique_key`:
+    while it is not over, or with `unique_for` (a duration) for so long from its submission; `on_conflict` says what becomes of
+    the next one: `reject` (409), `existing` (the answer is the job that has the key), `replace` (that one is canceled if it
+    waits). `traceparent` names the span that submits it (W3C Trace Context), in place of the request's header of that name.
     `after` names jobs that must succeed first, or says on which end of each this one waits; `join` how many must come about.
     `{"$result": "JOB"}` in data, args and variables is the result of a job that it waits for, a `map` an array over one.
     """
@@ -131,6 +132,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     unique_key: str | None = None
     unique_for: str | float | None = None
     on_conflict: OnConflict | None = None
+    needs: dict[str, str | bool | int | float] | None = None
     traceparent: str | None = None
 
 
@@ -210,6 +212,7 @@ class Job(Struct, kw_only=True):
     hook: str | None = None
     retry_of: str | None = None
     traceparent: str | None = None  # the span that submitted it, where it has said so
+    needs: dict[str, str | bool | int | float] | None = None  # labels that its worker must have
     unique_key: str | None = None  # that no other job of its owner has (service/uniques.py)
     existed: bool = False  # only in an answer: it was there before, and stands for one that was submitted
     checkpoint: Kept | None = None  # where it was asked for
@@ -218,7 +221,8 @@ class Job(Struct, kw_only=True):
     def lane(self) -> str:
         """Return the name of what a worker must offer to run this job."""
         lane = lane_of(self.kind, self.handler)
-        return lane if self.array is None and self.map is None else ARRAY_LANE + lane
+        lane = lane if self.array is None and self.map is None else ARRAY_LANE + lane
+        return lane_with(lane, self.needs)
 
     def on(self, after: str) -> Condition:
         """Return on which end of a job of `after` this one waits."""
@@ -249,6 +253,12 @@ def lane_of(kind: Kind, handler: str | None) -> str:
             return PULL_LANE + (handler or "")
 
 
+def handler_of(lane: str) -> str | None:
+    """Return the handler, or the pulled function, that a lane's jobs name; None of scripts and images."""
+    base = base_of(lane).removeprefix(ARRAY_LANE).removeprefix(PULL_LANE)
+    return None if base in ("", SCRIPT_LANE, IMAGE_LANE) else base
+
+
 def family_of(lane: str) -> str:
     """Return the lane that stands for all of its kind: those of pulled tasks have one, every other lane is its own."""
     return PULL_LANE if lane.startswith(PULL_LANE) else lane
@@ -258,6 +268,8 @@ class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     """A handler as a worker offers it. `mode`: `process` (a process of its own) or `async` (shares an event loop).
 
     `schema` says what it takes (core/arguments.py), where somebody knows. The server keeps it apart: `version` names it.
+    `limit` is how many of its jobs run at once on all workers together, `rate` how many start in a period (`100/1m`), unless
+    an admin has set it.
     """
 
     name: str
@@ -268,6 +280,8 @@ class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     parameters: list[str] = []
     schema: Raw = NO_SCHEMA
     version: str = ""
+    limit: int | None = None
+    rate: str | None = None
 
 
 class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -426,7 +440,8 @@ class WorkerHello(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     `max_jobs`, when given, bounds the sum. An empty `queues` means every queue. `arrays`: it knows what a shard is, and takes
     those of arrays of what it offers. `pull`: it takes the tasks of API C and
     nothing else, those of its `handlers`, or all if it names none; `lease` is the length of its leases in seconds, where
-    the server's own does not apply. `token` is the id of the token that registered it: the server says so, no worker can.
+    the server's own does not apply. `labels` are what jobs may need of it. `token` is the id of the token that registered it:
+    the server says so, no worker can.
     """
 
     name: str
@@ -443,6 +458,7 @@ class WorkerHello(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     pull: bool = False
     lease: float | None = None
     token: str | None = None
+    labels: dict[str, str | bool | int | float] = {}
     owned: bool = False  # started by the server that owns the embedded store, and dies with it
 
 

@@ -109,6 +109,7 @@ class JobView(Struct, kw_only=True):
     confirmed: bool | None
     hook: str | None
     retry_of: str | None
+    needs: dict[str, str | bool | int | float]
     unique_key: str | None
     traceparent: str | None
     array: ArrayView | None
@@ -270,6 +271,7 @@ def job_view(job: Job) -> JobView:
         confirmed=job.confirmed,
         hook=job.hook,
         retry_of=job.retry_of,
+        needs=job.needs or {},
         unique_key=job.unique_key,
         traceparent=job.traceparent,
         array=None if job.array is None else array_view(job.array),

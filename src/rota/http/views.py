@@ -21,6 +21,7 @@ class WorkerView(Struct, kw_only=True):
     images: bool
     arrays: bool
     queues: list[str]
+    labels: dict[str, str | bool | int | float]
     slots: int
     async_slots: int
     max_jobs: int | None
@@ -85,6 +86,7 @@ def worker_view(info: WorkerInfo) -> WorkerView:
         images=hello.images,
         arrays=hello.arrays,
         queues=hello.queues,
+        labels=hello.labels,
         slots=hello.slots,
         async_slots=hello.async_slots,
         max_jobs=hello.max_jobs,

@@ -27,6 +27,7 @@ from rota.core.jobs import (
     Kind,
     Submission,
 )
+from rota.core.needs import MAX_NEEDS, text_of
 from rota.core.results import MARK, MAX_REFERENCES, Mapped, ResultOf, check_path, names
 from rota.core.runs import ID_PREFIX, Run, RunSubmission
 from rota.core.states import State
@@ -183,9 +184,7 @@ def draft(
         raise Invalid(where + "retries", f"is between 0 and {MAX_RETRIES}")
     _check_payload(s, where, known if kind == "handler" and not _is_open(s) else NOBODY)
     check_array(s, where)
-    check_labels(s.labels, where)
-    if s.hook is not None:
-        check_hook(s.hook, where)
+    _check_marks(s, where)
     after = _after(s, where)
     referred = _referred(s, after, where) if api is None else set()
     timeout, grace = _durations(s, where)
@@ -217,6 +216,7 @@ def draft(
         backoff=s.backoff,
         hook=s.hook,
         unique_key=s.unique_key,
+        needs=s.needs or None,
         traceparent=None if s.traceparent is None else _traceparent(s.traceparent, where),
     )
     return Draft(job=job, after=after, ref=s.ref, referred=frozenset(referred | _mapped(s)), wish=_wish(s, job, where))
@@ -302,6 +302,24 @@ def _wish(s: Submission, job: Job, where: str) -> Wish | None:
     if period is not None and not 0.001 <= period <= MAX_TIMEOUT_S:
         raise Invalid(where + "unique_for", "is more than 0 and at most 366 days")
     return Wish(job, None if period is None else round(period * SECOND), s.on_conflict or "reject")
+
+
+def check_needs(field: str, needs: Mapping[str, str | bool | float], where: str) -> None:
+    """Raise Invalid unless these can be needs, or a worker's labels."""
+    if len(needs) > MAX_NEEDS:
+        raise Invalid(where + field, f"are at most {MAX_NEEDS}")
+    for name, value in needs.items():
+        if not (0 < len(name) <= 100 and _is_name(name) and "=" not in name):
+            raise Invalid(where + field, "have names of 1 to 100 characters, without '=' and control characters")
+        if len(text_of(value)) > MAX_NAME or (isinstance(value, str) and value and not _is_name(value)):
+            raise Invalid(where + field, f"have values of at most {MAX_NAME} characters, without control characters")
+
+
+def _check_marks(s: Submission, where: str) -> None:
+    check_labels(s.labels, where)
+    check_needs("needs", s.needs or {}, where)
+    if s.hook is not None:
+        check_hook(s.hook, where)
 
 
 def check_key(field: str, key: str, where: str) -> None:

@@ -138,6 +138,7 @@ async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Eff
     await tx.insert_attempts([(job.id, _attempt(tx.now, shard, report))])
     effects.outcomes.append(report.outcome)
     effects.use(job.owner, tx.now - shard.started_at)
+    effects.freed[job.queue, job.lane] += 1
     if not await finish(tx, job, array, effects):
         await _wake(tx, job, array, ranges, effects)
 

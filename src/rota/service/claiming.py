@@ -27,6 +27,7 @@ from rota.core.states import State
 from rota.core.times import SECOND
 from rota.service import arrays
 from rota.service.inputs import Inputs
+from rota.service.limiting import Limiting
 from rota.service.offers import Offer
 from rota.service.signals import Effects
 from rota.store.protocol import Claimed, Store, Take, Tx
@@ -128,6 +129,7 @@ class Claiming:
         for _ in range(_ROUNDS):
             if not taking.has_room() or not await taking.round():
                 break
+        await taking.limiting.write()
         return claim
 
     async def live_slots(self, tx: Tx, queue: str, lane: str) -> int:
@@ -159,6 +161,7 @@ class _Taking:
         self._offer = by.offer
         self._claim = claim
         self._effects = effects
+        self.limiting = Limiting(tx, effects)
         self._left: dict[Hashable, int] = {_ALL: by.room, False: by.process, True: by.asynchronous}
 
     def has_room(self) -> bool:
@@ -168,16 +171,22 @@ class _Taking:
     async def round(self) -> bool:
         """Look, choose, take; return whether there may be others in place of jobs that were not there."""
         turns = await self._look()
+        await self.limiting.look(turns)
         if (old := await self._aged(turns)) is not None and old.name not in {turn.name for turn in turns}:
             turns.append(old)
-        pools = [(_ALL, self._offer.is_async(turn.name.lane)) for turn in turns]
+        pools = [self._pools(turn.name) for turn in turns]
+        left = self._left | self.limiting.rooms
         if old is None:
-            order = choose(turns, pools, self._left, self._claim.owed)
+            order = choose(turns, pools, left, self._claim.owed)
         else:
             first = next(at for at, turn in enumerate(turns) if turn.name == old.name)
-            room = {pool: n - (pool in pools[first]) for pool, n in self._left.items()}
+            room = {pool: n - (pool in pools[first]) for pool, n in left.items()}
             order = [first, *choose(turns, pools, room, self._claim.owed)]
         return await self._start(turns, order)
+
+    def _pools(self, name: TurnName) -> list[Hashable]:
+        """Return what a start from a row takes a place of."""
+        return [_ALL, self._offer.is_async(name.lane), *self.limiting.pools(name)]
 
     def _served(self, lanes: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
         left, claim = self._left, self._claim
@@ -214,6 +223,8 @@ class _Taking:
         claim.looked_for_aged = True
         top = max((turn.name.priority for turn in turns if turn.heads), default=0)
         old = aged(await tx.oldest_turns(lanes, tx.now - AGED, 3), top, tx.now - AGED)
+        if old is not None and any(self.limiting.rooms[pool] <= 0 for pool in self.limiting.pools(old.name)):
+            old = None
         claim.gave_to_aged = old is not None
         return old
 
@@ -238,6 +249,7 @@ class _Taking:
             charges = charges_of(turns, started, claim.owed)
             written = await tx.charge_turns(charges)
             claim.owed = {charge.whose: charge.owed + charge.units for charge in charges if charge.whose not in written}
+        self.limiting.spend(started)
         for name, n in started.items():
             self._left[_ALL] -= n
             self._left[offer.is_async(name.lane)] -= n

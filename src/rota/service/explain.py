@@ -12,14 +12,19 @@ from rota.core.access import LOCAL, Caller
 from rota.core.arrays import left_s
 from rota.core.jobs import Event, Job
 from rota.core.lifetimes import Spent, in_words, spent
+from rota.core.limits import pools_of
+from rota.core.needs import needs_of, shown
 from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND, rfc3339
 from rota.core.waits import join_of, words
+from rota.service.limiting import uses
 from rota.service.offers import Offer
 from rota.service.turns import jobs_ahead
 from rota.store.protocol import Tx, WorkerRow
 
-NOT_RUNNABLE = frozenset({"no-worker", "queue-not-served", "workers-draining"})  # no live worker could run it
+NOT_RUNNABLE = frozenset(
+    {"needs-unmet", "no-worker", "queue-not-served", "workers-draining"}
+)  # no live worker could run it
 _MOST_COUNTED = 10_000
 _EVENTS_A_PAGE, _MOST_PAGES = 1000, 5  # of a job's history that are read to say where its time went
 
@@ -133,13 +138,14 @@ async def _scheduled(tx: Tx, job: Job, events: Sequence[Event]) -> Why:
 
 
 async def _queued(tx: Tx, job: Job) -> list[Why]:
+    limited = await _limited(tx, job)
     if missing := await _no_worker(tx, job):
-        return missing
+        return [*limited, *missing]
     able = [w for w in await tx.list_workers() if _serves(w, job)]
     busy = {w.id: len(await tx.running_of(w.id)) for w in able}
     slots = {w.id: _slots(w, job) for w in able}
     ahead, whole = await jobs_ahead(tx, job, _MOST_COUNTED)
-    reasons = []
+    reasons = limited
     if all(busy[w] >= slots[w] for w in busy):
         reasons.append(
             Why(
@@ -160,6 +166,36 @@ async def _queued(tx: Tx, job: Job) -> list[Why]:
             )
         )
     return reasons or [Why(code="about-to-start", text="is next, and a worker is about to claim it")]
+
+
+async def _limited(tx: Tx, job: Job) -> list[Why]:
+    """Say which pause, and which limits of its queue and its handler, keep a job from starting."""
+    reasons = []
+    row = next((row for row in await tx.queue_rows() if row.queue == job.queue), None)
+    if row is not None and row.paused_at is not None:
+        by = f" by {row.paused_by}" if row.paused_by else ""
+        text = f"queue {job.queue!r} is paused since {rfc3339(row.paused_at)}{by}"
+        facts: dict[str, Any] = {"queue": job.queue, "paused_at": rfc3339(row.paused_at), "paused_by": row.paused_by}
+        reasons.append(Why(code="queue-paused", text=text, facts=facts, way_out=f"rota queue resume {job.queue}"))
+    pools = pools_of(job.queue, job.lane)
+    for use in await uses(tx, [limit for limit in await tx.limits() if limit.pool in pools]):
+        kind, name = use.limit.pool
+        most, rate = use.limit.concurrency, use.limit.rate
+        if most is not None and use.running >= most:
+            facts = {"kind": kind, "name": name, "in_use": use.running, "concurrency": most}
+            text = f"{kind} {name!r} is full: {use.running} of {most} in use"
+            way_out = f"wait for one to end, or raise it: rota limit set {kind}:{name} --concurrency {most + 1}"
+            if kind == "queue":
+                reasons.append(Why(code="queue-full", text=text, facts=facts, way_out=way_out))
+            else:
+                reasons.append(Why(code="handler-full", text=text, facts=facts, way_out=way_out))
+        if rate is not None and rate.room(use.full_at, tx.now) == 0:
+            in_s = round((rate.next_at(use.full_at, tx.now) - tx.now) / SECOND, 3)
+            facts = {"kind": kind, "name": name, "rate": str(rate), "burst": rate.burst, "next_in_s": in_s}
+            text = f"{kind} {name!r} starts at most {rate}: the next one in about {in_s:g} s"
+            way_out = f"wait, or change it: rota limit set {kind}:{name} --rate N/TIME"
+            reasons.append(Why(code="rate-limited", text=text, facts=facts, way_out=way_out))
+    return reasons
 
 
 async def _no_worker(tx: Tx, job: Job) -> list[Why]:
@@ -192,6 +228,20 @@ async def _no_worker(tx: Tx, job: Job) -> list[Why]:
                 way_out=f"start a worker for it: rota worker --queue {job.queue}",
             )
         ]
+    able = [w for w in serving if not Offer(w.hello).lacks(job.lane)]
+    if not able:
+        nearest = min(serving, key=lambda w: (len(Offer(w.hello).lacks(job.lane)), w.id))
+        lacks, needs = shown(Offer(nearest.hello).lacks(job.lane)), shown(needs_of(job.lane))
+        return [
+            Why(
+                code="needs-unmet",
+                text=f"no live worker that offers {what} has {needs}; the nearest, {nearest.id}, lacks {lacks}",
+                facts={"needs": job.needs, "nearest": nearest.id, "lacks": lacks, "workers": len(serving)},
+                way_out="start a worker that has it: rota worker"
+                + "".join(f" --label {name}={value}" for name, value in sorted(needs_of(job.lane))),
+            )
+        ]
+    serving = able
     if all(w.draining for w in serving):
         return [
             Why(

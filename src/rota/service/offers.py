@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rota.core.jobs import ARRAY_LANE, IMAGE_LANE, PULL_LANE, SCRIPT_LANE, Free, HandlerSpec, WorkerHello, family_of
+from rota.core.needs import base_of, labels_of, needs_of
 from rota.service.signals import Rooms
 
 
@@ -25,10 +26,11 @@ class Offer:
         self._process = frozenset(self.specs) - self._async
         self.queues = frozenset(hello.queues)
         self.token = hello.token
+        self.labels = labels_of(hello.labels)
 
     def spec(self, lane: str) -> HandlerSpec | None:
         """Return what it said of a lane that it serves; nothing of scripts, images, and tasks it takes without a word."""
-        return self.specs.get(lane)
+        return self.specs.get(base_of(lane))
 
     def is_async(self, lane: str) -> bool:
         """Say whether jobs of a lane share an event loop there."""
@@ -40,12 +42,17 @@ class Offer:
         return (self._process, min(free.process, free.total)), (self._async, min(free.asynchronous, free.total))
 
     def offers(self, lane: str) -> bool:
-        """Say whether it can run jobs of a lane."""
-        return lane in self.specs or family_of(lane) in self.specs
+        """Say whether it can run jobs of a lane, but for what they need."""
+        base = base_of(lane)
+        return base in self.specs or family_of(base) in self.specs
+
+    def lacks(self, lane: str) -> frozenset[tuple[str, str]]:
+        """Return what a lane's jobs need, and it has not."""
+        return needs_of(lane) - self.labels
 
     def serves(self, queue: str, lane: str) -> bool:
         """Say whether it takes jobs of a lane from a queue."""
-        return self.offers(lane) and (not self.queues or queue in self.queues)
+        return self.offers(lane) and (not self.queues or queue in self.queues) and not self.lacks(lane)
 
     def slots(self, lane: str) -> int:
         """Return how many jobs of a lane it runs at once at most."""

@@ -102,6 +102,11 @@ class Relay:
         news.events = news.events or events
         self._some.set()
 
+    def tell_everybody(self) -> None:
+        """Let the next message wake all."""
+        self._news.everybody = True
+        self._some.set()
+
     async def run(self) -> None:
         """Ring and listen until canceled, then let go of the bell."""
         try:

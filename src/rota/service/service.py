@@ -25,6 +25,7 @@ from rota.service.firing import ScheduleUpkeep
 from rota.service.handlers import Handlers
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
+from rota.service.limits import Limits
 from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer, Stopwatch
 from rota.service.owners import Owners, Usage
@@ -100,10 +101,9 @@ class Service:
         stopwatch = Stopwatch(store, observer, monotonic)
         ids = Ids(rng.getrandbits)
         self.handlers = Handlers(store, monotonic)
-        self.jobs = Jobs(
-            store, self.signals, observer, ids, zone=zone, stopwatch=stopwatch, handlers=self.handlers
-        )  # fmt: skip
+        self.jobs = Jobs(store, self.signals, observer, ids, zone=zone, stopwatch=stopwatch, handlers=self.handlers)
         self.bulk = Bulk(store, self.signals, observer, ids, zone)
+        self.limits = Limits(store, self.signals)
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.deploys = Deploys(store, self.signals, self.schedules)
         self.runs = Runs(store, self.signals, ids, self.jobs)

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from msgspec import Struct
 
 from rota.core.jobs import family_of
+from rota.core.limits import Pool, pools_of
+from rota.core.needs import base_of, needs_of
 from rota.core.states import Outcome, State
 from rota.service.observer import Observer
 from rota.service.relay import News, Relay
@@ -49,6 +51,7 @@ class Effects:
         self.ready: Counter[tuple[str, str]] = Counter()  # jobs that became queued, by (queue, lane)
         self.runs: set[str] = set()  # runs of which jobs are over
         self.over_runs: list[str] = []
+        self.freed: Counter[tuple[str, str]] = Counter()  # leases that ended, by (queue, lane)
         self.orders: set[str] = set()  # workers that have new orders
         self.told: set[str] = set()  # jobs with new output or results
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
@@ -89,8 +92,9 @@ class Waiter:
 
 
 class _Claimant(Waiter):
-    def __init__(self, rooms: Rooms, queues: frozenset[str]) -> None:
+    def __init__(self, rooms: Rooms, queues: frozenset[str], labels: frozenset[tuple[str, str]]) -> None:
         super().__init__()
+        self._labels = labels
         self._rooms = rooms
         self._queues = queues
         self.woken_for: tuple[str, str] | None = None
@@ -99,7 +103,10 @@ class _Claimant(Waiter):
         """Return how many jobs of a lane it can take."""
         if self._queues and queue not in self._queues:
             return 0
-        return sum(room for lanes, room in self._rooms if lane in lanes or family_of(lane) in lanes)
+        if not needs_of(lane) <= self._labels:
+            return 0
+        base = base_of(lane)
+        return sum(room for lanes, room in self._rooms if base in lanes or family_of(base) in lanes)
 
 
 class Signals:
@@ -113,6 +120,8 @@ class Signals:
         self._by_key: defaultdict[tuple[str, str], set[Waiter]] = defaultdict(set)
         self.upkeep_at: int | None = None
         self.runs: set[str] = set()  # of which jobs are over: upkeep looks whether they are too
+        self.lanes: list[tuple[str, str]] = []  # that had queued jobs, and
+        self.limited: frozenset[Pool] = frozenset()  # what has limits, when upkeep last looked
         self.closed = False
         self.used: Counter[str] = Counter()  # what `Effects.used` says of committed transactions, until it is written
         self.readied = 0  # how often jobs became ready, and orders came, as far as was heard here: who has looked
@@ -124,9 +133,14 @@ class Signals:
         return "none" if self.relay is None else self.relay.mode
 
     @contextmanager
-    def claimant(self, rooms: Rooms, queues: frozenset[str]) -> Iterator[Waiter]:
-        """Wait for jobs of these lanes, each group with room for so many, and queues (empty: all queues)."""
-        waiter = _Claimant(rooms, queues)
+    def claimant(
+        self, rooms: Rooms, queues: frozenset[str], labels: frozenset[tuple[str, str]] = frozenset()
+    ) -> Iterator[Waiter]:
+        """Wait for jobs of these lanes, each group with room for so many, and queues (empty: all queues).
+
+        `labels` are what the jobs may need.
+        """
+        waiter = _Claimant(rooms, queues, labels)
         self._claimants.append(waiter)
         try:
             yield waiter
@@ -172,7 +186,8 @@ class Signals:
         """Wake those whom a committed transaction concerns; without events, those who follow them are left alone."""
         over = [end.job for end in effects.over] + effects.over_runs
         self._wake_named(over, effects.told, effects.orders, events=events)
-        left = Counter({lane: n for lane, jobs in effects.ready.items() if (n := self.ready(*lane, jobs)) > 0})
+        ready = effects.ready + self._let_in(effects.freed) if self.limited else effects.ready
+        left = Counter({lane: n for lane, jobs in ready.items() if (n := self.ready(*lane, jobs)) > 0})
         if effects.wake_at is not None:
             self.wake_upkeep(effects.wake_at)
         if effects.runs:
@@ -182,6 +197,16 @@ class Signals:
                 self.wake("upkeep")
         if self.relay is not None:  # of ready jobs what nobody waits for here; each server looks after its own upkeep
             self.relay.tell(over=over, told=effects.told, orders=effects.orders, ready=left, events=events)
+
+    def _let_in(self, freed: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+        """Return what may start, of the lanes that had jobs lately, because leases ended that counted against a limit."""
+        let_in: Counter[tuple[str, str]] = Counter()
+        for lane, n in freed.items():
+            full = self.limited.intersection(pools_of(*lane))
+            for other in self.lanes if full else ():
+                if full.intersection(pools_of(*other)):
+                    let_in[other] = max(let_in[other], n)
+        return let_in
 
     def hear(self, news: News) -> None:
         """Wake those whom a transaction of another server concerns."""
@@ -232,6 +257,12 @@ class Signals:
                 waiter.wake()
         for claimant in self._claimants:
             claimant.wake()
+
+    def everybody(self) -> None:
+        """Let everybody look, here and at other servers: what may start has changed."""
+        self.wake_all()
+        if self.relay is not None:
+            self.relay.tell_everybody()
 
     def wake_each(self, kind: str) -> None:
         """Wake all who wait for this kind, of whatever key."""

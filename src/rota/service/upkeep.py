@@ -12,6 +12,7 @@ from functools import partial
 from msgspec import Struct
 
 from rota.core.jobs import Event, Failure, Job, Report
+from rota.core.limits import Pool
 from rota.core.settling import release, settle
 from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND
@@ -52,6 +53,7 @@ class _Seen(Struct):
     wakeups: Wakeups
     lanes: list[tuple[str, str]]
     tokens: int
+    limited: frozenset[Pool]
     events: list[Event] | None
 
 
@@ -135,6 +137,7 @@ class Upkeep:
             self._failed("look", error)
             self._clock_offset = None
             return _LOOK_S
+        self._signals.lanes, self._signals.limited = seen.lanes, seen.limited
         for lane in seen.lanes:  # a job may have come by another road than this server, and woken nobody
             self._signals.ready(*lane, 1 if self._store.exclusive else _MANY)
         if seen.events is not None:
@@ -304,6 +307,7 @@ class Upkeep:
             wakeups=await tx.wakeups(),
             lanes=await tx.ready_lanes(),
             tokens=await tx.tokens_version(),
+            limited=frozenset(limit.pool for limit in await tx.limits()),
             events=events,
         )
 

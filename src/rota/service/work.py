@@ -36,13 +36,14 @@ from rota.core.settling import settle
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND, rfc3339
 from rota.service import arrays
-from rota.service.admission import MAX_DATA, check_name
+from rota.service.admission import MAX_DATA, check_name, check_needs
 from rota.service.changes import Ended, call_of, end_attempts
 from rota.service.checkpoints import check_checkpoints, keep_checkpoints, with_checkpoints
 from rota.service.claiming import Claim, Claimer, Claiming
 from rota.service.filling import fill
 from rota.service.handlers import KEPT_VERSIONS, Handlers, take_schemas
 from rota.service.heartbeats import Heartbeats, present, to_abort, to_halt
+from rota.service.limits import declare, declared_limits
 from rota.service.observer import Observer, Stopwatch
 from rota.service.offers import Offer
 from rota.service.signals import Effects, Signals
@@ -95,13 +96,16 @@ class Work:
             raise Invalid("slots", "are between 0 and 10,000")
         if len(hello.handlers) > 10_000 or len(hello.queues) > 1_000:
             raise Invalid("handlers", "are at most 10,000, queues at most 1,000")
+        check_needs("labels", hello.labels, "")
         for at, spec in enumerate(hello.handlers):
             check_name("handler", spec.name, f"handlers[{at}].")
         worker = f"{re.sub(r'[^A-Za-z0-9._-]', '-', hello.name)}.{self._random_bits(64):016x}"
+        declared = declared_limits(hello.handlers)
         hello, signatures = take_schemas(hello)
 
         async def write(tx: Tx) -> None:
             await tx.insert_worker(worker, hello, tx.now + self._lease)
+            await declare(tx, declared)
             await tx.put_signatures(signatures, KEPT_VERSIONS)
 
         await self._store.write(write)
@@ -120,7 +124,7 @@ class Work:
         offer = await self._offer(worker)
         room = min(free.total, free.process + free.asynchronous, MAX_CLAIM)
         until = asyncio.get_running_loop().time() + wait_s if wait_s > 0 else 0.0
-        with self._signals.claimant(offer.rooms(free), offer.queues) as waiter:
+        with self._signals.claimant(offer.rooms(free), offer.queues, offer.labels) as waiter:
             kinds = worker, free.process > 0, free.asynchronous > 0
             while True:
                 heard = self._signals.readied
@@ -367,6 +371,8 @@ class Work:
             effects.started = [(c.queue, (claim.now - c.ready_at) / SECOND) for c in firsts]
             self._observer.started([wait_s for _, wait_s in effects.started])
             self._signals.publish(effects)
+        elif effects.wake_at is not None:
+            self._signals.wake_upkeep(effects.wake_at)
         return [c.lease for c in claimed]
 
 

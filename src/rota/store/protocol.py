@@ -19,6 +19,7 @@ from rota.core.arrays import Range, Shard
 from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
 from rota.store.handler_protocol import HandlerTx
+from rota.store.limit_protocol import LimitTx
 from rota.store.overview_protocol import OverviewTx
 from rota.store.rows import (
     AuditRow,
@@ -73,10 +74,11 @@ class Begins(Generic[T]):
         return self._function(tx)
 
 
-class Tx(ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
+class Tx(LimitTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int
+    has_limits: bool  # as `turns` has seen it
 
     # -- jobs -----------------------------------------------------------------------------------------------------
     async def insert_jobs(self, jobs: Sequence[Job]) -> None:

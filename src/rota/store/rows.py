@@ -25,6 +25,7 @@ from rota.core.jobs import (
     RunOptions,
     WorkerHello,
 )
+from rota.core.limits import Limit, Rate
 from rota.core.results import Mapped, ResultOf
 from rota.core.retry import Backoff
 from rota.core.schedules import Change, Fate, Firing, Missed, OpenFiring, Overlap, Schedule
@@ -41,6 +42,7 @@ _options = msgspec.json.Decoder(RunOptions).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 _variables = msgspec.json.Decoder(dict[str, str | ResultOf]).decode
 _mapped = msgspec.json.Decoder(Mapped).decode
+_needs = msgspec.json.Decoder(dict[str, str | bool | int | float]).decode
 _names = msgspec.json.Decoder(tuple[str, ...]).decode
 _hello = msgspec.json.Decoder(WorkerHello).decode
 STATES = {state.value: state for state in State}
@@ -198,6 +200,14 @@ class DeliveryRow(Struct, kw_only=True):
     log: list[Try] = []
 
 
+class QueueRow(Struct, frozen=True):
+    """A queue that was paused once; `paused_at` is None while it is not."""
+
+    queue: str
+    paused_at: int | None
+    paused_by: str | None
+
+
 class Unique(Struct, frozen=True):
     """A unique key of an owner, the job that has it, and until when; None: while that job is not over."""
 
@@ -324,7 +334,7 @@ def row_of(job: Job) -> tuple[Any, ...]:
         job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
         job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
         None if job.array is None else job.array.inputs, job.traceparent, job.run, job.ref, job.least, job.spare,
-        text(job.map), job.refers, job.unique_key,
+        text(job.map), job.refers, job.unique_key, text(job.needs or None),
     )  # fmt: skip
 
 
@@ -344,6 +354,7 @@ def job_of(row: tuple[Any, ...], after: Sequence[tuple[str, Condition]]) -> Job:
         options=_options(row[35]) if row[35] else None, api=row[36], array=row[37] and Array(inputs=row[37]),
         open=bool(row[38]), traceparent=row[39], run=row[40], ref=row[41], least=row[42], spare=row[43],
         map=_mapped(row[44]) if row[44] else None, refers=bool(row[45]), unique_key=row[46],
+        needs=_needs(row[47]) if row[47] else None,
         after_on={job: on for job, on in after if on != "succeeded"},
     )  # fmt: skip
 
@@ -357,7 +368,7 @@ def locked_job_of(row: tuple[Any, ...]) -> Job:
         backoff=_backoff(row[17]) if row[17] else None, worker=row[18], deadline_at=row[19],
         error=_failure(row[20]) if row[20] else None, abort_requested_at=row[21], hook=row[22], api=row[23],
         array=row[24] and Array(inputs=row[24]), open=bool(row[25]), run=row[26], spare=row[27],
-        map=_mapped(row[28]) if row[28] else None,
+        map=_mapped(row[28]) if row[28] else None, needs=_needs(row[29]) if row[29] else None,
     )  # fmt: skip
 
 
@@ -434,6 +445,19 @@ def audit_of(row: tuple[Any, ...]) -> AuditRow:
     """Build a line of the trail from `audit_before`'s columns."""
     seq, at, n, token, role, *rest = row
     return AuditRow(seq, at, n, token, Role(role), *rest)
+
+
+def limit_row(limit: Limit) -> tuple[Any, ...]:
+    """Return the columns of a limit."""
+    rate = (None, None, None) if limit.rate is None else (limit.rate.starts, limit.rate.period, limit.rate.burst)
+    return limit.kind, limit.name, limit.concurrency, *rate, limit.declared
+
+
+def limit_of(row: tuple[Any, ...]) -> Limit:
+    """Build a limit from `get_limits`' columns."""
+    kind, name, concurrency, starts, period, burst, declared = row
+    rate = None if starts is None else Rate(starts, period, burst)
+    return Limit(kind=kind, name=name, concurrency=concurrency, rate=rate, declared=bool(declared))
 
 
 def schedule_row(s: Schedule) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from rota import log, tracing
 from rota.client.work_queue import HttpWorkQueue
 from rota.core.checkpoints import CheckpointNote
+from rota.core.errors import Invalid
 from rota.core.jobs import HandlerSpec, HookCall, LogChunk, ProgressNote, WorkerHello
 from rota.settings import Settings
 from rota.worker import engine, proctree
@@ -109,6 +110,7 @@ def _hello(
         scripts=True,
         images=images,
         queues=list(queues),
+        labels=dict(_label(text) for text in settings.labels),
         slots=slots,
         async_slots=settings.slots or ASYNC_SLOTS,
         max_jobs=settings.slots,
@@ -116,6 +118,13 @@ def _hello(
         host=socket.gethostname(),
         owned=owned,
     )
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise Invalid("labels", f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
 
 
 async def _images(settings: Settings, pool: Pool, output: Callable[[LogChunk], None]) -> ImageRunner | None:

@@ -12,6 +12,7 @@ import msgspec
 from rota.core.arguments import Fit
 from rota.core.errors import Invalid
 from rota.core.jobs import NO_SCHEMA, HandlerSpec
+from rota.core.limits import parse_rate, rate_of
 from rota.core.times import parse_duration
 from rota.worker.middleware import Middleware, check_middleware
 from rota.worker.signatures import Signature
@@ -26,6 +27,8 @@ class Handler:
 
     def __init__(self, app: App, function: Callable[..., Any], name: str, timeout: float | None, retries: int) -> None:
         self.app = app
+        self._limit: int | None = None
+        self._rate: str | None = None
         self.function = function
         self.name = name
         self.is_async = inspect.iscoroutinefunction(function)
@@ -35,6 +38,15 @@ class Handler:
         if ctx is not None and ctx.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise TypeError(f"{name}: the parameter ctx cannot be positional-only")
         self.wants_ctx = ctx is not None
+
+    def limit_to(self, limit: int | None, rate: str | None) -> None:
+        """Note what all workers together may run of it. Raises ValueError."""
+        if rate is not None:
+            rate_of(*parse_rate(rate), None)
+        if limit is not None and limit < 1:
+            raise ValueError(f"the limit of {self.name!r} is 1 or more")
+        self._limit = limit
+        self._rate = rate
 
     @cached_property
     def signature(self) -> Signature:
@@ -53,6 +65,8 @@ class Handler:
             doc=doc.partition("\n")[0],
             parameters=self.signature.names,
             schema=self.signature.schema(self.name, doc) or NO_SCHEMA,
+            limit=self._limit,
+            rate=self._rate,
         )
 
 
@@ -69,7 +83,14 @@ class App:
     def handler(self, function: F, /) -> F: ...
     @overload
     def handler(
-        self, /, *, name: str | None = None, timeout: str | float | None = None, retries: int = 0
+        self,
+        /,
+        *,
+        name: str | None = None,
+        timeout: str | float | None = None,
+        retries: int = 0,
+        limit: int | None = None,
+        rate: str | None = None,
     ) -> Callable[[F], F]: ...
 
     def handler(
@@ -80,16 +101,21 @@ class App:
         name: str | None = None,
         timeout: str | float | None = None,
         retries: int = 0,
+        limit: int | None = None,
+        rate: str | None = None,
     ) -> Any:
         """Make a function a handler: bare, or with its name, its timeout (`30`, "2m") and how often it is tried again.
 
         The function stays as it is and can be called. `def` runs in a process of its own, `async def` on an event loop
         that it shares. What its parameters are annotated with is checked when a job is submitted, and decoded before the
-        call. Raises ValueError for a name that is taken or wrong, and TypeError for what cannot be called.
+        call. At most `limit` of its jobs run at once on all workers together, and start as fast as `rate` says (`100/1m`),
+        unless an admin has set otherwise. Raises ValueError for a name that is taken or wrong, and TypeError for what cannot
+        be called.
         """
 
         def register(function: F) -> F:
             handler = self._describe(function, name, None if timeout is None else parse_duration(timeout), retries)
+            handler.limit_to(limit, rate)
             if handler.name in self.handlers:
                 raise ValueError(f"there are two handlers named {handler.name!r}")
             self.handlers[handler.name] = handler

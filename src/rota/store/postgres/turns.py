@@ -19,6 +19,7 @@ class TurnTx(BaseTx):
     async def turns(self, lanes: Sequence[tuple[str, str, int]], room: int) -> tuple[list[tuple[str, str]], list[Turn]]:
         await self._flush_own()
         rows = await self._all("turns", *columns(lanes, 3), room)
+        self.has_limits = bool(rows) and rows[0][-1]
         return list(dict.fromkeys((row[0], row[1]) for row in rows)), _turns(rows)
 
     async def oldest_turns(self, lanes: Sequence[tuple[str, str]], before: int, limit: int) -> list[Turn]:
@@ -74,7 +75,7 @@ def _turns(rows: Sequence[Row]) -> list[Turn]:
     found: dict[TurnName, Turn] = {}
     heads: dict[TurnName, list[tuple[int, str]]] = {}
     depth = 0
-    for queue, lane, priority, owner, turn, clock, weight, served_at, most, run_at, job in rows:
+    for queue, lane, priority, owner, turn, clock, weight, served_at, most, run_at, job, *_ in rows:
         if owner is None:  # a lane with jobs whose rows were not asked for
             continue
         name, depth = TurnName(queue, priority, owner, lane), most

@@ -11,6 +11,7 @@ from rota.core.states import FINAL, Reason, State
 from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.handlers import HandlerTx
 from rota.store.postgres.history import HistoryTx
+from rota.store.postgres.limits import LimitTx
 from rota.store.postgres.listing import ListingTx
 from rota.store.postgres.overview import OverviewTx
 from rota.store.postgres.owners import OwnerTx
@@ -36,7 +37,7 @@ from rota.store.rows import (
 )
 
 
-class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx):
+class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx):
     """See store/protocol.py."""
 
     # -- jobs
@@ -52,7 +53,7 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, ScheduleTx, TurnTx, OwnerTx, Overv
                 self._came(job.queue, job.lane, job.owner, job.priority)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
-        await self._run("insert_jobs", *columns(rows, 37))
+        await self._run("insert_jobs", *columns(rows, 38))
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:

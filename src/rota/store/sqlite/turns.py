@@ -19,6 +19,7 @@ class TurnTx(BaseTx):
 
     async def turns(self, lanes: Sequence[tuple[str, str, int]], room: int) -> tuple[list[tuple[str, str]], list[Turn]]:
         ready = await self.ready_lanes()
+        self.has_limits = self._one("any_limit") is not None
         there = set(ready)
         rows = [
             (queue, lane, row)

@@ -37,6 +37,7 @@ from rota.store.rows import (
 )
 from rota.store.sqlite.arrays import MOST_DELETED
 from rota.store.sqlite.handlers import HandlerTx
+from rota.store.sqlite.limits import LimitTx
 from rota.store.sqlite.listing import ListingTx
 from rota.store.sqlite.overview import OverviewTx
 from rota.store.sqlite.owners import OwnerTx
@@ -50,7 +51,7 @@ _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ListingTx, RunTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx):
+class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs

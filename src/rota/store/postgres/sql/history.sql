@@ -67,8 +67,10 @@ GROUP BY 1, 2, 3 HAVING sum(n) > 0;
 -- name: timed_out_tasks
 SELECT coalesce(sum(n), 0)::bigint FROM rota_counts WHERE state = 'timed_out';
 
+-- Those of queues that are not paused.
 -- name: ready_lanes
-SELECT queue, lane FROM rota_counts WHERE state IN ('queued', 'open') GROUP BY queue, lane HAVING sum(n) > 0;
+SELECT queue, lane FROM rota_counts WHERE state IN ('queued', 'open') AND queue <> ALL (ARRAY(SELECT queue FROM rota_queues WHERE paused_at IS NOT NULL))
+GROUP BY queue, lane HAVING sum(n) > 0;
 
 -- name: append_log
 INSERT INTO rota_logs (job, attempt, n, stream, at, text)

@@ -1,19 +1,22 @@
 -- How statements are written: see jobs.sql. Who makes a job ready holds its row of turns, as a foreign key would (FOR KEY SHARE);
 -- who makes rows empty holds them FOR UPDATE, and passes over those that somebody else holds. Charges go past both.
 
--- All lanes with queued jobs, and of those that are asked for the first rows whose turn it is, each with its first jobs
--- (core/fairness.py `depth_of`). In one statement: a claim asks nothing else before it takes.
+-- All lanes with queued jobs whose queue is not paused, and of those that are asked for the first rows whose turn it is, each with its first jobs
+-- (core/fairness.py `depth_of`). In one statement: a claim asks nothing else before it takes, unless there are
+-- limits.
 -- name: turns
 WITH r AS MATERIALIZED (
   SELECT a.queue, a.lane, t.priority, t.owner, t.turn, t.served_at
-  FROM (SELECT queue, lane FROM rota_counts WHERE state IN ('queued', 'open') GROUP BY queue, lane HAVING sum(n) > 0) a
+  FROM (SELECT queue, lane FROM rota_counts WHERE state IN ('queued', 'open')
+      AND queue <> ALL (ARRAY(SELECT queue FROM rota_queues WHERE paused_at IS NOT NULL)) GROUP BY queue, lane HAVING sum(n) > 0) a
   LEFT JOIN LATERAL (
     SELECT priority, owner, turn, served_at FROM rota_turns WHERE queue = a.queue AND lane = a.lane AND state = 'ready'
     ORDER BY priority DESC, turn, served_at
     LIMIT coalesce((SELECT l.most FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) AS l(queue, lane, most)
       WHERE l.queue = a.queue AND l.lane = a.lane LIMIT 1), 0)) t ON true),
 d AS MATERIALIZED (SELECT CASE WHEN count(owner) <= 1 THEN 2 ELSE 1 + least($4::bigint, (256 + 2 * $4::bigint) / count(owner)) END AS depth FROM r)
-SELECT r.queue, r.lane, r.priority, r.owner, r.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), r.served_at, d.depth, h.run_at, h.id
+SELECT r.queue, r.lane, r.priority, r.owner, r.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), r.served_at, d.depth, h.run_at, h.id,
+  (SELECT 1 FROM rota_limits LIMIT 1) IS NOT NULL
 FROM d CROSS JOIN r
 LEFT JOIN LATERAL (SELECT clock FROM rota_clocks WHERE queue = r.queue AND priority = r.priority OFFSET 0) c ON true
 LEFT JOIN LATERAL (SELECT weight FROM rota_owners WHERE owner = r.owner OFFSET 0) o ON true

@@ -31,8 +31,10 @@ GROUP BY 1, 2, 3;
 -- name: timed_out_tasks
 SELECT coalesce(sum(n), 0) FROM rota_counts WHERE state = 'timed_out';
 
+-- Those of queues that are not paused.
 -- name: ready_lanes
-SELECT DISTINCT queue, lane FROM rota_counts WHERE state IN ('queued', 'open') AND n > 0;
+SELECT DISTINCT queue, lane FROM rota_counts WHERE state IN ('queued', 'open') AND n > 0
+  AND queue NOT IN (SELECT queue FROM rota_queues WHERE paused_at IS NOT NULL);
 
 -- name: append_log
 INSERT OR IGNORE INTO rota_logs (job, attempt, n, stream, at, text) VALUES (?,?,?,?,?,?);

@@ -3,8 +3,8 @@
 -- name: insert_jobs
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
   submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
-  run, ref, least, spare, map, refers, unique_key)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
+  run, ref, least, spare, map, refers, unique_key, needs)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: insert_labels
 INSERT INTO rota_labels (name, value, job) VALUES (?, ?, ?);
@@ -16,13 +16,13 @@ INSERT INTO rota_dependencies (after, job, position, condition, told, met, refer
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
   result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent,
-  run, ref, least, spare, map, refers, unique_key
+  run, ref, least, spare, map, refers, unique_key, needs
 FROM rota_jobs WHERE id = ?;
 
 -- What decides: no payload.
 -- name: lock_job
 SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map
+  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs
 FROM rota_jobs WHERE id = ?;
 
 -- name: result_of

@@ -1,0 +1,103 @@
+"""How many jobs a claim may start of what has a limit: exact under any number of servers, and across crashes.
+
+What is in use is counted from the jobs that run, in the transaction that starts others, while nobody else may start what
+counts against the same limit. Nothing is written down that could leak.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from rota.core.fairness import Turn, TurnName
+from rota.core.limits import MAX_CONCURRENCY, Limit, Pool, Use, pools_of
+from rota.core.times import SECOND
+from rota.service.signals import Effects
+from rota.store.protocol import Tx
+
+_SOONEST = SECOND // 100  # a claim that found no start left is woken no sooner
+
+
+async def uses(tx: Tx, limits: Sequence[Limit]) -> list[Use]:
+    """Count how much of limits is used."""
+    lanes = await tx.running_lanes() if any(limit.concurrency is not None for limit in limits) else []
+    buckets = await tx.buckets([limit.pool for limit in limits if limit.rate is not None])
+    found = []
+    for limit in limits:
+        running = 0
+        if limit.concurrency is not None:
+            mine = [lane for lane in lanes if limit.pool in pools_of(*lane)]
+            running = sum(await tx.count_running(mine, MAX_CONCURRENCY))
+        found.append(Use(limit, running, buckets.get(limit.pool)))
+    return found
+
+
+class Limiting:
+    """The limits that concern one claim."""
+
+    def __init__(self, tx: Tx, effects: Effects) -> None:
+        self._tx = tx
+        self._effects = effects
+        self._limits: dict[Pool, Limit] | None = None
+        self._uses: dict[Pool, Use] = {}
+        self._spent: Counter[Pool] = Counter()
+        self.rooms: dict[Pool, int] = {}
+
+    async def look(self, turns: Iterable[Turn]) -> None:
+        """Find out what there is room for, of all that the first look at turns shows; nobody else starts such jobs then."""
+        if not self._tx.has_limits or self._limits is not None:
+            return
+        self._limits = {limit.pool: limit for limit in await self._tx.limits()}
+        wanted = {pool for turn in turns for pool in pools_of(turn.name.queue, turn.name.lane)}
+        limits = [limit for pool, limit in self._limits.items() if pool in wanted]
+        if not limits:
+            return
+        # What is full now is full: no claim waits for another one only to see that.
+        full = [use for use in await uses(self._tx, limits) if use.room(self._tx.now) == 0]
+        self._note(full)
+        free = [limit for limit in limits if limit.pool not in self._uses]
+        if free:
+            await self._tx.hold_limits([limit.pool for limit in free])
+            self._note(await uses(self._tx, free))
+        for use in self._uses.values():
+            if use.limit.rate is not None and use.limit.rate.room(use.full_at, self._tx.now) == 0:
+                self._wake(use)
+
+    def pools(self, name: TurnName) -> list[Pool]:
+        """Return the limits that a row's jobs count against. A limit that was not looked at lets nothing start."""
+        if self._limits is None:
+            return []
+        found = [pool for pool in pools_of(name.queue, name.lane) if pool in self._limits]
+        for pool in found:
+            self.rooms.setdefault(pool, 0)
+        return found
+
+    def spend(self, started: Mapping[TurnName, int]) -> None:
+        """Note what was started."""
+        for name, n in started.items():
+            for pool in self.pools(name) if n else ():
+                self._spent[pool] += n
+                self.rooms[pool] -= n
+
+    async def write(self) -> None:
+        """Write what was spent of rates."""
+        now, full = self._tx.now, []
+        for pool, n in self._spent.items():
+            use = self._uses[pool]
+            if use.limit.rate is not None:
+                full_at = use.limit.rate.spend(use.full_at, now, n)
+                full.append((*pool, full_at))
+                if use.limit.rate.room(full_at, now) == 0:
+                    self._wake(Use(use.limit, 0, full_at))
+        if full:
+            await self._tx.put_buckets(full)
+
+    def _note(self, found: Sequence[Use]) -> None:
+        for use in found:
+            self._uses[use.limit.pool] = use
+            self.rooms[use.limit.pool] = use.room(self._tx.now)
+
+    def _wake(self, use: Use) -> None:
+        """Let upkeep wake claims when the next job may start."""
+        assert use.limit.rate is not None
+        self._effects.wake(max(use.limit.rate.next_at(use.full_at, self._tx.now), self._tx.now + _SOONEST))
