@@ -16,6 +16,7 @@ const PAGES = [
   { name: "Runs", path: "/runs", icon: "runs", load: () => import("./pages/runs.js") },
   { name: "Schedules", path: "/schedules", icon: "schedules", load: () => import("./pages/schedules.js") },
   { name: "Workers", path: "/workers", icon: "workers", load: () => import("./pages/workers.js"), who: isAdmin },
+  { name: "Owners", path: "/owners", icon: "owners", load: () => import("./pages/owners.js") },
   { name: "Submit", path: "/submit", icon: "submit", load: () => import("./pages/submit.js") },
   { name: "Settings", path: "/settings", icon: "settings", load: () => import("./pages/settings.js") },
 ];
