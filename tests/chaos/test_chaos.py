@@ -19,6 +19,6 @@ def test_a_cluster_loses_nothing_and_runs_nothing_twice(tmp_path: Path) -> None:
         pytest.skip(f"chaos needs {lacks}")
     command = isolation.command(["--short", "--report", str(tmp_path)])
     with started(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as chaos:
-        told, _ = chaos.communicate(timeout=240)
+        told, _ = chaos.communicate(timeout=500)
     assert chaos.returncode == 0, told
     assert "nothing was lost" in told and (tmp_path / "report.md").exists()

@@ -61,6 +61,7 @@ def evil_port() -> Iterator[int]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
+    context.set_default_timeout(120_000)  # the machine may be busy
     yield context.new_page()
     context.close()
 
