@@ -17,6 +17,7 @@ const PAGES = [
   { name: "Schedules", path: "/schedules", icon: "schedules", load: () => import("./pages/schedules.js") },
   { name: "Workers", path: "/workers", icon: "workers", load: () => import("./pages/workers.js"), who: isAdmin },
   { name: "Owners", path: "/owners", icon: "owners", load: () => import("./pages/owners.js") },
+  { name: "Queues", path: "/queues", icon: "queues", load: () => import("./pages/queues.js") },
   { name: "Submit", path: "/submit", icon: "submit", load: () => import("./pages/submit.js") },
   { name: "Settings", path: "/settings", icon: "settings", load: () => import("./pages/settings.js") },
 ];

@@ -98,7 +98,7 @@ function Next() {
 
 function Queues() {
   const of = stats();
-  return html`<${Panel} id="queues" title="Queues">
+  return html`<${Panel} id="queues" title="Queues" more=${href("/queues")}>
     <${Loaded} of=${of}>${({ queues, oldest_ready: oldest }) => {
       const rows = Object.entries(queues).map(([name, counts]) => ({ name, ...counts, oldest: oldest[name] })).sort((a, b) => (b.queued ?? 0) - (a.queued ?? 0) || (a.name < b.name ? -1 : 1)).slice(0, 12);
       return rows.length === 0 ? html`<p class="quiet pad">No queue has a job.</p>` : html`<${Table} label="Queues" rows=${rows} rowKey=${(row) => row.name} link=${(row) => `/jobs?queue=${encodeURIComponent(row.name)}`} columns=${[
