@@ -269,15 +269,15 @@ def test_an_owners_settings_are_checked_kept_and_obeyed(tmp_path: Path) -> None:
         owners = s.service.owners
         for bad in (
             OwnerEdit(weight=0), OwnerEdit(weight=1001), OwnerEdit(weight=float("nan")), OwnerEdit(max_priority=-1),
-            OwnerEdit(max_priority=10**9), OwnerEdit(max_waiting=-1), OwnerEdit(max_running=2**60), OwnerEdit(max_bytes=-5),
+            OwnerEdit(max_priority=10**9),
         ):  # fmt: skip
             with pytest.raises(Invalid):
                 await owners.edit("ana", bad, LOCAL)
         assert (await owners.get("ana", LOCAL)).weight == 1
-        await owners.edit("ana", OwnerEdit(max_priority=3, max_waiting=5), LOCAL)
-        await owners.edit("ana", OwnerEdit(weight=2, max_waiting=None), LOCAL)
+        await owners.edit("ana", OwnerEdit(max_priority=3), LOCAL)
+        await owners.edit("ana", OwnerEdit(weight=2), LOCAL)
         found = await owners.get("ana", LOCAL)
-        assert (found.weight, found.max_priority, found.max_waiting, found.max_running) == (2, 3, None, None)
+        assert (found.weight, found.max_priority) == (2, 3)
         (job,) = await s.submit("ana", priority=3)
         with pytest.raises(Invalid, match=r"\[0\].priority: .*at most 3 \(its max_priority\)"):
             await s.submit("ana", priority=4)

@@ -13,7 +13,7 @@ from rota.client import calls
 from rota.core.errors import Invalid
 from rota.core.owners import Owner, ShareView
 
-_LIMITS = ("max_priority", "max_waiting", "max_running", "max_bytes")
+_LIMITS = ("max_priority",)
 
 
 @click.command(epilog="\b\nExamples:\n  rota owners\n  rota owners --json")
@@ -43,9 +43,6 @@ Examples:
 @click.argument("name", metavar="NAME")
 @click.option("--weight", type=float, metavar="W", help="Its share against others at equal priority: 0.001 to 1000.")
 @click.option("--max-priority", metavar="P", help="The highest priority of its jobs; none: any.")
-@click.option("--max-waiting", metavar="N", help="How many of its jobs may wait; none: any number.")
-@click.option("--max-running", metavar="N", help="How many of its jobs may run at once; none: any number.")
-@click.option("--max-bytes", metavar="N", help="How many bytes its jobs may take; none: any number.")
 @json_option
 @server_option
 def owner(name: str, *, weight: float | None, server: str | None, as_json: bool, **limits: str | None) -> None:

@@ -54,6 +54,3 @@ class ShareView(Struct, kw_only=True):
     active_owners: int
     turns: list[TurnView]
     max_priority: int | None
-    max_waiting: int | None
-    max_running: int | None
-    max_bytes: int | None

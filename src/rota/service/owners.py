@@ -22,7 +22,6 @@ _MOST_COUNTED = 10_000
 _MOST_SHOWN = 100
 MINUTE = 60 * SECOND
 HOUR = 60  # minutes
-_MOST = 2**53 - 1  # what a number in JSON can be, everywhere
 _FLUSH_S = 10.0
 _BATCH = 500
 
@@ -32,9 +31,6 @@ class OwnerEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     weight: float | UnsetType = UNSET
     max_priority: int | UnsetType | None = UNSET
-    max_waiting: int | UnsetType | None = UNSET
-    max_running: int | UnsetType | None = UNSET
-    max_bytes: int | UnsetType | None = UNSET
 
 
 class Owners:
@@ -66,10 +62,6 @@ class Owners:
             raise Invalid("weight", f"is between {MIN_WEIGHT} and {MAX_WEIGHT:g}; 1 is what everybody has")
         if isinstance(edit.max_priority, int) and not 0 <= edit.max_priority <= admission.MAX_PRIORITY:
             raise Invalid("max_priority", f"is between 0 and {admission.MAX_PRIORITY}, or null for no limit")
-        for field in ("max_waiting", "max_running", "max_bytes"):
-            value = getattr(edit, field)
-            if isinstance(value, int) and not 0 <= value <= _MOST:
-                raise Invalid(field, f"is between 0 and {_MOST}, or null for no limit")
         given = {name: value for name in edit.__struct_fields__ if (value := getattr(edit, name)) is not UNSET}
 
         async def write(tx: Tx) -> Owner:
@@ -104,8 +96,7 @@ class Owners:
                 + (0 if owner in weights else set_.weight)), used=used / whole if whole else 0.0,
                 slot_seconds=round(whole / SECOND, 3), running=mine_running.n, waiting=sum(ready),
                 active_owners=len(weights), turns=[_turn(row, n) for row, n in zip(mine, ready, strict=True) if n],
-                max_priority=set_.max_priority, max_waiting=set_.max_waiting, max_running=set_.max_running,
-                max_bytes=set_.max_bytes,
+                max_priority=set_.max_priority,
             )  # fmt: skip
 
         return await self._store.read(look)

@@ -11,7 +11,7 @@ import { say, show } from "../parts/dialog.js";
 const PAGE = 50;
 const percent = (part) => `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
 const find = (name) => `/jobs?owner=${encodeURIComponent(name)}`;
-const LIMITS = [["max_priority", "Highest priority"], ["max_waiting", "Waiting at most"], ["max_running", "Running at most"], ["max_bytes", "Bytes at most"]];
+const LIMITS = [["max_priority", "Highest priority"]];
 
 /** A part of all as a bar, with a mark where it would be by weight. */
 function Share({ used, share, owner }) {
@@ -33,7 +33,7 @@ export default function Owners() {
       { name: "weight", head: "Weight", kind: "num", cell: (one) => one.weight },
       { name: "share", head: "Share", kind: "num", cell: (one) => (one.waiting + one.running ? percent(one.share) : html`<span class="quiet">–</span>`) },
       { name: "used", head: "Used in the last hour", kind: "wide", cell: (one) => html`<span class="progress"><${Share} ...${one} /><span class="num">${percent(one.used)}</span></span>` },
-      { name: "running", head: "Running", kind: "num", cell: (one) => `${count(one.running)}${one.max_running !== null ? ` of ${count(one.max_running)}` : ""}` },
+      { name: "running", head: "Running", kind: "num", cell: (one) => count(one.running) },
       { name: "ready", head: "Ready", kind: "num", cell: (one) => count(one.waiting) },
       { name: "limits", head: "Limits", cell: (one) => LIMITS.filter(([name]) => one[name] !== null).map(([name, text]) => `${text.toLowerCase()} ${count(one[name])}`).join(", ") || html`<span class="quiet">none</span>` },
       ...(isAdmin() ? [{ name: "do", head: "", kind: "end", cell: (one) => html`<button class="small" onClick=${() => edit(one)} aria-label=${`Change ${one.owner}`}><${Icon} name="edit" size=${13} />Change</button>` }] : []),
