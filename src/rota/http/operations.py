@@ -141,7 +141,7 @@ class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
     types that it can answer with; `problems` the statuses that it may fail with, beyond those that every operation has.
     `takes` are the types of its body, which may be left out if it is `optional`; `who` may use it, and with `audited` the
     trail says that a worker did; `parse` replaces the body's decoder (it is given the content type too). `texts` refuses NUL
-    characters in the body. `refusals` words its errors.
+    characters in the body, `named` those in the name that its path has. `refusals` words its errors.
     """
 
     method: str
@@ -159,6 +159,7 @@ class Operation(Struct, Generic[Q, B], frozen=True, kw_only=True):
     keyed: bool = False
     limit: int = BODY_LIMIT
     texts: bool = True
+    named: bool = True
     takes: tuple[str, ...] = ("application/json",)
     optional: bool = False
     parse: Callable[[bytes, bytes], B] | None = None
@@ -250,8 +251,8 @@ class _Run:
         self, call: Call[Any, Any], scope: Scope, receive: Receive, headers: dict[bytes, bytes]
     ) -> Reply | Stream:
         operation = self._operation
-        if "\0" in call.id:  # not every store could even look for it
-            raise NotFound("nothing has a name with a NUL character")
+        if operation.named and "\0" in call.id:  # not every store could even look for it
+            raise NotFound("not found: nothing has a name with a NUL character")
         query = b"" if operation.query is PageQuery else scope["query_string"]
         call.query = parse_query(query, operation.query, self._lists) if query else self._no_query
         if self._takes_body or b"content-length" in headers or b"transfer-encoding" in headers:

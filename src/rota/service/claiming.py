@@ -262,6 +262,7 @@ class _Taking:
             got = started.get(turn.name, 0)
             if got < chosen.get(at, 0) or (not turn.more and got >= len(turn.heads)):
                 self._claim.drained.add(turn.name)
+                more = more or (_is_array(turn) and got > 0)  # behind arrays that are cut up others may come
             elif turn.heads:
                 more = True
         return more

@@ -191,10 +191,10 @@ OPERATIONS: list[Operation[Any, Any]] = [
     ),
     Operation(
         method="GET", path="/users/{id:path}", function=tasks_of, summary="List any user's tasks", tag="user-tasks",
-        who=Who.OWNERS, query=PageQuery, body=NoBody, answers={200: list[UserTaskView]}, refusals=REFUSALS,
+        who=Who.OWNERS, query=PageQuery, body=NoBody, answers={200: list[UserTaskView]}, named=False, refusals=REFUSALS,
     ),
     Operation(
         method="GET", path="/{userId}", function=tasks, summary="List a user's tasks", tag="user-tasks", who=Who.OWNERS,
-        query=PageQuery, body=NoBody, answers={200: list[UserTaskView]}, refusals=REFUSALS,
+        query=PageQuery, body=NoBody, answers={200: list[UserTaskView]}, named=False, refusals=REFUSALS,
     ),
 ]  # fmt: skip
