@@ -236,15 +236,15 @@ class _Taking:
         for at, n in chosen.items():  # arrays first: they are waited for, and who holds jobs must not wait
             if _is_array(turns[at]):
                 started[turns[at].name] = await self._cut(turns[at], n)
-        takes = [
-            Take(turns[at].name, n, offer.spec(turns[at].name.lane))
-            for at, n in chosen.items()
-            if not _is_array(turns[at])
-        ]
+        rows = [at for at in chosen if not _is_array(turns[at])]
+        takes = [Take(turns[at].name, chosen[at], offer.spec(turns[at].name.lane)) for at in rows]
         taken = await tx.claim_jobs(self._by.worker, takes) if takes else []
-        jobs = {take.turn: iter(of_row) for take, of_row in zip(takes, taken, strict=True)}
-        claim.jobs += [job for at in order if turns[at].name in jobs for job in islice(jobs[turns[at].name], 1)]
         started |= {take.turn: len(of_row) for take, of_row in zip(takes, taken, strict=True)}
+        if len(taken) == 1:
+            claim.jobs += taken[0]
+        else:
+            jobs = {at: iter(of_row) for at, of_row in zip(rows, taken, strict=True)}
+            claim.jobs += [job for at in order if at in jobs for job in islice(jobs[at], 1)]
         if any(started.values()) or claim.owed:
             charges = charges_of(turns, started, claim.owed)
             written = await tx.charge_turns(charges)
