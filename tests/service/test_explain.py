@@ -152,14 +152,45 @@ def test_workers_busy_and_jobs_ahead(scene: Scene) -> None:
         scene.submit()
     job = scene.submit()
     scene.claim(w, 2)
+    scene.bench.now += SECOND
     lines = scene.lines(job)
     assert lines[0] == (
         "workers-busy: all 2 slots of the 1 workers that can run it are in use"
         " | start another worker (rota worker), or give workers more --slots"
     )
-    assert lines[1].startswith("jobs-ahead: 1 ")
-    assert lines[1].endswith(f' | raise its priority: PATCH /v1/jobs/{job} with {{"priority": 1}}')
-    assert scene.explain(job).reasons[1].facts["ahead"] == 1
+    assert lines[1] == (
+        "jobs-ahead: 1 jobs are ahead of it; the share of 'default': 100%, used 100% in the last hour"
+        f' | raise its priority: PATCH /v1/jobs/{job} with {{"priority": 1}}'
+    )
+    told = scene.explain(job)
+    assert (told.ahead, told.starts_in_s, told.starts_at) == (1, None, None), "nothing has ended yet"
+
+
+def test_when_a_job_is_expected_to_start(any_scene: Scene) -> None:
+    s = any_scene
+    w = s.worker(slots=2)
+    s.submit(owner="ana")
+    (lease,) = s.claim(w)
+    s.bench.now += 10 * SECOND
+    s.end(w, lease)
+    s.let(1, w)
+    for _ in range(5):
+        s.submit(owner="ana")
+    s.claim(w, 2)
+    job = s.submit(owner="ana", delay=0)
+    told = s.explain(job)
+    assert (told.ahead, told.starts_in_s, told.starts_at) == (3, 20.0, "2025-06-15T15:07:11.000000Z")
+    assert told.reasons[1].text == (
+        "3 jobs are ahead of it; the share of 'ana': 100%, used 100% in the last hour; expected to start in about 20 s"
+    )
+    s.submit(owner="bob")
+    first = s.explain(s.submit("again", owner="bob"))
+    assert first.reasons[1].text.startswith(
+        "2 jobs are ahead of it; the share of 'bob': 50%, used 0% in the last hour;"
+    )
+    facts = first.reasons[1].facts
+    assert {"ahead": 2, "share": 0.5, "used": 0.0, "active_owners": 2, "weight": 1.0}.items() <= facts.items()
+    assert s.dry({"owner": "ana"}).jobs[0].ahead == 6
 
 
 def test_about_to_start(scene: Scene) -> None:

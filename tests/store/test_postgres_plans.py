@@ -83,7 +83,9 @@ async def ask_everything(tx: Tx) -> None:
     ):  # fmt: skip
         await tx.find_jobs(query)
     found = (await tx.lock_jobs([job]))[job]
-    await tx.older_than(found, 100)
+    await tx.older_than(found, found.lane, 100)
+    await tx.recent_runs(500)
+    await tx.held_lanes(["w", "v"])
     _, turns = await tx.turns([("default", "a", 100), ("default", "b", 9)], 50)
     await tx.oldest_turns([("default", "a"), ("default", "b")], 1 << 60, 3)
     await tx.ready_counts([(turn.name, 9) for turn in turns])

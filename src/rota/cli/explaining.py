@@ -11,6 +11,7 @@ from rota.cli import show
 from rota.cli.options import connect, json_option, server_option
 from rota.client import calls
 from rota.client.views import DryRun, Forecast, Reason, Spent
+from rota.core.forecasts import about
 
 _BAR = 30  # characters of the longest part
 _PARTS = (
@@ -45,6 +46,7 @@ def explain(id_: str, server: str | None, as_json: bool) -> None:
         told = client.explain(id_)
     click.echo(f"{told.job}  {show.state(told.state)}")
     _tell_reasons(told.reasons)
+    _tell_start(told.starts_in_s)
     if told.time is not None and told.time.total_s > 0:
         _tell_time(told.time)
 
@@ -58,6 +60,7 @@ def tell_dry_run(answer: bytes, *, as_json: bool) -> None:
     for job in told.jobs:
         click.echo(_would(job))
         _tell_reasons(job.reasons)
+        _tell_start(job.starts_in_s)
     for id_ in told.cancels:
         click.echo(f"would cancel {id_}, whose unique key it has")
     click.echo("dry run: nothing was submitted", err=True)
@@ -75,6 +78,11 @@ def _tell_reasons(reasons: Iterable[Reason]) -> None:
         click.echo(f"- {show.plain(reason.text)}")
         if reason.way_out:
             click.echo(f"    {show.plain(reason.way_out)}")
+
+
+def _tell_start(in_s: float | None) -> None:
+    if in_s is not None:
+        click.echo(f"expected to start in about {about(in_s)}" if in_s >= 1 else "expected to start now")
 
 
 def _tell_time(time: Spent) -> None:

@@ -201,6 +201,9 @@ class Explanation(Struct, kw_only=True):
     summary: str
     reasons: list[Reason] = []
     time: Spent | None = None  # an older server does not say
+    ahead: int | None = None
+    starts_at: datetime | None = None
+    starts_in_s: float | None = None
 
 
 class Forecast(Struct, kw_only=True):
@@ -216,6 +219,9 @@ class Forecast(Struct, kw_only=True):
     runnable: bool | None = None
     summary: str | None = None
     reasons: list[Reason] = []
+    ahead: int | None = None
+    starts_at: datetime | None = None
+    starts_in_s: float | None = None
 
 
 class DryRun(Struct, kw_only=True):

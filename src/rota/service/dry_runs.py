@@ -30,8 +30,8 @@ class Forecast(Struct, frozen=True, kw_only=True):
     """What would become of a submitted job. `state` is the one that it would begin in, `run_at` when it would be due.
 
     `existing` is the id of a job that there is already, and that would be answered in its place. `runnable`: there is a live
-    worker that could run it; else `reasons` say why not, as those of `explain` do, in their order. The first 100
-    jobs of a bulk have reasons; of the others `summary` and `runnable` are null.
+    worker that could run it; else `reasons` say why not, as those of `explain` do, in their order. `ahead`, `starts_at` and
+    `starts_in_s` are those of `explain`. The first 100 jobs of a bulk have all that; of the others it is null.
     """
 
     ref: str | None
@@ -44,6 +44,9 @@ class Forecast(Struct, frozen=True, kw_only=True):
     runnable: bool | None
     summary: str | None
     reasons: list[Why]
+    ahead: int | None = None
+    starts_at: str | None = None
+    starts_in_s: float | None = None
 
 
 class DryRun(Struct, frozen=True, kw_only=True):
@@ -104,10 +107,12 @@ async def _forecast(
     found = await tx.get_job(job.id) if explained else None
     if found is None:  # not asked for, or pruned: an answer that was kept for a key outlives its jobs
         return forecast
-    reasons = [_named(why, job.id, names) for why in (await explain(tx, found, caller)).reasons]
+    told = await explain(tx, found, caller)
+    reasons = [_named(why, job.id, names) for why in told.reasons]
     return replace(
         forecast, state=found.state, reasons=reasons, summary=reasons[0].text,
-        runnable=not any(why.code in NOT_RUNNABLE for why in reasons),
+        runnable=not any(why.code in NOT_RUNNABLE for why in reasons), ahead=told.ahead, starts_at=told.starts_at,
+        starts_in_s=told.starts_in_s,
     )  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rota.core.access import LOCAL, Caller
 from rota.core.arrays import left_s
+from rota.core.forecasts import about
 from rota.core.jobs import Event, Job
 from rota.core.lifetimes import Spent, in_words, spent
 from rota.core.limits import pools_of
@@ -17,15 +20,15 @@ from rota.core.needs import needs_of, shown
 from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND, rfc3339
 from rota.core.waits import join_of, words
+from rota.service.forecasting import MOST_COUNTED, UNKNOWN, Outlook, outlook_of
 from rota.service.limiting import uses
 from rota.service.offers import Offer
-from rota.service.turns import jobs_ahead
+from rota.service.owners import share_of
 from rota.store.protocol import Tx, WorkerRow
 
 NOT_RUNNABLE = frozenset(
     {"needs-unmet", "no-worker", "queue-not-served", "workers-draining"}
 )  # no live worker could run it
-_MOST_COUNTED = 10_000
 _EVENTS_A_PAGE, _MOST_PAGES = 1000, 5  # of a job's history that are read to say where its time went
 
 
@@ -39,25 +42,35 @@ class Why(Struct, frozen=True, kw_only=True):
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """Why a job stands where it stands. `summary` is the first reason's sentence; `time` is where its time went so far."""
+    """Why a job stands where it stands. `summary` is the first reason's sentence; `time` is where its time went so far.
+
+    `starts_at` and `starts_in_s` say when a job that waits for its time or its turn is expected to start, and `ahead` how many
+    start before it; null: nobody can know.
+    """
 
     job: str
     state: State
     summary: str
     reasons: list[Why]
     time: Spent
+    ahead: int | None = None
+    starts_at: str | None = None
+    starts_in_s: float | None = None
 
 
 async def explain(tx: Tx, job: Job, caller: Caller = LOCAL) -> Explanation:
     """Explain a job; of others that `caller` does not see it says nothing."""
     events, whole = await _events(tx, job)
+    outlook = UNKNOWN
     match job.state:
         case State.BLOCKED:
             reasons = [*await _blocked(tx, job, caller), *await _no_worker(tx, job)]
         case State.SCHEDULED:
-            reasons = [await _scheduled(tx, job, events), *await _no_worker(tx, job)]
+            missing = await _no_worker(tx, job)
+            reasons = [await _scheduled(tx, job, events), *missing]
+            outlook = UNKNOWN if missing else Outlook(0, max(0.0, (job.run_at - tx.now) / SECOND))
         case State.QUEUED:
-            reasons = await _queued(tx, job)
+            reasons, outlook = await _queued(tx, job)
         case State.RUNNING:
             reasons = await _running(tx, job)
         case _:
@@ -65,7 +78,11 @@ async def explain(tx: Tx, job: Job, caller: Caller = LOCAL) -> Explanation:
             reasons = [_over(job)]
     until = tx.now if job.finished_at is None else job.finished_at
     time = spent(job.submitted_at, until, events, attempts=job.attempt, whole=whole)
-    return Explanation(job=job.id, state=job.state, summary=reasons[0].text, reasons=reasons, time=time)
+    in_s = outlook.starts_in_s
+    return Explanation(
+        job=job.id, state=job.state, summary=reasons[0].text, reasons=reasons, time=time, ahead=outlook.ahead,
+        starts_at=None if in_s is None else rfc3339(tx.now + round(in_s * SECOND)), starts_in_s=in_s,
+    )  # fmt: skip
 
 
 async def _events(tx: Tx, job: Job) -> tuple[list[Event], bool]:
@@ -122,7 +139,7 @@ async def _scheduled(tx: Tx, job: Job, events: Sequence[Event]) -> Why:
     when = f"{rfc3339(job.run_at)}, in {in_words(in_s)}"
     last = next((event for event in reversed(events) if event.kind != "edited"), None)
     if last is not None and last.kind == Outcome.SNOOZED:
-        facts["snoozes"] = n = await tx.count_snoozes(job.id, _MOST_COUNTED)
+        facts["snoozes"] = n = await tx.count_snoozes(job.id, MOST_COUNTED)
         times = f", {n} times by now" if n > 1 else ""
         return Why(code="snoozed", text=f"has put itself off until {when}{times}", facts=facts, way_out=way_out)
     if job.failures + job.crashes:
@@ -137,35 +154,50 @@ async def _scheduled(tx: Tx, job: Job, events: Sequence[Event]) -> Why:
     return Why(code="waits-for-time", text=f"is to run at {when}", facts=facts, way_out=way_out)
 
 
-async def _queued(tx: Tx, job: Job) -> list[Why]:
+async def _queued(tx: Tx, job: Job) -> tuple[list[Why], Outlook]:
     limited = await _limited(tx, job)
     if missing := await _no_worker(tx, job):
-        return [*limited, *missing]
+        return [*limited, *missing], UNKNOWN
     able = [w for w in await tx.list_workers() if _serves(w, job)]
-    busy = {w.id: len(await tx.running_of(w.id)) for w in able}
-    slots = {w.id: _slots(w, job) for w in able}
-    ahead, whole = await jobs_ahead(tx, job, _MOST_COUNTED)
+    outlook = await outlook_of(tx, job, able)
+    if limited:  # nobody knows when a pause ends, or how much of a limit will be free then
+        outlook = replace(outlook, starts_in_s=None)
     reasons = limited
-    if all(busy[w] >= slots[w] for w in busy):
+    if outlook.free == 0:
         reasons.append(
             Why(
                 code="workers-busy",
-                text=f"all {sum(slots.values())} slots of the {len(able)} workers that can run it are in use",
-                facts={"workers": len(able), "slots": sum(slots.values()), "in_use": sum(busy.values())},
+                text=f"all {outlook.slots} slots of the {len(able)} workers that can run it are in use",
+                facts={"workers": len(able), "slots": outlook.slots, "in_use": outlook.busy},
                 way_out="start another worker (rota worker), or give workers more --slots",
             )
         )
-    if ahead:
-        more = "" if whole else "more than "
-        reasons.append(
-            Why(
-                code="jobs-ahead",
-                text=f"{more}{ahead} jobs are claimed before it: by their priority, their owners' turns, or their age",
-                facts={"ahead": ahead, "priority": job.priority},
-                way_out=f'raise its priority: PATCH /v1/jobs/{job.id} with {{"priority": {job.priority + 1}}}',
-            )
-        )
-    return reasons or [Why(code="about-to-start", text="is next, and a worker is about to claim it")]
+    if outlook.ahead:
+        reasons.append(await _jobs_ahead(tx, job, outlook))
+    return reasons or [Why(code="about-to-start", text="is next, and a worker is about to claim it")], outlook
+
+
+async def _jobs_ahead(tx: Tx, job: Job, outlook: Outlook) -> Why:
+    """Say how many jobs start before this one, what its owner gets and uses, and when it is expected to start."""
+    share = await share_of(tx, job.owner, Counter())
+    ahead = outlook.ahead or 0
+    text = (
+        ("more than " if ahead >= MOST_COUNTED else "")
+        + f"{ahead} jobs are ahead of it"
+        + (f"; the share of {job.owner!r}: {share.share:.0%}, used {share.used:.0%} in the last hour")
+    )
+    if outlook.starts_in_s is not None:
+        text += f"; expected to start in about {about(outlook.starts_in_s)}"
+    return Why(
+        code="jobs-ahead",
+        text=text,
+        facts={
+            "ahead": ahead, "priority": job.priority, "owner": job.owner, "weight": share.weight,
+            "share": round(share.share, 4), "used": round(share.used, 4), "active_owners": share.active_owners,
+            "starts_in_s": outlook.starts_in_s,
+        },
+        way_out=f'raise its priority: PATCH /v1/jobs/{job.id} with {{"priority": {job.priority + 1}}}',
+    )  # fmt: skip
 
 
 async def _limited(tx: Tx, job: Job) -> list[Why]:
@@ -335,10 +367,6 @@ def _offers(worker: WorkerRow, job: Job) -> bool:
 
 def _serves(worker: WorkerRow, job: Job) -> bool:
     return worker.gone_at is None and not worker.draining and Offer(worker.hello).serves(job.queue, job.lane)
-
-
-def _slots(worker: WorkerRow, job: Job) -> int:
-    return Offer(worker.hello).slots(job.lane)
 
 
 def _what(job: Job) -> tuple[str, str]:

@@ -76,30 +76,7 @@ class Owners:
         _check(owner, caller)
         pending = self._signals.used.copy()
 
-        async def look(tx: Tx) -> ShareView:
-            set_ = (await tx.get_owners([owner])).get(owner, Owner(owner=owner))
-            since = tx.now - HOUR * MINUTE
-            rows = await tx.ready_owners(_MOST_ROWS)
-            running = {each.owner: each for each in await tx.running_by_owner(since)}
-            mine_running = running.get(owner, Running(owner, 0, 0))
-            weights = {row.name.owner: row.weight for row in rows}
-            missing = [name for name in running if name not in weights]
-            others = await tx.get_owners(missing)
-            weights |= {name: others[name].weight if name in others else 1.0 for name in missing}
-            mine = [row for row in rows if row.name.owner == owner][:_MOST_SHOWN]
-            ready = await tx.ready_counts([(row.name, _MOST_COUNTED) for row in mine])
-            minute = since // MINUTE + 1
-            used = await tx.usage_of(owner, minute) + mine_running.recent + pending[owner]
-            whole = await tx.usage_of("", minute) + sum(each.recent for each in running.values()) + pending.total()
-            return ShareView(
-                owner=owner, weight=set_.weight, share=weights.get(owner, set_.weight) / (sum(weights.values())
-                + (0 if owner in weights else set_.weight)), used=used / whole if whole else 0.0,
-                slot_seconds=round(whole / SECOND, 3), running=mine_running.n, waiting=sum(ready),
-                active_owners=len(weights), turns=[_turn(row, n) for row, n in zip(mine, ready, strict=True) if n],
-                max_priority=set_.max_priority,
-            )  # fmt: skip
-
-        return await self._store.read(look)
+        return await self._store.read(lambda tx: share_of(tx, owner, pending))
 
 
 class Usage:
@@ -133,6 +110,31 @@ class Usage:
             self._signals.used.update(used)
             raise
         return 0
+
+
+async def share_of(tx: Tx, owner: str, pending: Counter[str]) -> ShareView:
+    """Return what an owner gets and uses; `pending` is what this server has not written yet of what was used."""
+    set_ = (await tx.get_owners([owner])).get(owner, Owner(owner=owner))
+    since = tx.now - HOUR * MINUTE
+    rows = await tx.ready_owners(_MOST_ROWS)
+    running = {each.owner: each for each in await tx.running_by_owner(since)}
+    mine_running = running.get(owner, Running(owner, 0, 0))
+    weights = {row.name.owner: row.weight for row in rows}
+    missing = [name for name in running if name not in weights]
+    others = await tx.get_owners(missing)
+    weights |= {name: others[name].weight if name in others else 1.0 for name in missing}
+    mine = [row for row in rows if row.name.owner == owner][:_MOST_SHOWN]
+    ready = await tx.ready_counts([(row.name, _MOST_COUNTED) for row in mine])
+    minute = since // MINUTE + 1
+    used = await tx.usage_of(owner, minute) + mine_running.recent + pending[owner]
+    whole = await tx.usage_of("", minute) + sum(each.recent for each in running.values()) + pending.total()
+    return ShareView(
+        owner=owner, weight=set_.weight, share=weights.get(owner, set_.weight) / (sum(weights.values())
+        + (0 if owner in weights else set_.weight)), used=used / whole if whole else 0.0,
+        slot_seconds=round(whole / SECOND, 3), running=mine_running.n, waiting=sum(ready),
+        active_owners=len(weights), turns=[_turn(row, n) for row, n in zip(mine, ready, strict=True) if n],
+        max_priority=set_.max_priority,
+    )  # fmt: skip
 
 
 def _check(owner: str, caller: Caller) -> None:

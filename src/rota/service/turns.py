@@ -1,17 +1,15 @@
-"""Rows of turns: what upkeep does so that none hides a job, or is gone over for nothing; what is ahead of a job."""
+"""Rows of turns: what upkeep does so that none hides a job, or is gone over for nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rota.core.fairness import TurnName, cost, due_before
-from rota.core.jobs import Job
+from rota.core.fairness import TurnName
 from rota.service.claiming import Claiming
-from rota.store.protocol import Store, Tx
+from rota.store.protocol import Store
 
 _ROWS_A_LOOK = 100  # that there ought to be, of all there are
 _LOOK_S = 1.0
-_ROWS_COUNTED = 1000  # of a lane, to say what is ahead of a job
 _FIRST = TurnName("", 0, "", "")
 
 
@@ -38,22 +36,3 @@ class TurnUpkeep:
         if missing:
             await self._store.write(lambda tx: tx.make_ready(missing))
         return len(missing)
-
-
-async def jobs_ahead(tx: Tx, job: Job, limit: int) -> tuple[int, bool]:
-    """Return how many jobs of its lane are claimed before this one, should no more come, and whether that is all.
-
-    Those of a higher priority, its owner's older ones, and what others are due before its turn; counted up to `limit`.
-    """
-    older = await tx.older_than(job, limit)
-    _, turns = await tx.turns([(job.queue, job.lane, _ROWS_COUNTED)], 1)
-    mine = next((turn for turn in turns if turn.name.whose == (job.queue, job.priority, job.owner)), None)
-    wanted = []
-    for turn in turns:
-        if turn.name.priority > job.priority or (mine is None and turn.name.priority == job.priority):
-            wanted.append((turn.name, limit if mine is not None else 1))
-        elif mine is not None and turn is not mine and turn.name.priority == job.priority:
-            starts = due_before(turn, mine.due + older * cost(mine.weight), (job.run_at, job.id))
-            wanted.append((turn.name, min(limit, starts)))
-    ahead = older + sum(await tx.ready_counts([(name, n) for name, n in wanted if n > 0]))
-    return min(limit, ahead), ahead < limit and (mine is not None or len(turns) < _ROWS_COUNTED)

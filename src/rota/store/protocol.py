@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, Literal, Protocol, TypeVar
 
 from rota.core.arrays import Range, Shard
+from rota.core.forecasts import Pace
 from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
 from rota.store.handler_protocol import HandlerTx
@@ -141,6 +142,14 @@ class Tx(LimitTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, Pr
 
     async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> bool:
         """Remove jobs that are over, with all that belongs to them; False when that is too much for one transaction."""
+        ...
+
+    async def held_lanes(self, workers: Sequence[str]) -> dict[str, int]:
+        """Return how many jobs, and shards of arrays, of each lane these workers run."""
+        ...
+
+    async def recent_runs(self, limit: int) -> list[Pace]:
+        """Return how long the jobs ran that were over last, so many of them, by owner, priority and lane."""
         ...
 
     async def wakeups(self) -> Wakeups:

@@ -36,8 +36,8 @@ class TurnTx(Protocol):
         """Return how many ready jobs each row has, counted up to its limit."""
         ...
 
-    async def older_than(self, job: Job, limit: int) -> int:
-        """Return how many ready jobs of its own row come before this one, counted up to `limit`."""
+    async def older_than(self, job: Job, lane: str, limit: int) -> int:
+        """Return how many ready jobs of its owner and priority come before a job in a lane, counted up to `limit`."""
         ...
 
     async def charge_turns(self, charges: Sequence[Charge]) -> set[OwnerName]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rota.core.forecasts import Pace
 from rota.core.jobs import HandlerSpec, Progress, WorkerHello
 from rota.core.states import State
 from rota.store.protocol import WorkerRow
@@ -145,3 +146,17 @@ def test_progress_is_taken_from_the_holder_only(bench: Bench):
     assert bench.write(lambda tx: tx.set_progress("w", notes)) == ["a"]
     assert bench.write(lambda tx: tx.set_progress("v", notes)) == []
     assert (bench.get("a").progress, bench.get("b").progress) == (half, None)
+
+
+def test_what_workers_run_and_how_long_such_jobs_ran(bench: Bench):
+    bench.register()
+    bench.insert(a_job("a"), a_job("b", owner="ana", priority=1), a_job("c"))
+    bench.claim("a", "b", "c")
+    assert bench.read(lambda tx: tx.held_lanes(["w", "nobody"])) == {"h": 3}
+    assert bench.read(lambda tx: tx.held_lanes([])) == {}
+    assert bench.read(lambda tx: tx.recent_runs(9)) == []
+    bench.now += 3 * SECOND
+    bench.settle("b")
+    (pace,) = bench.read(lambda tx: tx.recent_runs(9))
+    assert pace == Pace("ana", 1, "h", 1, 3.0, bench.now)
+    assert bench.read(lambda tx: tx.held_lanes(["w"])) == {"h": 2}

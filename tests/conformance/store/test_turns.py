@@ -60,8 +60,8 @@ def test_as_many_jobs_of_each_row_are_told_as_may_be_needed(bench: Bench):
     assert ([job for _, job in of["bo"].heads], of["bo"].more) == (["b0", "b1", "b2"], False)
     assert bench.read(lambda tx: tx.ready_counts([(ANA, 5), (BO, 5)])) == [5, 3]
     job = bench.lock("a3")
-    assert bench.read(lambda tx: tx.older_than(job, 9)) == 3
-    assert bench.read(lambda tx: tx.older_than(job, 2)) == 2
+    assert bench.read(lambda tx: tx.older_than(job, job.lane, 9)) == 3
+    assert bench.read(lambda tx: tx.older_than(job, job.lane, 2)) == 2
 
 
 def test_starts_cost_and_the_clock_goes_on_with_them(bench: Bench):

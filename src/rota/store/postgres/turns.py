@@ -31,8 +31,8 @@ class TurnTx(BaseTx):
         rows = await self._all("ready_counts", *columns([(*name, limit) for name, limit in turns], 5))
         return [n for _, n in sorted((at, n) for at, n in rows)]
 
-    async def older_than(self, job: Job, limit: int) -> int:
-        row = await self._one("ready_before", job.queue, job.lane, job.owner, job.priority, job.run_at, job.id, limit)
+    async def older_than(self, job: Job, lane: str, limit: int) -> int:
+        row = await self._one("ready_before", job.queue, lane, job.owner, job.priority, job.run_at, job.id, limit)
         return row[0] if row else 0
 
     async def charge_turns(self, charges: Sequence[Charge]) -> set[OwnerName]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from rota.core.forecasts import Pace
 from rota.core.jobs import Job, Progress
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
+from rota.store.pace_rows import paces_of
 from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.handlers import HandlerTx
 from rota.store.postgres.history import HistoryTx
@@ -164,6 +167,12 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, Owner
 
     async def unmet_of(self, job: str, limit: int) -> list[Dependency]:
         return [Dependency(after, job, on) for after, on in await self._all("unmet_of", job, limit)]
+
+    async def held_lanes(self, workers: Sequence[str]) -> dict[str, int]:
+        return Counter(lane for (lane,) in await self._all("held_lanes", list(workers)))
+
+    async def recent_runs(self, limit: int) -> list[Pace]:
+        return paces_of(await self._all("recent_runs", limit))
 
     async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
         rows = await self._all("take_over_before" if self._writes else "over_before", at, limit)

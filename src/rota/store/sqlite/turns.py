@@ -38,8 +38,8 @@ class TurnTx(BaseTx):
     async def ready_counts(self, turns: Sequence[tuple[TurnName, int]]) -> list[int]:
         return [len(self._heads(name, limit)) for name, limit in turns]
 
-    async def older_than(self, job: Job, limit: int) -> int:
-        row = self._one("ready_before", job.queue, job.lane, job.owner, job.priority, job.run_at, job.id, limit)
+    async def older_than(self, job: Job, lane: str, limit: int) -> int:
+        row = self._one("ready_before", job.queue, lane, job.owner, job.priority, job.run_at, job.id, limit)
         return row[0] if row else 0
 
     async def charge_turns(self, charges: Sequence[Charge]) -> set[OwnerName]:

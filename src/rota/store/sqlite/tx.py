@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from rota.core.forecasts import Pace
 from rota.core.jobs import Attempt, Event, HandlerSpec, Job, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
 from rota.core.times import SECOND
+from rota.store.pace_rows import paces_of
 from rota.store.rows import (
     STATES,
     Claimed,
@@ -176,6 +179,13 @@ class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, 
 
     async def unmet_of(self, job: str, limit: int) -> list[Dependency]:
         return [Dependency(after, job, on) for after, on in self._all("unmet_of", job, limit)]
+
+    async def held_lanes(self, workers: Sequence[str]) -> dict[str, int]:
+        rows = self._con.execute(self._sql["held_lanes"], {"workers": encode(workers).decode()})
+        return Counter(lane for (lane,) in rows)
+
+    async def recent_runs(self, limit: int) -> list[Pace]:
+        return paces_of(self._all("recent_runs", limit))
 
     async def over_before(self, at: int, limit: int) -> list[tuple[str, str, str, str]]:
         return [(job, queue, lane, state) for job, queue, lane, state in self._all("over_before", at, limit)]

@@ -229,6 +229,16 @@ WHERE finished_at IS NOT NULL AND finished_at < $1
     WHERE d.after = rota_jobs.id AND d.refers AND c.finished_at IS NULL LIMIT 1) b) = 0
 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
+-- What these workers run: jobs, and shards of arrays.
+-- name: held_lanes
+SELECT lane FROM rota_jobs WHERE state = 'running' AND worker = ANY($1::text[])
+UNION ALL SELECT j.lane FROM rota_shards s CROSS JOIN rota_jobs j WHERE s.worker = ANY($1::text[]) AND j.id = s.job;
+
+-- How long the jobs ran that were over last; those that never ran say nothing.
+-- name: recent_runs
+SELECT owner, priority, lane, started_at, finished_at FROM rota_jobs WHERE finished_at IS NOT NULL
+ORDER BY finished_at DESC LIMIT $1;
+
 -- name: delete_job
 DELETE FROM rota_jobs WHERE id = ANY($1::text[]) RETURNING id;
 -- name: delete_listed

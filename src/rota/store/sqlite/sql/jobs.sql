@@ -126,6 +126,16 @@ SELECT id, queue, lane, CASE WHEN kind = 'pull' AND reason = 'timed_out' THEN re
     WHERE d.after = rota_jobs.id AND d.refers = 1 AND c.finished_at IS NULL)
 ORDER BY finished_at LIMIT ?;
 
+-- What these workers run: jobs, and shards of arrays.
+-- name: held_lanes
+SELECT lane FROM rota_jobs INDEXED BY rota_jobs_running WHERE state = 'running' AND worker IN (SELECT value FROM json_each(:workers))
+UNION ALL SELECT j.lane FROM rota_shards s CROSS JOIN rota_jobs j WHERE s.worker IN (SELECT value FROM json_each(:workers)) AND j.id = s.job;
+
+-- How long the jobs ran that were over last; those that never ran say nothing.
+-- name: recent_runs
+SELECT owner, priority, lane, started_at, finished_at FROM rota_jobs INDEXED BY rota_jobs_over WHERE finished_at IS NOT NULL
+ORDER BY finished_at DESC LIMIT ?;
+
 -- name: delete_job
 DELETE FROM rota_jobs WHERE id = ?;
 -- name: delete_labels
