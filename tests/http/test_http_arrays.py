@@ -211,6 +211,33 @@ def test_results_of_nobody_and_of_what_is_no_array(live: Live) -> None:
             check_problem(live.client.get(f"/v1/jobs/{name}/results{query}"), 404, "not-found")
 
 
+def test_inputs_are_counted_and_one_is_shown(live: Live) -> None:
+    job = submit(live, "mapped", ["a", "b", "c", "d", "e"])["id"]
+    run_all(live, "mapped", {1})
+    found = live.client.get(f"/v1/jobs/{job}/inputs/map", params={"buckets": 2}).json()
+    assert (found["inputs"], found["size"]) == (5, 3)
+    assert {state: counts for state, counts in found["states"].items() if any(counts)} == {
+        "succeeded": [2, 2],
+        "failed": [1, 0],
+    }
+    one = live.client.get(f"/v1/jobs/{job}/inputs/1").json()
+    assert (one["input"], one["state"], one["exit_code"], one["error"]["type"]) == ("b", "failed", 3, "E")
+    assert [attempt["first"] <= 1 for attempt in one["attempts"]] == [True]
+    again = live.client.post(f"/v1/jobs/{job}/retry").json()["id"]
+    waits = live.client.get(f"/v1/jobs/{again}/inputs/1").json()
+    assert (waits["state"], waits["outcome"], waits["result"], waits["attempts"]) == ("queued", None, None, [])
+    assert live.client.get(f"/v1/jobs/{again}/inputs/0").json()["stands_of"] == job
+    for path, status, code, field in (
+        (f"{job}/inputs/5", 404, "not-found", None),
+        (f"{job}/inputs/1e3", 422, "invalid", "index"),
+        (f"{job}/inputs/map?buckets=0", 422, "invalid", "buckets"),
+        (f"{job}/graph?limit=501", 422, "invalid", "limit"),
+        ("no-such-job/inputs/map", 404, "not-found", None),
+        (f"{live.submit()['id']}/inputs/map", 404, "not-found", None),
+    ):
+        check_problem(live.client.get(f"/v1/jobs/{path}"), status, code, field)
+
+
 def test_an_aborted_array_ends_a_reader_that_follows(live: Live) -> None:
     job = submit(live, "arr5", list(range(40)))["id"]
     worker = live.worker("arr5", arrays=True)

@@ -46,6 +46,12 @@ def test_a_run_is_submitted_shown_aborted_and_run_again(live: Live) -> None:
     graph = http.get(f"/v1/runs/{run['id']}/graph", params={"limit": 2}).json()
     assert ([node["ref"] for node in graph["nodes"]], graph["next"]) == (["a", "b"], run["jobs"]["b"])
     assert graph["edges"] == [{"from": run["jobs"]["a"], "to": run["jobs"]["b"], "on": "failed"}]
+    around = http.get(f"/v1/jobs/{run['jobs']['b']}/graph").json()
+    assert ([node["ref"] for node in around["nodes"]], len(around["edges"]), around["cut"]) == (
+        ["b", "a", "c"],
+        2,
+        False,
+    )
     assert http.post(f"/v1/runs/{run['id']}/abort", params={"wait": 30}).status_code in (200, 202)
     over = http.get(f"/v1/runs/{run['id']}", params={"wait": 30}).json()
     assert (over["state"], over["counts"]["canceled"]) == ("canceled", 3)

@@ -23,6 +23,7 @@ TABLE = {
     "GET /v1/jobs/{id}/logs": OWNERS, "GET /v1/jobs/{id}/results": OWNERS, "GET /v1/jobs/{id}/explain": OWNERS,
     "GET /v1/jobs/{id}/deliveries": OWNERS, "POST /v1/jobs/{id}/deliveries/{delivery}/resend": OWNERS,
     "POST /v1/jobs/{id}/abort": OWNERS, "POST /v1/jobs/{id}/retry": OWNERS,
+    "GET /v1/jobs/{id}/graph": OWNERS, "GET /v1/jobs/{id}/inputs/map": OWNERS, "GET /v1/jobs/{id}/inputs/{index}": OWNERS,
     "GET /v1/jobs/{id}/checkpoint": OWNERS, "GET /v1/handlers": OWNERS,
     "GET /v1/events": OWNERS,
     "POST /v1/schedules/deploy": ADMINS,

@@ -53,10 +53,11 @@ SMALL = {
 # A page of several walks is merged: at most a page of each. Others sort what one job, or one statement's arguments, have.
 SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label", "find_runs_by_name"}
 SORTS_ITS_OWN = {"after_of", "deliveries_of", "shards_of", "attempts_of", "shares_root", "clamp_shards", "is_base"}
-SORTS_ITS_OWN |= {"open_firings", "schedules_ahead", "series"}
+SORTS_ITS_OWN |= {"open_firings", "schedules_ahead", "series", "spread_ranges", "spread_results", "spread_bad_results"}
 NOT_HOT = {
     "running_shards": "what runs now, for a person who asks",
     "shares_root": "old arrays, once each",
+    "spread_results": "all results of an array that an older server has stopped, for a person who asks",
     "schedules_ahead": "after a start, and when the clock was set back",
     "schedules_by_mark": "when the rules of a zone have changed; each row once",
 }
@@ -105,6 +106,12 @@ async def ask_everything(tx: Tx) -> None:
     await tx.newest_of_run("run-00007", "~", 100)
     await tx.nodes([job])
     await tx.edges_into([job])
+    await tx.edges_from([job], 100)
+    for bad in (True, False):
+        await tx.spread_results("fo000000001", 5, bad=bad)
+    await tx.spread_ranges("fo000000001", 5)
+    await tx.range_at("fo000000001", 5)
+    await tx.attempts_at("fo000000001", 5, 50)
     await tx.open_runs(1_700_000_000_000_100, 100)
     await tx.dependents_of([job])
     await tx.told_of([job])

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from tests.http.live import Live
-from tests.ui.viewer import CHROMIUM, Viewer
+from tests.ui.stock import fill
+from tests.ui.viewer import CHROMIUM, Viewer, new_context
 
 
 @pytest.fixture(scope="package")  # its event loop must be gone before others of this process want one
@@ -27,17 +28,32 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One server for all: each test has queues, handlers and owners of its own."""
     server = Live(tmp_path_factory.mktemp("ui"))
     yield server
     server.stop()
 
 
+@pytest.fixture(scope="package")
+def stocked(live: Live) -> dict[str, str]:
+    """Jobs in every state, schedules, workers: what pages are shown of."""
+    return fill(live)
+
+
+@pytest.fixture(scope="package")
+def desk(browser: Browser) -> Iterator[BrowserContext]:
+    """The windows of somebody at a desk, who has been here before."""
+    context = new_context(browser)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def viewer(browser: Browser, live: Live) -> Iterator[Viewer]:
+def viewer(browser: Browser, desk: BrowserContext, live: Live) -> Iterator[Viewer]:
     """A person in front of the dashboard, at a desk."""
-    with Viewer(browser, live.url) as viewer:
+    with Viewer(browser, live.url, context=desk) as viewer:
         yield viewer
 
 

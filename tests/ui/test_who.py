@@ -92,7 +92,6 @@ def test_an_admin_makes_and_revokes_tokens_and_reads_the_trail(browser: Browser,
         assert guarded.as_(text).get("/v1/me").status_code == 401
         page.get_by_role("tab", name="Audit").click()
         expect(viewer.row("tokens.revoke").first).to_be_visible()
-        assert viewer.findings(axe) == []
 
 
 def test_a_token_that_is_revoked_while_one_looks(browser: Browser, guarded: Guarded) -> None:

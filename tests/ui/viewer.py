@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.http.live import DEADLINE_S
 
@@ -22,14 +22,23 @@ OF_THE_LOOK = ["color-contrast", "target-size"]  # what another width, or anothe
 
 
 class Viewer:
-    """Shows one page. Leaving it fails when a script failed, the policy was violated, or another host was asked."""
+    """Shows one page. Leaving it fails when a script failed, the policy was violated, or another host was asked.
 
-    def __init__(self, browser: Browser, url: str, *, width: int = 1440, dark: bool = False) -> None:
+    In a `context` of others it is one more of their tabs, which has all files already; else it is somebody new.
+    """
+
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        *,
+        width: int = 1440,
+        dark: bool = False,
+        context: BrowserContext | None = None,
+    ) -> None:
         self.url = url
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
-        )
-        self.context.set_default_timeout(PATIENCE_MS)
+        self._own = context is None
+        self.context = context or new_context(browser, width=width, dark=dark)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.asked: list[str] = []
@@ -45,7 +54,10 @@ class Viewer:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self.context.close()
+        if self._own:
+            self.context.close()
+        else:
+            self.page.close()
         if kind is None:
             assert self.complaints == []
             ours = urlsplit(self.url).netloc
@@ -106,3 +118,12 @@ class Viewer:
             if one["impact"] in ("serious", "critical")
             for node in one["nodes"][:3]
         ]
+
+
+def new_context(browser: Browser, *, width: int = 1440, dark: bool = False) -> BrowserContext:
+    """Return what tabs of one person share: files, settings, the size of the window."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    return context

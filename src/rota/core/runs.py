@@ -103,6 +103,14 @@ class GraphView(Struct, kw_only=True):
     next: str | None = None
 
 
+class AroundView(Struct, kw_only=True):
+    """A job with all that it waits for, and all that waits for it, and so on. `cut`: there is more, further away."""
+
+    nodes: list[NodeView]
+    edges: list[EdgeView]
+    cut: bool
+
+
 def is_run(id_: str) -> bool:
     """Say whether this is the id of a run, not of a job."""
     return id_.startswith(ID_PREFIX)

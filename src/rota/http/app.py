@@ -24,6 +24,7 @@ from rota.http.routes import (
     events,
     handlers,
     jobs,
+    looking,
     me,
     overview,
     owners,
@@ -39,6 +40,7 @@ from rota.service.service import Service
 NATIVE = [
     *bulk.OPERATIONS,  # their fixed paths win over a job's id
     *jobs.OPERATIONS,
+    *looking.OPERATIONS,
     *runs.OPERATIONS,
     *workers.OPERATIONS,
     *owners.OPERATIONS,

@@ -118,8 +118,8 @@ async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Eff
     charged = report.charged and report.outcome not in _GIVEN_BACK
     left = _rest(shard, shard.first + shard.n, tx.now, crashed=charged)
     ranges = []
-    if left.n > 0 and not _is_stopped(job, array):
-        if left.crashes < CRASH_BUDGET:
+    if left.n > 0:
+        if left.crashes < CRASH_BUDGET or _is_stopped(job, array):  # of what was stopped it says what never ran
             ranges.append(left)
             await tx.put_ranges(job.id, ranges)
         else:

@@ -71,7 +71,7 @@ class Runs:
             others = sorted({edge.after for edge in edges} - set(ids))
             nodes += [node for node in await tx.nodes(others) if node.run != run]
             return GraphView(
-                nodes=[_node_view(node) for node in nodes],
+                nodes=[node_view(node) for node in nodes],
                 edges=[EdgeView(from_=edge.after, to=edge.job, on=edge.on) for edge in edges],
                 next=ids[-1] if len(ids) == limit else None,
             )
@@ -244,7 +244,8 @@ def _existing(runs: dict[str, Run], run: str) -> Run:
     return runs[run]
 
 
-def _node_view(node: Node) -> NodeView:
+def node_view(node: Node) -> NodeView:
+    """Render what a graph shows of a job."""
     return NodeView(
         id=node.id, ref=node.ref, run=node.run, state=node.state.value, handler=node.handler, kind=node.kind,
         attempt=node.attempt, submitted_at=rfc3339(node.submitted_at),

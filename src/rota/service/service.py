@@ -26,6 +26,7 @@ from rota.service.handlers import Handlers
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
 from rota.service.limits import Limits
+from rota.service.looking import Looking
 from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer, Stopwatch
 from rota.service.owners import Owners, Usage
@@ -107,6 +108,7 @@ class Service:
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.deploys = Deploys(store, self.signals, self.schedules)
         self.runs = Runs(store, self.signals, ids, self.jobs)
+        self.looking = Looking(store)
         self.turns = TurnUpkeep(store, claiming := Claiming(store), monotonic)
         self.work = Work(
             store, self.signals, observer, stopwatch, claiming=claiming, lease_s=lease_s, random_bits=rng.getrandbits,

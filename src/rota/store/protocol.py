@@ -20,6 +20,7 @@ from rota.core.forecasts import Pace
 from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job, Lease, LogChunk, Progress, WorkerHello
 from rota.core.settling import Settlement
 from rota.store.handler_protocol import HandlerTx
+from rota.store.input_protocol import InputTx
 from rota.store.limit_protocol import LimitTx
 from rota.store.overview_protocol import OverviewTx
 from rota.store.rows import (
@@ -75,7 +76,7 @@ class Begins(Generic[T]):
         return self._function(tx)
 
 
-class Tx(LimitTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, Protocol):
+class Tx(LimitTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, InputTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int

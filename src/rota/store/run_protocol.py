@@ -101,6 +101,10 @@ class RunTx(Protocol):
         """Return all that these jobs waited or wait for."""
         ...
 
+    async def edges_from(self, jobs: Sequence[str], limit: int) -> list[Dependency]:
+        """Return what waited or waits for these jobs, at most so much."""
+        ...
+
     async def result_of(self, job: str) -> tuple[State, Raw | None, int | None, bool] | None:
         """Return a job's state, its result, how many inputs it has (None: it is no array), and whether it is a map."""
         ...

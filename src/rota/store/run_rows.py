@@ -39,6 +39,7 @@ class Node(Struct, frozen=True):
     started_at: int | None
     finished_at: int | None
     inputs: int | None
+    owner: str
 
 
 def run_row(run: Run) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from rota.core.arrays import Range, Shard
-from rota.core.jobs import Array, Failure, HandlerSpec, InputResult, Job, RunOptions
+from rota.core.jobs import Array, Attempt, Failure, HandlerSpec, InputResult, Job, RunOptions
 from rota.core.settling import Settlement
 from rota.core.states import Outcome, Reason, State
 from rota.store.protocol import Query, Tx
@@ -375,6 +375,59 @@ def test_a_result_that_is_there_is_left_as_it_is(bench: Bench):
     bench.write(lambda tx: tx.insert_results("a", [result(1, State.FAILED), result(2)]))
     assert bench.read(lambda tx: tx.successes_of("a", -1, 9)) == [1, 2]
     assert bench.read(lambda tx: tx.results_of("a", -1, 9, which="bad")) == []
+
+
+# -- counted
+
+
+def test_what_is_to_run_again_is_counted_by_bucket(bench: Bench):
+    insert(bench, an_array("a", 100))
+    later = START + SECOND
+    ranges = [
+        a_range(1, 1),
+        a_range(5, 4),
+        a_range(9, 23),
+        a_range(40, 2, later),
+        a_range(45, 1),
+        a_range(49, 1, later),
+    ]
+    bench.write(lambda tx: tx.put_ranges("a", ranges))
+    found = bench.read(lambda tx: tx.spread_ranges("a", 10))
+    assert sorted(found) == [(1, 5, True), (9, 23, True), (40, 3, False), (45, 1, True)]
+    assert bench.read(lambda tx: tx.spread_ranges("b", 10)) == []
+    at = [bench.read(lambda tx, n=n: tx.range_at("a", n)) for n in (0, 1, 8, 39, 99)]
+    assert at == [None, ranges[0], ranges[1], ranges[2], ranges[5]]
+
+
+def test_results_are_counted_by_bucket(bench: Bench):
+    ends = {
+        0: State.SUCCEEDED,
+        3: State.FAILED,
+        9: State.FAILED,
+        10: State.ABORTED,
+        25: State.SUCCEEDED,
+        26: State.SUCCEEDED,
+    }
+    bench.write(lambda tx: tx.insert_results("a", [result(n, state) for n, state in ends.items()]))
+    bad = [(0, State.FAILED, 2), (1, State.ABORTED, 1)]
+
+    def read(*, bad: bool) -> list[tuple[int, State, int]]:
+        return sorted((t.bucket, t.state, t.n) for t in bench.read(lambda tx: tx.spread_results("a", 10, bad=bad)))
+
+    assert read(bad=True) == bad
+    assert read(bad=False) == sorted([*bad, (0, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)])
+
+
+def test_shards_that_had_an_input_come_the_newest_first(bench: Bench):
+    tries = [(1, 0, 4), (2, 4, 4), (3, 2, 3), (4, None, None)]
+    attempts = [
+        Attempt(attempt=n, worker="w", started_at=START, finished_at=START, outcome="lost", first=first, inputs=size)
+        for n, first, size in tries
+    ]
+    bench.write(lambda tx: tx.insert_attempts([("a", attempt) for attempt in attempts]))
+    assert bench.read(lambda tx: tx.attempts_at("a", 4, 9)) == [attempts[2], attempts[1]]
+    assert bench.read(lambda tx: tx.attempts_at("a", 3, 1)) == [attempts[2]]
+    assert bench.read(lambda tx: tx.attempts_at("a", 8, 9)) == []
 
 
 # -- pruned

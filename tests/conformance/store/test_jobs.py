@@ -267,6 +267,11 @@ def test_overdue_attempts_come_the_longest_overdue_first(bench: Bench):
 def test_dependencies(bench: Bench):
     bench.insert(a_job("a"), a_job("b"), a_job("c", state=State.BLOCKED, waiting_for=2, after=["b", "a"]))
     bench.insert(a_job("d", state=State.BLOCKED, waiting_for=1, after=["a"], after_on={"a": "failed"}, least=1))
+    edges = bench.read(lambda tx: tx.edges_from(["a", "b", "c"], 9))
+    assert {(edge.after, edge.job, edge.on) for edge in edges} == {
+        ("b", "c", "succeeded"), ("a", "c", "succeeded"), ("a", "d", "failed"),
+    }  # fmt: skip
+    assert len(bench.read(lambda tx: tx.edges_from(["a", "b"], 2))) == 2
     waiting = bench.read(lambda tx: tx.dependents_of(["a", "b", "c", "d"]))
     assert sorted((d.after, d.job, d.on) for d in waiting) == [
         ("a", "c", "succeeded"), ("a", "d", "failed"), ("b", "c", "succeeded")

@@ -73,6 +73,9 @@ class RunTx(ArrayTx):
     async def edges_into(self, jobs: Sequence[str]) -> list[Dependency]:
         return [Dependency(*row) for row in await self._all("edges_into", array(jobs))]
 
+    async def edges_from(self, jobs: Sequence[str], limit: int) -> list[Dependency]:
+        return [Dependency(*row) for row in await self._all("edges_from", array(jobs), limit)]
+
     async def result_of(self, job: str) -> tuple[State, Raw | None, int | None, bool] | None:
         row = await self._one("result_of", job)
         if row is None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import msgspec
 
 from rota.core.arrays import Range, Shard
-from rota.core.jobs import Array, HandlerSpec, InputResult, Job
+from rota.core.input_maps import Tally
+from rota.core.jobs import Array, Attempt, HandlerSpec, InputResult, Job
 from rota.core.states import State
 from rota.store.protocol import Which
-from rota.store.rows import Claimed, encode, offer_of
+from rota.store.rows import STATES, Claimed, attempt_of, encode, offer_of
 from rota.store.sqlite.statement import BaseTx
 
 MOST_DELETED = 50_000  # results, in one transaction
@@ -124,6 +125,23 @@ class ArrayTx(BaseTx):
 
     async def successes_of(self, job: str, after: int, limit: int) -> list[int]:
         return [n for (n,) in self._all("successes_of", job, after, limit)]
+
+    async def spread_ranges(self, job: str, size: int) -> list[tuple[int, int, bool]]:
+        return [(first, int(n), bool(due)) for first, n, due in self._all("spread_ranges", job, size, size)]
+
+    async def spread_results(self, job: str, size: int, *, bad: bool) -> list[Tally]:
+        name = "spread_bad_results" if bad else "spread_results"
+        return [Tally(bucket, STATES[state], n) for bucket, state, n in self._all(name, size, job)]
+
+    async def range_at(self, job: str, index: int) -> Range | None:
+        row = self._one("range_at", job, index)
+        if row is None:
+            return None
+        first, n, run_at, failures, crashes = row
+        return Range(first=first, n=n, run_at=run_at, failures=failures, crashes=crashes)
+
+    async def attempts_at(self, job: str, index: int, limit: int) -> list[Attempt]:
+        return [attempt_of(row) for row in self._all("attempts_at", job, index, index, limit)]
 
     async def old_uploads(self, before: int, limit: int) -> list[str]:
         return [root for (root,) in self._all("old_uploads", before, limit)]

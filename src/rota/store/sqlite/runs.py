@@ -66,6 +66,9 @@ class RunTx(ArrayTx):
     async def edges_into(self, jobs: Sequence[str]) -> list[Dependency]:
         return [Dependency(*row) for row in self._all("edges_into", encode(jobs).decode())]
 
+    async def edges_from(self, jobs: Sequence[str], limit: int) -> list[Dependency]:
+        return [Dependency(*row) for row in self._all("edges_from", encode(jobs).decode(), limit)]
+
     async def result_of(self, job: str) -> tuple[State, Raw | None, int | None, bool] | None:
         row = self._one("result_of", job)
         if row is None:

@@ -89,6 +89,16 @@ SELECT body FROM rota_results WHERE job = $1 AND n > $2 AND state <> 'succeeded'
 -- name: successes_of
 SELECT n FROM rota_results WHERE job = $1 AND n > $2 AND state = 'succeeded' ORDER BY n LIMIT $3;
 
+-- What is to run again, by bucket: no two ranges begin in one bucket and end in another one.
+-- name: spread_ranges
+SELECT min(first), sum(n), due FROM rota_ranges WHERE job = $1 GROUP BY first / $2::int, (first + n - 1) / $2::int, due;
+-- name: spread_bad_results
+SELECT n / $2::int, state, count(*) FROM rota_results WHERE job = $1 AND state <> 'succeeded' GROUP BY 1, 2;
+-- name: spread_results
+SELECT n / $2::int, state, count(*) FROM rota_results WHERE job = $1 GROUP BY 1, 2;
+-- name: range_at
+SELECT first, n, run_at, failures, crashes FROM rota_ranges WHERE job = $1 AND first <= $2 ORDER BY first DESC LIMIT 1;
+
 -- All arrays with these inputs, held in one order: who finds none but those that it deletes removes the inputs too.
 -- name: shares_root
 SELECT root, job FROM rota_arrays WHERE root = ANY($1::text[]) ORDER BY root, job FOR UPDATE;

@@ -6,6 +6,11 @@ SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4:
 -- name: attempts_of
 SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts WHERE job = $1 ORDER BY attempt;
 
+-- Shards that had an input.
+-- name: attempts_at
+SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts
+WHERE job = $1 AND first <= $2 AND first + inputs > $2 ORDER BY attempt DESC LIMIT $3;
+
 -- Our transaction's id, then a number for a thousand events: in this order.
 -- name: number_events
 WITH t AS MATERIALIZED (SELECT pg_current_xact_id()::text AS id) SELECT id, nextval('rota_events_seq') * 1000 FROM t;

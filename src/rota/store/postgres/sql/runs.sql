@@ -55,11 +55,16 @@ SELECT id FROM rota_listed WHERE run = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
 -- name: nodes
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
-  SELECT id, ref, run, state, handler, kind, attempt, submitted_at, started_at, finished_at, inputs FROM rota_jobs WHERE id = u.job OFFSET 0) j;
+  SELECT id, ref, run, state, handler, kind, attempt, submitted_at, started_at, finished_at, inputs, owner FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 -- What these jobs wait for.
 -- name: edges_into
 SELECT d.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT after, job, condition FROM rota_dependencies WHERE job = u.job OFFSET 0) d;
+
+-- What waits, or has waited, for these jobs.
+-- name: edges_from
+SELECT d.* FROM unnest($1::text::text[]) AS u(after) CROSS JOIN LATERAL (
+  SELECT after, job, condition FROM rota_dependencies WHERE after = u.after LIMIT $2) d LIMIT $2;
 
 -- name: old_runs
 SELECT id FROM rota_runs WHERE finished_at IS NOT NULL AND finished_at < $1 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED;

@@ -77,6 +77,16 @@ SELECT body FROM rota_results INDEXED BY rota_results_bad WHERE job = ? AND n > 
 -- name: successes_of
 SELECT n FROM rota_results WHERE job = ? AND n > ? AND state = 'succeeded' ORDER BY n LIMIT ?;
 
+-- What is to run again, by bucket: no two ranges begin in one bucket and end in another one.
+-- name: spread_ranges
+SELECT min(first), sum(n), due FROM rota_ranges WHERE job = ? GROUP BY first / ?, (first + n - 1) / ?, due;
+-- name: spread_bad_results
+SELECT n / ?, state, count(*) FROM rota_results INDEXED BY rota_results_bad WHERE job = ? AND state <> 'succeeded' GROUP BY 1, 2;
+-- name: spread_results
+SELECT n / ?, state, count(*) FROM rota_results WHERE job = ? GROUP BY 1, 2;
+-- name: range_at
+SELECT first, n, run_at, failures, crashes FROM rota_ranges WHERE job = ? AND first <= ? ORDER BY first DESC LIMIT 1;
+
 -- name: shares_root
 SELECT 1 FROM rota_arrays WHERE root = ? LIMIT 1;
 -- name: delete_array

@@ -4,6 +4,11 @@ INSERT INTO rota_attempts (job, attempt, worker, started_at, finished_at, outcom
 -- name: attempts_of
 SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts WHERE job = ? ORDER BY attempt;
 
+-- Shards that had an input.
+-- name: attempts_at
+SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts
+WHERE job = ? AND first <= ? AND first + inputs > ? ORDER BY attempt DESC LIMIT ?;
+
 -- name: append_events
 INSERT INTO rota_events (at, job, owner, kind, state, attempt, by, why) VALUES (?,?,?,?,?,?,?,?);
 

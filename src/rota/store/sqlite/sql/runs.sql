@@ -43,10 +43,14 @@ SELECT id FROM rota_jobs WHERE run = ? AND id > ? ORDER BY id LIMIT ?;
 SELECT id FROM rota_jobs WHERE run = ? AND id < ? ORDER BY id DESC LIMIT ?;
 
 -- name: nodes
-SELECT id, ref, run, state, handler, kind, attempt, submitted_at, started_at, finished_at, inputs FROM rota_jobs WHERE id = ?;
+SELECT id, ref, run, state, handler, kind, attempt, submitted_at, started_at, finished_at, inputs, owner FROM rota_jobs WHERE id = ?;
 -- What these jobs (a JSON list) wait for.
 -- name: edges_into
 SELECT after, job, condition FROM rota_dependencies WHERE job IN (SELECT value FROM json_each(?));
+
+-- What waits, or has waited, for these jobs.
+-- name: edges_from
+SELECT after, job, condition FROM rota_dependencies WHERE after IN (SELECT value FROM json_each(?)) LIMIT ?;
 
 -- name: old_runs
 SELECT id FROM rota_runs WHERE finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at LIMIT ?;

@@ -12,9 +12,12 @@ import { useKeys } from "../parts/keys.js";
 import { Copy, Json } from "../parts/json.js";
 import { edit } from "./job-edit.js";
 import { Log } from "./job-log.js";
-import { Inputs } from "./job-inputs.js";
+import { Inputs, openCell } from "./job-inputs.js";
+import { InputMap } from "./job-map.js";
 import { Spans } from "./job-spans.js";
 import { Deliveries } from "./job-hook.js";
+import { Around, waitsFor } from "./job-graph.js";
+import { runPath } from "./runs.js";
 
 export default function Job({ id }) {
   const mine = (batch) => batch.jobs.has(id);
@@ -31,7 +34,7 @@ export default function Job({ id }) {
   });
   return html`<div class="page"><${Loaded} of=${of} lines=${8}>${(job) => html`
     <${Head} job=${job} reload=${of.reload} />
-    <div class="tabs" role="tablist" aria-label="Parts of the job">${tabs(job).map(([name, text]) => html`<button key=${name} role="tab" aria-selected=${String(tab === name)} onClick=${() => change({ tab: name === "summary" ? null : name }, { replace: true })}>${text}</button>`)}</div>
+    <div class="tabs" role="tablist" aria-label="Parts of the job">${tabs(job).map(([name, text]) => html`<button key=${name} role="tab" aria-selected=${String(tab === name)} onClick=${() => change({ tab: name === "summary" ? null : name, at: null, many: null, after: null, show: null }, { replace: true })}>${text}</button>`)}</div>
     <${(TABS[tab] ?? TABS.summary)} key=${tab} job=${job} path=${path} mine=${mine} />`}<//></div>`;
 }
 
@@ -64,6 +67,7 @@ function Summary({ job, path, mine }) {
     ${job.error && html`<${Failure} error=${job.error} job=${job} />`}
     <${Progress} job=${job} />
     <${Why} job=${job} of=${why} />
+    <${Around} job=${job} />
     <${Spans} job=${job} attempts=${attempts} text=${why.data?.time.text} />
     <${Proof} attempts=${attempts.data} job=${job} />
     ${job.result !== null && html`<${Panel} id="result" title="Result"><${Json} value=${job.result} label="Result" /><//>`}
@@ -81,9 +85,10 @@ function Failure({ error, job }) {
 
 function Progress({ job }) {
   const { array, progress } = job;
+  const [, change] = useQuery();
   if (array) {
     return html`<${Panel} id="progress" title="Inputs" more=${href(`${jobPath(job.id)}?tab=inputs`)}><div class="big-progress"><${Bar} value=${array.done} of=${array.inputs} label="Inputs that are over" kind=${array.failed ? "some-failed" : ""} />
-      <p><span>${count(array.done)} of ${count(array.inputs)} over, ${count(array.running)} running${array.failed ? html`, <span class="is-failed">${count(array.failed)} failed</span>` : ""}</span><span>${array.halted ? `halted by ${array.halted}` : array.eta !== null && !OVER.has(job.state) ? `about ${duration(array.eta)} left` : ""}</span></p></div><//>`;
+      <p><span>${count(array.done)} of ${count(array.inputs)} over, ${count(array.running)} running${array.failed ? html`, <span class="is-failed">${count(array.failed)} failed</span>` : ""}</span><span>${array.halted ? `halted by ${array.halted}` : array.eta !== null && !OVER.has(job.state) ? `about ${duration(array.eta)} left` : ""}</span></p></div><${InputMap} job=${job} open=${openCell(job, change)} /><//>`;
   }
   if (!progress || (job.state !== "running" && OVER.has(job.state))) return null;
   return html`<${Panel} id="progress" title="Progress"><div class="big-progress">${typeof progress.fraction === "number" && html`<${Bar} value=${progress.fraction} label="Progress" />`}<p><span>${progress.message}</span><span class="num">${typeof progress.fraction === "number" ? `${(progress.fraction * 100).toFixed(0)} %` : ""}</span></p></div><//>`;
@@ -119,7 +124,11 @@ function Facts({ job }) {
     ["Priority", html`<span class="num">${job.priority}</span>`],
     job.timeout !== null && ["Timeout", duration(job.timeout)],
     ["Grace", duration(job.grace)],
-    job.after.length > 0 && ["After", html`${job.after.slice(0, 20).map((id, at) => html`${at ? ", " : ""}<${JobLink} key=${id} id=${id} />`)}${job.after.length > 20 ? ` and ${job.after.length - 20} more` : ""}`],
+    job.run && ["Run", html`<a class="mono" href=${href(runPath(job.run))}>${job.ref ?? "its run"}</a>`],
+    job.after.length > 0 && ["After", waitsFor(job)],
+    job.map && ["Over", html`<span class="mono">the result of ${job.map.over}</span>`],
+    Object.keys(job.needs).length > 0 && ["Needs", Object.entries(job.needs).map(([name, value]) => html`<span class="tag" key=${name}>${name}=${String(value)}</span> `)],
+    job.unique_key && ["Unique key", html`<span class="mono">${job.unique_key}</span>`],
     job.checkpoint && ["Checkpoint", html`<${Time} at=${job.checkpoint.at} /> <span class="quiet num">· ${count(job.checkpoint.size)} bytes</span>`],
     job.retry_of && ["Again, of", html`<${JobLink} id=${job.retry_of} />`],
     job.hook && ["Hook", html`<span class="mono">${job.hook}</span>`],

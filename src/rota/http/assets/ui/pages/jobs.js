@@ -18,13 +18,14 @@ const FIELDS = [
   { name: "owner", label: "Owner" },
   { name: "label", label: "Label", hint: "name=value" },
   { name: "error", label: "Error has", hint: "a text" },
+  { name: "run", label: "Run", hint: "an id" },
 ];
 const PAGE = 50;
 
 function filtersOf(query) {
   return {
     state: query.getAll("state"), label: query.getAll("label"), owner: query.get("owner"), queue: query.get("queue"),
-    handler: query.get("handler"), error: query.get("error"), after_time: query.get("after_time"), before_time: query.get("before_time"),
+    handler: query.get("handler"), error: query.get("error"), run: query.get("run"), after_time: query.get("after_time"), before_time: query.get("before_time"),
   };
 }
 
@@ -85,7 +86,7 @@ const flip = (set, key) => {
 };
 
 const columns = [
-  { name: "name", head: "Job", kind: "title name", cell: (job) => html`<a class="strong" href=${href(jobPath(job.id))}>${nameOf(job)}</a><span class="with">${inputOf(job)}</span>${kindOf(job) !== "handler" && html` <span class="tag">${kindOf(job)}</span>`}${job.array && html` <span class="tag">array</span>`}` },
+  { name: "name", head: "Job", kind: "title name", cell: (job) => html`<a class="strong" href=${href(jobPath(job.id))}>${nameOf(job)}</a><span class="with">${inputOf(job)}</span>${job.ref && html` <span class="tag" title="its name in its run">${job.ref}</span>`}${kindOf(job) !== "handler" && html` <span class="tag">${kindOf(job)}</span>`}${job.array && html` <span class="tag">array</span>`}` },
   { name: "state", head: "State", cell: (job) => html`<${State} of=${job.display_state} />` },
   { name: "what", head: "", kind: "wide what", cell: (job) => (job.state === "running" ? html`<${Progress} job=${job} />` : job.error ? html`<span class="is-failed clip" title=${job.error.message}>${job.error.type}: ${job.error.message}</span>` : job.display_state === "scheduled" ? html`<span class="quiet">due <${Time} at=${job.run_at} /></span>` : "") },
   { name: "owner", head: "Owner", cell: (job) => job.owner },

@@ -5,7 +5,8 @@ import { say, show } from "../parts/dialog.js";
 import { Trouble } from "../parts/load.js";
 import { zoneName } from "../parts/time.js";
 
-export const change = (schedule, then) => show(schedule ? "Change the schedule" : "New schedule", (close) => html`<${Form} schedule=${schedule} close=${close} then=${then} />`, { wide: true });
+/** Make one (`schedule` null), of `job` if that is given, or change one. */
+export const change = (schedule, then, job = null) => show(schedule ? "Change the schedule" : "New schedule", (close) => html`<${Form} schedule=${schedule} job=${job ?? schedule?.job ?? null} close=${close} then=${then} />`, { wide: true });
 
 const MISSED = { once: "fires once, however late", skip: "is left out", all: "all of them fire" };
 const OVERLAP = { allow: "fires beside it", skip: "is left out", queue: "waits for its end", abort: "aborts it, then fires" };
@@ -30,7 +31,7 @@ function Preview({ rule, timezone }) {
   return html`<div class="hint" aria-live="polite">${state.error ? html`<span class="is-failed">${state.error.message}</span>` : state.items ? (state.items.length ? html`It fires at <${Slots} items=${state.items} />` : "It never fires.") : "Cron with five or six fields, every 15m, or at TIME."}</div>`;
 }
 
-function Form({ schedule, close, then }) {
+function Form({ schedule, job, close, then }) {
   const [error, fail] = useState(null);
   const [rule, setRule] = useState(schedule?.rule ?? "0 9 * * MON-FRI");
   const [zone, setZone] = useState(schedule?.timezone ?? zoneName ?? "UTC");
@@ -41,13 +42,13 @@ function Form({ schedule, close, then }) {
     const body = { rule: rule.trim(), timezone: zone.trim() || undefined, missed: form.get("missed"), overlap: form.get("overlap"), jitter: form.get("jitter").trim() || 0 };
     if (form.get("name").trim()) body.name = form.get("name").trim();
     try {
-      if (schedule) body.job = JSON.parse(form.get("job"));
+      if (job) body.job = JSON.parse(form.get("job"));
       else {
         const data = form.get("data").trim();
         body.job = { handler: form.get("handler").trim(), queue: form.get("queue").trim() || undefined, ...(data ? { data: JSON.parse(data) } : {}) };
       }
     } catch (problem) {
-      fail({ message: `the ${schedule ? "job" : "data"} is no JSON: ${problem.message}` });
+      fail({ message: `the ${job ? "job" : "data"} is no JSON: ${problem.message}` });
       return;
     }
     try {
@@ -61,8 +62,8 @@ function Form({ schedule, close, then }) {
   return html`<form onSubmit=${send}><${Trouble} error=${error} />
     <div class="form-row"><label for=${`${id}rule`}>Rule</label><input id=${`${id}rule`} class="mono" required value=${rule} spellcheck="false" onInput=${(event) => setRule(event.target.value)} data-autofocus /><${Preview} rule=${rule} timezone=${zone} /></div>
     <div class="form-row"><label for=${`${id}zone`}>Time zone</label><input id=${`${id}zone`} value=${zone} spellcheck="false" onInput=${(event) => setZone(event.target.value)} /></div>
-    <div class="form-row"><label for=${`${id}name`}>Name</label><input id=${`${id}name`} name="name" defaultValue=${schedule?.name ?? ""} placeholder=${schedule ? "" : "that of its handler"} /></div>
-    ${schedule ? html`<div class="form-row top-aligned"><label for=${`${id}job`}>Job</label><textarea id=${`${id}job`} name="job" rows="5" spellcheck="false" defaultValue=${JSON.stringify(schedule.job, null, 2)}></textarea></div>`
+    <div class="form-row"><label for=${`${id}name`}>Name</label><input id=${`${id}name`} name="name" defaultValue=${schedule?.name ?? ""} placeholder=${schedule ? "" : "that of its handler"} required=${Boolean(job && !job.handler)} /></div>
+    ${job ? html`<div class="form-row top-aligned"><label for=${`${id}job`}>Job</label><textarea id=${`${id}job`} name="job" rows="5" spellcheck="false" defaultValue=${JSON.stringify(job, null, 2)}></textarea></div>`
       : html`<div class="form-row"><label for=${`${id}handler`}>Handler</label><input id=${`${id}handler`} name="handler" required spellcheck="false" /></div>
         <div class="form-row top-aligned"><label for=${`${id}data`}>Data</label><textarea id=${`${id}data`} name="data" rows="3" spellcheck="false" placeholder='{"name": "Ana"}'></textarea></div>
         <div class="form-row"><label for=${`${id}queue`}>Queue</label><input id=${`${id}queue`} name="queue" placeholder="default" /></div>`}

@@ -9,6 +9,7 @@ import { go, useQuery } from "../parts/route.js";
 import { jobPath } from "../parts/jobs.js";
 import { say } from "../parts/dialog.js";
 import { Copy } from "../parts/json.js";
+import { change as schedule } from "./schedule-form.js";
 import { Arguments, fieldsOf, valueOf } from "./submit-arguments.js";
 
 const KINDS = [["handler", "Handler"], ["script", "Script"], ["command", "Command"], ["image", "Image"]];
@@ -24,7 +25,7 @@ export default function Submit() {
   const [query] = useQuery();
   const handlers = useHandlers();
   const [kind, setKind] = useState(query.get("kind") ?? "handler");
-  const [form, set] = useState({ handler: query.get("handler") ?? "", data: "", script: "#!/bin/bash\n", command: "", image: "", args: "", inputs: "", queue: "", priority: "", owner: "", delay: "", timeout: "", retries: "", labels: "", after: "", hook: "", values: {} });
+  const [form, set] = useState({ handler: query.get("handler") ?? "", data: "", script: "#!/bin/bash\n", command: "", image: "", args: "", inputs: "", queue: "", priority: "", owner: "", delay: "", timeout: "", retries: "", labels: "", after: "", hook: "", needs: "", unique_key: "", on_conflict: "", values: {} });
   const [error, fail] = useState(null);
   const [busy, setBusy] = useState(false);
   const key = useRef(newKey());
@@ -59,6 +60,11 @@ export default function Submit() {
       return fail(problem);
     }
   };
+  const repeat = () => {
+    if (wrong) return fail(wrong);
+    const { run_at: _, delay: __, ...job } = body;
+    return schedule(null, (made) => go(`/schedules/${encodeURIComponent(made.id)}`), job);
+  };
   const field = error?.field;
   const input = (name, label, options = {}) => html`<${Field} name=${name} label=${label} value=${form[name]} change=${change(name)} wrong=${matches(field, name) ? error.message : null} ...${options} />`;
   return html`<div class="page submit"><div class="page-head"><h1>Submit a job</h1></div>
@@ -83,28 +89,34 @@ export default function Submit() {
         ${input("timeout", "Timeout", { placeholder: "none; 30s, 2h" })}
         ${input("retries", "Retries", { type: "number", placeholder: kind === "handler" ? "the handler's own" : "0", min: 0 })}
         ${input("labels", "Labels", { placeholder: "team=a, batch=7" })}
-        ${input("after", "After", { placeholder: "ids of jobs that must succeed first", mono: true })}
+        ${input("after", "After", { placeholder: "ids of jobs that must succeed first", mono: true, hint: "Or on another end: ID:failed, ID:finished, ID:any." })}
+        ${input("needs", "Needs", { placeholder: "gpu=true, zone=a", hint: "Labels that its worker must have." })}
+        ${input("unique_key", "Unique key", { placeholder: "none", mono: true, hint: form.unique_key ? null : "While a job with this key is not over, its owner has no other one." })}
+        ${form.unique_key && input("on_conflict", "If it is taken", { choices: [["", "refuse this one"], ["existing", "take the other for it"], ["replace", "cancel the other, if it waits"]] })}
         ${input("hook", "Hook", { type: "url", placeholder: "https://…", hint: "Called when the job ends." })}
         ${me.get().owner === null && input("owner", "Owner", { placeholder: "default" })}
       </div><//>
-      <div class="submit-line"><button class="primary" disabled=${busy}><${Icon} name="play" size=${14} />Submit</button><button type="button" onClick=${tryIt}>Dry run</button>${wrong && html`<span class="is-failed">${wrong.message}</span>`}</div>
+      <div class="submit-line"><button class="primary" disabled=${busy}><${Icon} name="play" size=${14} />Submit</button><button type="button" onClick=${tryIt}>Dry run</button>${!body?.inputs && html`<button type="button" onClick=${repeat}><${Icon} name="schedules" size=${14} />Again and again</button>`}${wrong && html`<span class="is-failed">${wrong.message}</span>`}</div>
     </form><div>${trial && trial.body === JSON.stringify(body) && html`<${Panel} id="trial" title="What it would do" aside="nothing was submitted"><p class="pad" role="status"><${State} of=${trial.state} /> <span class="quiet">${trial.runnable ? "a live worker could run it" : "no live worker could run it now"}</span></p><${Reasons} reasons=${trial.reasons} /><//>`}<${Same} body=${body} /></div></div></div>`;
 }
 
-const FIELDS = ["handler", "data", "script", "command", "image", "args", "inputs", "queue", "priority", "owner", "delay", "timeout", "retries", "labels", "after", "hook"];
+const FIELDS = ["handler", "data", "script", "command", "image", "args", "inputs", "queue", "priority", "owner", "delay", "timeout", "retries", "labels", "after", "hook", "needs", "unique_key", "on_conflict"];
 const matches = (field, name) => Boolean(field) && (field === name || field.startsWith(`${name}.`) || field.startsWith(`${name}[`) || (name === "delay" && field === "run_at"));
 
-function Field({ name, label, value, change, wrong, hint, area, list, mono, ...rest }) {
+function Field({ name, label, value, change, wrong, hint, area, list, mono, choices, ...rest }) {
   const id = useId(name);
   const about = wrong || hint ? `${id}-hint` : null;
   const shared = { id, name, value, onInput: change, "aria-describedby": about, "aria-invalid": wrong ? "true" : null, spellcheck: false, ...rest };
   return html`<div class=${`form-row${area ? " top-aligned" : ""}`}><label for=${id}>${label}</label>
-    ${area ? html`<textarea rows=${area} ...${shared}></textarea>` : html`<input class=${mono ? "mono" : ""} autocomplete="off" list=${list ? `${id}-list` : null} ...${shared} />`}
+    ${choices ? html`<select ...${shared}>${choices.map(([each, text]) => html`<option key=${each} value=${each}>${text}</option>`)}</select>` : area ? html`<textarea rows=${area} ...${shared}></textarea>` : html`<input class=${mono ? "mono" : ""} autocomplete="off" list=${list ? `${id}-list` : null} ...${shared} />`}
     ${list && html`<datalist id=${`${id}-list`}>${list.map((each) => html`<option key=${each} value=${each} />`)}</datalist>`}
     ${wrong ? html`<p class="wrong" id=${about}>${wrong}</p>` : hint && html`<p class="hint" id=${about}>${hint}</p>`}</div>`;
 }
 
 const json = (text, what) => { try { return JSON.parse(text); } catch (error) { throw new Error(`${what} is no JSON: ${error.message}`); } };
+
+/** A label's value: yes or no, a number, or a text. Without one it is yes. */
+const plainly = (text) => (text === "" || text === "true" ? true : text === "false" ? false : /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text);
 
 function bodyOf(kind, form, fields) {
   const body = {};
@@ -122,7 +134,10 @@ function bodyOf(kind, form, fields) {
   for (const name of ["priority", "retries"]) if (text(String(name))) body[name] = Number(text(name));
   if (text("delay")) body[/^\d{4}-/.test(text("delay")) ? "run_at" : "delay"] = text("delay");
   if (text("labels")) body.labels = Object.fromEntries(text("labels").split(",").map((each) => { const [name, ...value] = each.split("="); return [name.trim(), value.join("=").trim()]; }));
-  if (text("after")) body.after = text("after").split(/[\s,]+/);
+  if (text("after")) body.after = text("after").split(/[\s,]+/).filter(Boolean).map((each) => { const [job, on] = each.split(":"); return on ? { job, on } : job; });
+  if (text("needs")) body.needs = Object.fromEntries(text("needs").split(",").filter((each) => each.trim()).map((each) => { const [name, ...value] = each.split("="); return [name.trim(), plainly(value.join("=").trim())]; }));
+  if (text("unique_key")) body.unique_key = text("unique_key");
+  if (text("unique_key") && form.on_conflict) body.on_conflict = form.on_conflict;
   return body;
 }
 
