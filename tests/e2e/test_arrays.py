@@ -101,16 +101,16 @@ def test_a_killed_worker_costs_an_array_nothing_that_was_stored(
 
 
 def test_a_killed_server_costs_an_array_nothing_that_was_stored(serve: Serve, tmp_path: Path) -> None:
-    server = serve("--workers", "2", "--lease", "30")
+    server = serve("--workers", "2", "--lease", "100")
     inputs, notes = 1500, tmp_path / "notes"
     job = submit(server, "handler", inputs, notes)
     wait_for(lambda: done(server, job) >= inputs // 10, "it has begun")
     before = {line["index"] for line in results(server, job)}
     family = [process.pid for process in server.family()]
     server.kill()
-    wait_for(lambda: gone(family), "the dead server's family is gone", 5)
-    again = serve("--workers", "2", "--lease", "30")
-    over = again.wait(job, 25)  # no lease is waited for: the owner's lock is free
+    wait_for(lambda: gone(family), "the dead server's family is gone")
+    again = serve("--workers", "2", "--lease", "100")
+    over = again.wait(job, 80)  # no lease is waited for: the owner's lock is free
     assert (over["state"], over["array"]["done"], over["array"]["failed"]) == ("succeeded", inputs, 0)
     assert [line["index"] for line in results(again, job)] == list(range(inputs))
     twice = {int(text) for text, n in runs(notes).items() if n > 1}
@@ -118,7 +118,7 @@ def test_a_killed_server_costs_an_array_nothing_that_was_stored(serve: Serve, tm
 
 
 def test_workers_that_join_and_leave_run_each_input_once(serve: Serve, join: Join, tmp_path: Path) -> None:
-    server = serve("--workers", "0", "--lease", str(LEASE_S))
+    server = serve("--workers", "0", "--lease", "60")
     leaver = join(server)
     inputs, notes, gate = 800, tmp_path / "notes", tmp_path / "gate"
     script = f'while [ "$1" -ge 100 ] && [ ! -e {gate} ]; do sleep 0.01; done; echo "$1" >> {notes}; sleep 0.005'

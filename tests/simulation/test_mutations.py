@@ -26,6 +26,7 @@ from .workers import SimulatedWorker
 from .world import HARSH, Crash, Odds
 
 MOST_SEEDS = 400
+SHOWN_BY = (196,)  # lives that have shown what few others do, and are tried first: a search for them costs a minute
 
 
 def mutate(monkeypatch: pytest.MonkeyPatch, holder: Any, name: str, old: str, new: str) -> None:
@@ -43,7 +44,7 @@ def mutate(monkeypatch: pytest.MonkeyPatch, holder: Any, name: str, old: str, ne
 
 
 def first_failure(odds: Odds) -> str:
-    for seed in range(MOST_SEEDS):
+    for seed in (*SHOWN_BY, *range(MOST_SEEDS)):
         try:
             run(seed, odds=odds)
         except Failed as failed:

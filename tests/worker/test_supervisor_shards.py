@@ -184,11 +184,11 @@ async def test_a_result_that_the_server_refuses_becomes_an_error_of_its_input_an
     scene.executor.ends["a[133]"].append({"outcome": Outcome.TIMED_OUT, "stdout": "\ud800"})
     tell = scene.queue.tell
 
-    async def picky(worker: str, logs: Any, progress: Any, hooks: Any, results: Any) -> None:
+    async def picky(worker: str, logs: Any, progress: Any, hooks: Any, results: Any, *, checkpoints: Any = ()) -> None:
         if any(bytes(r.result) == b'"too long"' or r.stdout == "\ud800" for r in results):
             scene.queue.calls.append((now(), "refused", len(results)))
             raise Invalid("results[3].result", "is at most 5 bytes of JSON")
-        await tell(worker, logs, progress, hooks, results)
+        await tell(worker, logs, progress, hooks, results, checkpoints=checkpoints)
 
     scene.queue.tell = picky  # type: ignore[method-assign]
     await scene.until(lambda: scene.queue.outcomes == {"a": Outcome.SUCCEEDED}, 5)
