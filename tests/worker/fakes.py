@@ -299,6 +299,7 @@ class FakeExecutor:
         self.on_run: Callable[[Lease], None] = lambda _lease: None
         self.kill_takes = 0.0
         self.leased: float | None = None
+        self.begun: set[asyncio.Task[Report]] = set()
 
     def did(self, what: str) -> list[Any]:
         return [arg for _, name, arg in self.history if name == what]
@@ -335,6 +336,15 @@ class FakeExecutor:
         elif lasts is not None:
             asyncio.get_running_loop().call_later(lasts, self._end, key, done, ended)
         return await ended
+
+    def begin(self, lease: Lease, done: Callable[[Report], None]) -> bool:
+        if lease.handler != ASYNC or self.broken is not None:
+            return False
+        task = asyncio.ensure_future(self.run(lease))
+        self.begun.add(task)
+        task.add_done_callback(self.begun.discard)
+        task.add_done_callback(lambda ended: ended.cancelled() or done(ended.result()))
+        return True
 
     def holds(self, job: str, attempt: int) -> bool:
         return False

@@ -7,6 +7,7 @@ import signal
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import Raw
 
 from rota.core.states import Outcome
 from rota.worker.pool import AppError, Pool
@@ -243,3 +244,23 @@ async def test_many_at_once():
         reports = await asyncio.gather(*map(one, leases))
         assert [value(r)["args"] for r in reports[:200]] == [[[n]] for n in range(200)]
         await until(lambda: len(rig.pool._nursery._children) <= 5)  # four warm ones and the async one
+
+
+@live
+async def test_only_what_an_async_child_can_take_at_once_is_begun():
+    async with rigged() as rig:
+        told = []
+        assert not rig.pool.begin(rig.lease("anoop"), told.append), "there is no child yet"
+        assert (await rig.run(rig.lease("anoop"))).outcome is Outcome.SUCCEEDED
+        for other in (
+            rig.lease("noop"),
+            rig.lease("nobody"),
+            rig.script("true"),
+            rig.lease("aecho", index=0, inputs=[Raw(b"1")]),
+        ):
+            assert not rig.pool.begin(other, told.append)
+        lease = rig.lease("aecho", args=[1])
+        assert rig.pool.begin(lease, told.append)
+        assert not told, "its report comes later"
+        await until(lambda: told)
+        assert [(report.job, report.outcome) for report in told] == [(lease.job, Outcome.SUCCEEDED)]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from rota.core.jobs import Lease, LogChunk, Report, RunOptions
+from rota.core.jobs import Lease, LogChunk, Report
 from rota.worker.frames import Stream
 from rota.worker.redaction import Redactor
 
@@ -81,7 +81,7 @@ class Capture:
         limit: int = MAX_STREAM,
         secrets: Sequence[str] = (),
     ) -> None:
-        self._hidden = _Hidden(secrets)
+        self._hidden = _Hidden(secrets) if secrets else None
         self._job = job
         self._attempt = attempt
         self._tell = tell
@@ -93,7 +93,7 @@ class Capture:
 
     def feed(self, stream: Stream, data: bytes) -> None:
         """Take bytes of a stream; over the limit they are dropped."""
-        self._take(stream, self._hidden.feed(stream, data))
+        self._take(stream, data if self._hidden is None else self._hidden.feed(stream, data))
 
     def _take(self, stream: Stream, data: bytes) -> None:
         kept = self._streams.get(stream)
@@ -119,7 +119,8 @@ class Capture:
     def finish(self, report: Report) -> Report:
         """Send what is left, since the attempt is over, and return its report."""
         self._take_rest()
-        self._flush_all(final=True)
+        if self._streams:
+            self._flush_all(final=True)
         return report
 
     def last_line(self) -> str:
@@ -130,8 +131,9 @@ class Capture:
         return _last_line(kept.tail) if kept else ""
 
     def _take_rest(self) -> None:
-        for stream, data in self._hidden.rest():
-            self._take(stream, data)
+        if self._hidden is not None:
+            for stream, data in self._hidden.rest():
+                self._take(stream, data)
 
     def _flush_all(self, *, final: bool = False) -> None:
         if self._timer is not None:
@@ -198,9 +200,10 @@ class Collected:
 
 def capture_of(lease: Lease, tell: Callable[[LogChunk], None], loop: asyncio.AbstractEventLoop) -> Capture | Collected:
     """Return what takes the output of an attempt: told by and by, or that of an input kept for its report."""
-    limit = MAX_STREAM if lease.limits.output is None else lease.limits.output
-    options = lease.options or RunOptions()
-    secrets = [options.env[name] for name in options.secrets if name in options.env]
+    limit, secrets = MAX_STREAM, list[str]()
+    if (options := lease.options) is not None:  # most jobs ask for nothing
+        limit = MAX_STREAM if lease.limits.output is None else lease.limits.output
+        secrets = [options.env[name] for name in options.secrets if name in options.env]
     if lease.index is not None:
         return Collected(limit, secrets)
     return Capture(lease.job, lease.attempt, tell, loop, limit=limit, secrets=secrets)

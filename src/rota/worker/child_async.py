@@ -67,6 +67,7 @@ class AsyncChild:
         self._attempts: dict[int, _Attempt] = {}
         self._dirty: set[_Attempt] = set()
         self._out: list[bytes] = []
+        self._ended: list[tuple[Done, _Attempt]] = []  # in this turn of the loop
         self._blocked = False  # the socket is full: what is in `_out` waits for the supervisor
 
     def serve(self) -> NoReturn:
@@ -133,11 +134,8 @@ class AsyncChild:
         if attempt.pending:
             self._send_text(attempt)
         del self._attempts[start.run]
-        left = _has_children()
-        worn = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._most_kib
-        if attempt.context.aborting or left or worn:
-            done = replace(done, aborting=attempt.context.aborting, left=left, worn=worn)
-        self._send(done)
+        self._ended.append((done, attempt))
+        self._write_soon()
 
     def _write_text(self, stream: Stream, text: str) -> bool:
         """Take what a task, or a thread that it started, has written; False when nobody knows whose it is."""
@@ -201,12 +199,28 @@ class AsyncChild:
     def _put(self, data: bytes) -> None:
         """Queue a frame; all that are queued in one turn of the loop go out together."""
         self._out.append(data)
-        if len(self._out) == 1 and not self._blocked:
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if len(self._out) + len(self._ended) == 1 and not self._blocked:
             self._loop.call_soon(self._write)
+
+    def _put_ends(self) -> None:
+        """Queue the ends of attempts, after all that they have said. What they share is looked at once for all of them."""
+        ended, self._ended = self._ended, []
+        left = _has_children()
+        worn = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._most_kib
+        for done, attempt in ended:
+            aborting = attempt.context.aborting
+            if aborting or left or worn:
+                done = replace(done, aborting=aborting, left=left, worn=worn)  # noqa: PLW2901
+            self._out.append(frames.encode(done))
 
     def _write(self) -> None:
         if os.getpid() != self._pid:  # a fork of a handler, that came back into the loop
             os._exit(1)
+        if self._ended:
+            self._put_ends()
         data = b"".join(self._out)
         if not data:  # it went along with what was left for the next attempt
             return

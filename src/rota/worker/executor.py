@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from rota.core.jobs import HandlerSpec, Lease, Report
@@ -20,6 +21,13 @@ class Executor(Protocol):
 
         `following` is the next input of its shard. It may begin as soon as this one is over, before its own `run`: then
         `holds` says so, and that `run` tells its end.
+        """
+        ...
+
+    def begin(self, lease: Lease, done: Callable[[Report], None]) -> bool:
+        """Begin an attempt at once, and have `done` called with its report, later; False: it has to be `run`.
+
+        What `run` promises holds here too. Raises only when the executor itself is broken.
         """
         ...
 

@@ -12,6 +12,7 @@ import asyncio
 import os
 import select
 import socket
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from rota import log
@@ -34,6 +35,25 @@ _PIPE = 1 << 16  # what a pipe holds
 _log = log.get("worker.child")
 
 
+class Told:
+    """In place of a future, where nobody waits for the report: `tell` is called with it."""
+
+    __slots__ = ("_done", "_tell")
+
+    def __init__(self, tell: Callable[[Report], None]) -> None:
+        self._tell = tell
+        self._done = False
+
+    def done(self) -> bool:
+        """Say whether it was told."""
+        return self._done
+
+    def set_result(self, report: Report) -> None:
+        """Tell it."""
+        self._done = True
+        self._tell(report)
+
+
 class Running:
     """One attempt, or one input, on its way through the pool; `order` starts it in a child.
 
@@ -53,7 +73,7 @@ class Running:
         number: int,
         order: Start | RunScript,
         capture: Capture | Collected,
-        report: asyncio.Future[Report],
+        report: asyncio.Future[Report] | Told,
     ) -> None:
         self.lease = lease
         self.number = number

@@ -44,26 +44,18 @@ class Holding:
     `shard` is what runs it, once it was started, where it is a shard of an array.
     """
 
-    __slots__ = ("asynchronous", "lease", "order", "shard", "since", "stage", "taken_at")
+    __slots__ = ("asynchronous", "is_shard", "key", "lease", "order", "shard", "since", "stage", "taken_at")
 
     def __init__(self, lease: Lease, *, asynchronous: bool, since: float, taken_at: float) -> None:
         self.lease = lease
+        self.key: Key = (lease.job, lease.attempt)  # the attempt's name
+        self.is_shard = lease.first is not None  # a part of an array
         self.asynchronous = asynchronous
         self.since = since
         self.taken_at = taken_at
         self.stage = Stage.WAITING
         self.order: AbortOrder | None = None
         self.shard: Shard | None = None
-
-    @property
-    def is_shard(self) -> bool:
-        """Say whether it is a part of an array."""
-        return self.lease.first is not None
-
-    @property
-    def key(self) -> Key:
-        """Return the attempt's name."""
-        return (self.lease.job, self.lease.attempt)
 
     @property
     def trace(self) -> str | None:

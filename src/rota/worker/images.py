@@ -112,6 +112,11 @@ class ImageRunner:
             self._stop(attempt, 0.0, Outcome.INTERRUPTED)
             raise
 
+    def begin(self, lease: Lease, done: Callable[[Report], None]) -> bool:
+        """Say no: a container takes its time."""
+        del lease, done
+        return False
+
     def holds(self, job: str, attempt: int) -> bool:
         """Say no: see `run`."""
         del job, attempt

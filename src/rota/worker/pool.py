@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
@@ -25,7 +26,7 @@ from rota.core.states import Outcome
 from rota.worker import frames, identity, verdict
 from rota.worker.capture import capture_of
 from rota.worker.frames import Cancel, Done, Dropped, Exited, Hooked, Left, Moved, Recall, RunScript, Said, Swept
-from rota.worker.handle import ChildHandle, ChildKind, Running
+from rota.worker.handle import ChildHandle, ChildKind, Running, Told
 from rota.worker.nursery import AppError, Nursery, Unborn
 from rota.worker.oom import OomWatch
 from rota.worker.orders import bounds_of, order_of, ulimits_of
@@ -122,6 +123,21 @@ class Pool:
         finally:
             self._places.discard(slot)
 
+    def begin(self, lease: Lease, done: Callable[[Report], None]) -> bool:
+        """Begin an attempt of an async handler, if its child is there; nobody waits for such a one (see `Executor.begin`)."""
+        if lease.index is not None or lease.kind != "handler" or self._kinds.get(lease.handler or "") != "async":
+            return False
+        child = self._stock.free("async")
+        if child is None or child.ending:
+            return False
+        number = next(self._numbers)
+        capture = capture_of(lease, self._tell, self._loop)
+        run = Running(lease, number, order_of(number, lease, 0), capture, Told(partial(self._over, done)))
+        self._running[lease.job, lease.attempt] = run
+        self._send(child, run)
+        self._begins(child, run)
+        return True
+
     def holds(self, job: str, attempt: int) -> bool:
         """Say whether an input of a shard has begun, or may have, whose `run` is still to be called."""
         run = self._ahead.get((job, attempt))
@@ -193,6 +209,7 @@ class Pool:
                 await self._begin_in(kind, run)
             if run.following is not None and run.child is not None:
                 self._hand_over(run.child, run, run.following)
+            assert isinstance(run.report, asyncio.Future), "it was made by `run`"
             return await run.report
         except asyncio.CancelledError:
             self.stop(*key, 0.0, Outcome.INTERRUPTED)
@@ -200,6 +217,10 @@ class Pool:
             raise
         finally:
             del self._running[key]
+
+    def _over(self, done: Callable[[Report], None], report: Report) -> None:
+        del self._running[report.job, report.attempt]
+        done(report)
 
     async def _begin_in(self, kind: ChildKind, run: Running) -> None:
         child = self._stock.free(kind)

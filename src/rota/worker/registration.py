@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
 from typing import TypeVar
 
 from rota import log
 from rota.core.errors import NotFound, RotaError
-from rota.core.jobs import AbortOrder, Free, Held, Lease, Orders, Proof, Report, Welcome, WorkerHello
+from rota.core.jobs import AbortOrder, Free, Held, Lease, Orders, Report, Welcome, WorkerHello
 from rota.core.states import Outcome
+from rota.worker.attempts import Attempts, Ends, outcome_of
 from rota.worker.contact import Contact
 from rota.worker.executor import Executor
 from rota.worker.holdings import Holding, Holdings, Stage
@@ -83,12 +84,21 @@ class Registration:
         self._more = False  # the last claim brought all that it asked for
         self._draining = False
         self._leased_until: float | None = None  # what the executor was told
+        self._tells_lease = False  # it is about to be
         self._waiting: dict[bool, deque[Holding]] = {False: deque(), True: deque()}  # for a slot; by `asynchronous`
         self._look_now = asyncio.Event()
         self._room = asyncio.Event()
         self._reported = asyncio.Event()
         self._beat_now = asyncio.Event()
-        self._attempts: set[asyncio.Task[None]] = set()
+        self._attempts = Attempts(
+            executor,
+            self._held,
+            clock=clock,
+            wanted=lambda holding: holding.stage is not Stage.LOST and not self._end.done(),
+            ended=self._all_ended,
+            forget=lambda holding: self._held.forget(holding.key),
+            broken=lambda: self._finish(End.BROKEN),
+        )
         self._interrupters: list[asyncio.Task[None]] = []
         self._claims: list[asyncio.Task[None]] = []
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
@@ -119,8 +129,8 @@ class Registration:
             if end is not End.DRAINED:
                 await self._executor.kill_all()
             self._executor.leased_until(None)
-            if end is End.FENCED and self._attempts:  # what was killed is known to be lost: that can be told at once
-                await asyncio.wait(self._attempts, timeout=_LAST_S)
+            if end is End.FENCED:  # what was killed is known to be lost: that can be told at once
+                await self._attempts.wait(_LAST_S)
             return end
         finally:
             self._finish(End.STOPPED)
@@ -160,8 +170,9 @@ class Registration:
         try:
             leases = await self._ask(lambda: self._queue.claim(self.id, free, wait_s), wait_s + ANSWER_S)
             self._check_clock()
+            now = self._clock()
             for lease in leases:
-                self._accept(lease, promised_since)
+                self._accept(lease, promised_since, now)
             self._start_waiting()
             self._give_back_stuck()
         finally:
@@ -185,11 +196,11 @@ class Registration:
             return None
         return Free(process=process, asynchronous=tasks, total=min(room, process + tasks))
 
-    def _accept(self, lease: Lease, since: float) -> None:
+    def _accept(self, lease: Lease, since: float, now: float) -> None:
         """Hold a lease until there is a slot for it."""
         if self._held.get((lease.job, lease.attempt)) is not None:
             return
-        holding = self._held.take(lease, since, self._clock())
+        holding = self._held.take(lease, since, now)
         holding.order = self._early.pop(holding.key, None)
         if self._draining:
             self._give_back(holding)
@@ -197,7 +208,7 @@ class Registration:
             self._start(holding)
         else:
             self._waiting[holding.asynchronous].append(holding)
-        if self._clock() - since >= self._heartbeat_s:
+        if now - since >= self._heartbeat_s:
             self._beat_now.set()
 
     # Attempts
@@ -206,11 +217,12 @@ class Registration:
         """Start what there are slots for; but what may be over soon only after a heartbeat has confirmed it."""
         if self._end.done() or self._draining:
             return
+        now = self._clock()
         for line in self._waiting.values():
             while line and (line[0].stage is not Stage.WAITING or self._held.has_slot(line[0])):
                 holding = line[0]
                 if holding.stage is Stage.WAITING:  # it may have been aborted, lost or given back
-                    if self._held.left_s(holding, self._clock()) < self._enough_s:
+                    if self._held.left_s(holding, now) < self._enough_s:
                         self._beat_now.set()
                         break
                     self._start(holding)
@@ -238,40 +250,25 @@ class Registration:
                 ours=lambda now: self._is_ours(holding, now),
                 on_survivors=self._survived,
             )
-        task = asyncio.create_task(self._run(holding))
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
-        asyncio.get_running_loop().call_soon(self._tell_lease)  # when the job is on its way: it waits for nothing
+        self._attempts.start(holding)
+        if not self._tells_lease:  # when the job is on its way: it waits for nothing
+            self._tells_lease = True
+            asyncio.get_running_loop().call_soon(self._tell_lease)
 
-    async def _run(self, holding: Holding) -> None:
-        """Run an attempt to the end of its tree, and keep its report for the server, unless nobody wants it any more."""
-        lease = holding.lease
-        if holding.stage is Stage.LOST or self._end.done():
-            self._held.forget(holding.key)
-            return
-        if holding.order is not None:  # it came before the attempt was started: there is nothing to end
-            outcome = _outcome_of(holding.order)
-            self._ended(holding, Report(job=lease.job, attempt=lease.attempt, outcome=outcome, proof=Proof()))
-            return
-        began_at = self._clock()
-        try:
-            report = await (self._executor.run(lease) if holding.shard is None else holding.shard.run())
-        except Exception:
-            _log.exception("pool_failed")
-            self._finish(End.BROKEN)
-            return
-        self._held.lasted(holding, self._clock() - began_at)
-        self._ended(holding, report)
+    def _all_ended(self, ends: Ends) -> None:
+        """Keep reports for the server, and go on with what waits for a slot."""
+        for holding, report in ends:
+            self._ended(holding, report)
+        self._start_waiting()
 
     def _ended(self, holding: Holding, report: Report) -> None:
         if holding.shard is None and report.proof is not None and report.proof.survivors:
             self._survived(report)
         if holding.stage is Stage.LOST or (self._end.done() and self._end.result() is not End.FENCED):
-            self._forget(holding.key)
+            self._forget([holding.key])
             return
         self._held.finished(holding)
         self._room.set()
-        self._start_waiting()
         self.reports.add(report)
         if self.output.is_pending(holding.key):
             self.output.urge()
@@ -288,7 +285,7 @@ class Registration:
     def _give_back(self, holding: Holding) -> None:
         """Return an attempt to the queue that no process has seen."""
         lease = holding.lease
-        self._ended(holding, Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.INTERRUPTED))
+        self._all_ended([(holding, Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.INTERRUPTED))])
 
     async def _interrupt_after(self, patience_s: float) -> None:
         await asyncio.sleep(patience_s)
@@ -356,8 +353,8 @@ class Registration:
         if holding.stage is Stage.WAITING:
             self._start(holding)
         if holding.shard is not None:
-            holding.shard.end(_outcome_of(order))
-        self._executor.stop(order.job, order.attempt, order.grace_s, _outcome_of(order))
+            holding.shard.end(outcome_of(order))
+        self._executor.stop(order.job, order.attempt, order.grace_s, outcome_of(order))
 
     def _halt(self, halted: Held) -> None:
         """Let a shard end with the input that runs."""
@@ -381,7 +378,7 @@ class Registration:
                 holding.shard.end(Outcome.LOST)
             self._executor.stop(lost.job, lost.attempt, 0.0, Outcome.LOST)
         else:
-            self._forget(key)
+            self._forget([key])
 
     # Telling
 
@@ -417,18 +414,18 @@ class Registration:
                 key = (report.job, report.attempt)
                 trace = self._held.trace_of(key)
                 _log.error("report_refused", job=key[0], attempt=key[1], error=str(refusal), trace=trace)
-                self._forget(key)
+                self._forget([key])
             return True
         for answer in answers:
             if not answer.accepted:
                 _log.debug("report_stale", job=answer.job, attempt=answer.attempt, state=answer.state)
-        for report in batch:
-            self._forget((report.job, report.attempt))
+        self._forget((report.job, report.attempt) for report in batch)
         return True
 
-    def _forget(self, key: Key) -> None:
-        self.reports.forget(key)
-        self._held.forget(key)
+    def _forget(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.reports.forget(key)
+            self._held.forget(key)
         self._room.set()
         self._start_waiting()
         self._end_if_drained()
@@ -465,6 +462,7 @@ class Registration:
 
     def _tell_lease(self) -> None:
         """Have the executor kill what runs a little after we ought to have done so ourselves."""
+        self._tells_lease = False
         fence_at = self._held.fence_at(self._clock())
         if fence_at != self._leased_until:
             self._leased_until = fence_at
@@ -490,7 +488,3 @@ class Registration:
             for holding in self._held:
                 if holding.shard is not None:
                     holding.shard.end(Outcome.LOST)
-
-
-def _outcome_of(order: AbortOrder) -> Outcome:
-    return Outcome.TIMED_OUT if order.why == "timed_out" else Outcome.ABORTED

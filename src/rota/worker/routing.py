@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from rota.core.jobs import HandlerSpec, Lease, Report
 from rota.core.states import Outcome
@@ -26,6 +27,10 @@ class ByKind:
     async def run(self, lease: Lease, following: Lease | None = None) -> Report:
         """Run one attempt."""
         return await (self._images if lease.kind == "image" else self._processes).run(lease, following)
+
+    def begin(self, lease: Lease, done: Callable[[Report], None]) -> bool:
+        """Begin one attempt, if that can be done at once."""
+        return (self._images if lease.kind == "image" else self._processes).begin(lease, done)
 
     def holds(self, job: str, attempt: int) -> bool:
         """Say whether an input has begun whose `run` is still to be called."""

@@ -6,7 +6,7 @@ attempt. It is put into the environment of the attempt alone; in what the attemp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -71,6 +71,12 @@ class WithSecrets:
         self.leased_until = inner.leased_until
         self.kill_all = inner.kill_all
         self.close = inner.close
+
+    def begin(self, lease: Lease, done: Callable[[Report], None]) -> bool:
+        """Begin one attempt, if that can be done at once and it asks for no secrets."""
+        if lease.options is not None and lease.options.secrets:
+            return False
+        return self._inner.begin(lease, done)
 
     async def run(self, lease: Lease, following: Lease | None = None) -> Report:
         """Run one attempt. One whose secrets are not here is refused: trying again would change nothing."""

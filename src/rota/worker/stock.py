@@ -68,6 +68,7 @@ class Stock:
 
     async def newborn(self, kind: ChildKind, run: Running) -> ChildHandle | None:
         """Return a new child for an attempt; None when it is over already."""
+        assert isinstance(run.report, asyncio.Future), "somebody waits for what cannot begin at once"
         birth = self._do(self._new_async() if kind == "async" else self._new(kind))
         await asyncio.wait([birth, run.report], return_when=asyncio.FIRST_COMPLETED)
         if run.report.done():  # stopped meanwhile
