@@ -54,7 +54,9 @@ _AFTER = (
     "SELECT j.id, j.state, d.condition, w.least FROM rota_dependencies d JOIN rota_jobs j ON j.id = d.after "
     "JOIN rota_jobs w ON w.id = d.job WHERE d.job = ?"
 )
-_TRIES = "SELECT count(*), coalesce(max(attempt), 0) FROM rota_attempts WHERE job = ?"
+# A plain success has no row of its own: it stands in its job's.
+_TRIES = """SELECT count(*), coalesce(max(attempt), 0) FROM (SELECT attempt FROM rota_attempts WHERE job = ?1
+  UNION SELECT attempt FROM rota_jobs WHERE id = ?1 AND state = 'succeeded' AND worker IS NOT NULL AND inputs IS NULL)"""
 _EARLY = (
     "SELECT id, gone_at, lease_until FROM rota_workers WHERE gone_why = 'its lease ran out' AND lease_until > gone_at"
 )

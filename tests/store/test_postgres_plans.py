@@ -331,7 +331,7 @@ def test_no_statement_scans_or_sorts(recorded: tuple[str, dict[str, tuple[Any, .
 
 HOT = [
     "claim_job", "get_job", "lock_job", "lock_job_now", "look_at_job", "tell", "move_job", "put_turns",
-    "request_abort", "set_progress", "settle_job", "unname_lease", "dependents_of",
+    "request_abort", "set_progress", "settle_job", "settle_known", "unname_lease", "dependents_of",
     "lock_free", "told_of", "set_waits", "add_run_count", "start_run",
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from msgspec import Raw, Struct, structs
 
 from rota.core.arrays import parse_halt
 from rota.core.errors import Conflict
-from rota.core.jobs import CRASH_BUDGET, Array, Failure, InputReport, Job, Report
+from rota.core.jobs import CRASH_BUDGET, Array, Attempt, Failure, InputReport, Job, Report
 from rota.core.states import FINAL, WAITING, Outcome, Reason, State
 from rota.core.times import MAX_DELAY_S, SECOND
 
@@ -64,6 +64,34 @@ def settle(job: Job, report: Report, now: int, jitter: float) -> Settlement:
             return _later(job, now, report.retry_in_s or 0.0)
         case _:
             assert_never(report.outcome)
+
+
+def is_plain(report: Report, settlement: Settlement) -> bool:
+    """Say whether all that there is to know of an attempt stands in its job's row, so that it needs none of its own."""
+    return (
+        settlement.state is State.SUCCEEDED
+        and report.outcome is Outcome.SUCCEEDED
+        and report.exit_code is None
+        and report.error is None
+        and report.proof is None
+    )
+
+
+def tries_of(job: Job, written: list[Attempt]) -> list[Attempt]:
+    """Return a job's attempts: those that were `written`, and the last one where that stands in the job's row (`is_plain`).
+
+    The one that runs stands there too; it has no end and no outcome. Of an array all are shards.
+    """
+    if job.array is not None or job.worker is None or job.started_at is None:
+        return written
+    last = Attempt(attempt=job.attempt, worker=job.worker, started_at=job.started_at)
+    if job.state is State.SUCCEEDED:
+        if written and written[-1].attempt == job.attempt:
+            return written
+        last = structs.replace(last, finished_at=job.finished_at, outcome=Outcome.SUCCEEDED)
+    elif job.state is not State.RUNNING:
+        return written
+    return [*written, last]
 
 
 def settle_input(job: Job, report: InputReport, now: int, jitter: float) -> Settlement:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from rota.core.jobs import Attempt, Failure, HookCall, Job, Report
 from rota.core.results import Unusable
 from rota.core.runs import Run, end_of, open_jobs, run_view
-from rota.core.settling import Settlement, cancel, pass_by, refuse, release
+from rota.core.settling import Settlement, cancel, is_plain, pass_by, refuse, release
 from rota.core.states import FINAL, Outcome, Reason, State
 from rota.core.times import SECOND, rfc3339
 from rota.core.waits import Verdict, count, meets, never
@@ -37,10 +37,15 @@ class Ended(Struct, frozen=True):
     settlement: Settlement
 
 
-async def end_attempts(tx: Tx, ended: Sequence[Ended], effects: Effects) -> None:
-    """Write how attempts ended and what their jobs became; release or cancel the jobs that waited for them."""
+async def end_attempts(tx: Tx, ended: Sequence[Ended], effects: Effects, *, settled: Sequence[Ended] = ()) -> None:
+    """Write how attempts ended and what their jobs became; release or cancel the jobs that waited for them.
+
+    Of those that are `settled` the store has what their jobs became.
+    """
     await tx.settle_jobs([(e.job, e.settlement) for e in ended])
-    await tx.insert_attempts([(e.job.id, _attempt(tx.now, e)) for e in ended])
+    ended = [*settled, *ended]
+    written = [e for e in ended if not is_plain(e.report, e.settlement)]
+    await tx.insert_attempts([(e.job.id, _attempt(tx.now, e)) for e in written])
     await tx.append_events([_ended_event(e) for e in ended])
     over = []
     for e in ended:

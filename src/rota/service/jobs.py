@@ -18,6 +18,7 @@ from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, R
 from rota.core.ids import Ids
 from rota.core.jobs import NO_INPUTS, Array, Attempt, Event, Job, LogChunk, Submission
 from rota.core.runs import RunSubmission
+from rota.core.settling import tries_of
 from rota.core.states import FINAL, WAITING, State
 from rota.service import admission
 from rota.service.changes import insert_jobs, insert_run
@@ -194,9 +195,7 @@ class Jobs:
 
         async def look(tx: Tx) -> list[Attempt]:
             found = _existing(await tx.get_job(job), job)
-            tries = await tx.attempts_of(job)
-            if found.state is State.RUNNING and found.worker and found.started_at:
-                tries.append(Attempt(attempt=found.attempt, worker=found.worker, started_at=found.started_at))
+            tries = tries_of(found, await tx.attempts_of(job))
             for s in await tx.shards_of(job):
                 shard = Attempt(attempt=s.attempt, worker=s.worker, started_at=s.started_at, first=s.first, inputs=s.n)
                 tries.append(shard)

@@ -114,6 +114,13 @@ class Tx(LimitTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, In
         """running -> as settled, compared with (id, attempt, running). The jobs come from `lock_jobs`."""
         ...
 
+    async def settle_known(self, worker: str, settled: Sequence[tuple[Job, Settlement]]) -> set[str]:
+        """running -> succeeded, and return the ids of those that were written; the jobs, sorted by id, need not be locked.
+
+        Left alone is what is not in that attempt on this worker, and that whose abort was asked for. Nothing may be locked yet.
+        """
+        ...
+
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
         """blocked | scheduled | queued -> as settled. The jobs come from `lock_jobs`."""
         ...

@@ -8,9 +8,9 @@ import pytest
 from msgspec import Raw
 
 from rota.core.fairness import TurnName
-from rota.core.jobs import NULL, Attempt, Failure, HandlerSpec, Progress
+from rota.core.jobs import NULL, Attempt, Failure, HandlerSpec, Job, Progress, Report
 from rota.core.retry import Backoff
-from rota.core.settling import Settlement, cancel, release
+from rota.core.settling import Settlement, cancel, release, settle
 from rota.core.states import FINAL, Outcome, Reason, State
 from rota.store.protocol import Dependency, NewEvent, Query, Take, Tx
 from rota.store.rows import Claimed
@@ -184,6 +184,44 @@ def test_an_abort_is_settled_with_its_flag(bench: Bench):
     bench.settle("a", Outcome.LOST)
     found = bench.get("a")
     assert (found.state, found.confirmed, found.abort_requested_at) == (State.ABORTED, False, START)
+
+
+def test_what_is_known_to_have_succeeded_is_settled_where_nothing_came_between(bench: Bench):
+    bench.register("w")
+    bench.register("v")
+    names = ["a", "aborted", "again", "b", "lost", "other"]
+    bench.insert(*(a_job(name) for name in names))
+    bench.claim(*names[:-1], worker="w")
+    bench.claim("other", worker="v")
+    known = {name: bench.get(name) for name in names}
+    bench.write(lambda tx: tx.request_aborts([known["aborted"]]))
+    for name in ("again", "lost"):
+        bench.settle(name, Outcome.INTERRUPTED)
+    bench.claim("again", worker="w")
+
+    def settled(worker: str) -> set[str]:
+        async def write(tx: Tx) -> set[str]:
+            ends = [(job, settle(job, _success(job), tx.now, 0.0)) for _, job in sorted(known.items())]
+            return await tx.settle_known(worker, ends)
+
+        return bench.write(write)
+
+    assert settled("w") == {"a", "b"}
+    assert settled("w") == set(), "once"
+    found = bench.get("a")
+    assert (found.state, found.result, found.worker, found.attempt) == (State.SUCCEEDED, Raw(b'"a"'), "w", 1)
+    assert found.finished_at is not None and (found.error, found.reason, found.confirmed) == (None, None, None)
+    states = {name: bench.get(name).state for name in ("aborted", "again", "lost", "other")}
+    assert states == {"aborted": "running", "again": "running", "lost": "queued", "other": "running"}
+    assert bench.counts() == {
+        ("default", "h", "succeeded"): 2,
+        ("default", "h", "running"): 3,
+        ("default", "h", "queued"): 1,
+    }
+
+
+def _success(job: Job) -> Report:
+    return Report(job=job.id, attempt=job.attempt, outcome=Outcome.SUCCEEDED, result=Raw(b'"%s"' % job.id.encode()))
 
 
 def test_a_settlement_of_another_attempt_changes_no_row(bench: Bench):

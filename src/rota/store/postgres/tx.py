@@ -108,6 +108,17 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, Owner
                 if s.state is State.QUEUED:
                     self._came(job.queue, job.lane, job.owner, job.priority)
 
+    async def settle_known(self, worker: str, settled: Sequence[tuple[Job, Settlement]]) -> set[str]:
+        if not settled:
+            return set()
+        rows = [(job.id, job.attempt, None if s.result is None else raw(s.result)) for job, s in settled]
+        written = {job for (job,) in await self._all("settle_known", *columns(rows, 3), worker, self.now)}
+        self._held |= written
+        for job, s in settled:
+            if job.id in written:
+                self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run)
+        return written
+
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
         if not moved:
             return

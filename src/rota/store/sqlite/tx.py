@@ -128,6 +128,15 @@ class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, 
                 self._came(job.queue, job.lane, job.owner, job.priority)
         self._many("settle_job", rows)
 
+    async def settle_known(self, worker: str, settled: Sequence[tuple[Job, Settlement]]) -> set[str]:
+        execute, sql, written = self._con.execute, self._sql["settle_known"], set()
+        for job, s in settled:
+            result = None if s.result is None else raw(s.result)
+            if execute(sql, (s.finished_at, result, job.id, job.attempt, worker)).rowcount:
+                written.add(job.id)
+                self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run)
+        return written
+
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
         rows = []
         for job, s in moved:

@@ -112,6 +112,18 @@ UPDATE rota_jobs AS j SET state = u.state, run_at = u.run_at, failures = u.failu
 FROM u WHERE j.ctid = u.tid
 RETURNING j.id;
 
+-- running -> succeeded, unless something came between since it was claimed. The ids come sorted, and rows are waited for in that
+-- order; one that somebody has changed meanwhile is no longer where it was, and is left alone.
+-- name: settle_known
+WITH u AS MATERIALIZED (
+  SELECT u.*, j.tid FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[]) AS u(job, attempt, result)
+  CROSS JOIN LATERAL (SELECT ctid AS tid, state, attempt, worker, abort_requested_at FROM rota_jobs WHERE id = u.job OFFSET 0) j
+  WHERE j.state = 'running' AND j.attempt = u.attempt AND j.worker = $4 AND j.abort_requested_at IS NULL)
+UPDATE rota_jobs AS j SET state = 'succeeded', finished_at = $5, result = u.result, error = NULL, reason = NULL, confirmed = NULL,
+  deadline_at = NULL, lease_until = NULL
+FROM u WHERE j.ctid = u.tid
+RETURNING j.id;
+
 -- blocked | scheduled | queued -> whatever was settled
 -- name: move_job
 WITH u AS MATERIALIZED (

@@ -52,6 +52,12 @@ UPDATE rota_jobs SET state = ?, run_at = ?, failures = ?, crashes = ?, finished_
   worker = CASE WHEN ? THEN worker END, deadline_at = NULL, lease_until = NULL
 WHERE id = ? AND attempt = ? AND state = 'running';
 
+-- running -> succeeded, unless something came between since it was claimed
+-- name: settle_known
+UPDATE rota_jobs SET state = 'succeeded', finished_at = ?, result = ?, error = NULL, reason = NULL, confirmed = NULL,
+  deadline_at = NULL, lease_until = NULL
+WHERE id = ? AND attempt = ? AND worker = ? AND state = 'running' AND abort_requested_at IS NULL;
+
 -- blocked | scheduled | queued -> whatever was settled
 -- name: move_job
 UPDATE rota_jobs SET state = ?, run_at = ?, waiting_for = ?, finished_at = ?, error = ?, reason = ?
