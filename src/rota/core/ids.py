@@ -20,9 +20,11 @@ class Ids:
         """Return a new id for the time `now` (microseconds since 1970)."""
         tick = (now // 1000 << 12) | (now % 1000 * 4096 // 1000)
         self._last = tick = max(tick, self._last + 1)
-        high = (tick >> 12 & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | (tick & 0xFFF)
-        text = f"{high:016x}{0x8000_0000_0000_0000 | self._random_bits(62):016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        low = self._random_bits(62)
+        return (
+            f"{tick >> 28 & 0xFFFF_FFFF:08x}-{tick >> 12 & 0xFFFF:04x}-7{tick & 0xFFF:03x}"
+            f"-{0x8000 | low >> 48:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
+        )
 
 
 def floor_id(at: int) -> str:

@@ -114,6 +114,8 @@ async def admit(
     outside = resolve(drafts, lists) if lists is not None else {after for entry in drafts for after in entry.after}
     states = {id_: job.state for id_, job in (await tx.lock_jobs(outside)).items() if caller.sees(job.owner)}
     for at, entry in enumerate(drafts):
+        if not entry.after:  # so it refers to nothing
+            continue
         entry.job.after = list(entry.after)
         entry.job.referred = entry.referred
         entry.job.after_on = {after: on for after, on in entry.after.items() if on != "succeeded"}
@@ -219,11 +221,8 @@ def draft(
         needs=s.needs or None,
         traceparent=None if s.traceparent is None else _traceparent(s.traceparent, where),
     )
-    return Draft(job=job, after=after, ref=s.ref, referred=frozenset(referred | _mapped(s)), wish=_wish(s, job, where))
-
-
-def _mapped(s: Submission) -> set[str]:
-    return set() if s.map is None else {s.map.over}
+    uses = referred if s.map is None else referred | {s.map.over}
+    return Draft(job=job, after=after, ref=s.ref, referred=frozenset(uses), wish=_wish(s, job, where))
 
 
 def _is_open(s: Submission) -> bool:
@@ -234,6 +233,8 @@ def _is_open(s: Submission) -> bool:
 def _referred(s: Submission, after: Mapping[str, Condition], where: str) -> set[str]:
     """Return the jobs whose results a submission refers to. Raises Invalid for one that it does not wait for."""
     found: set[str] = set()
+    if s.variables is None and not _is_open(s):
+        return found
     n = 0
     for field, value in (
         ("data", s.data),
@@ -290,8 +291,8 @@ def _least(s: Submission, after: int, where: str) -> int | None:
 def _wish(s: Submission, job: Job, where: str) -> Wish | None:
     """Return what a submission wants of its unique key. Raises Invalid."""
     if s.unique_key is None:
-        for field in ("unique_for", "on_conflict"):
-            if getattr(s, field) is not None:
+        for field, value in (("unique_for", s.unique_for), ("on_conflict", s.on_conflict)):
+            if value is not None:
                 raise Invalid(where + field, "goes with a unique_key")
         return None
     check_key("unique_key", s.unique_key, where)
@@ -347,7 +348,8 @@ def _durations(s: Submission, where: str) -> tuple[float | None, float]:
 
 
 def _kind_of(s: Submission, where: str, api: str | None) -> Kind:
-    said = [kind for kind in ("handler", "script", "command", "image") if getattr(s, kind) is not None]
+    kinds = ("handler", s.handler), ("script", s.script), ("command", s.command), ("image", s.image)
+    said = [kind for kind, value in kinds if value is not None]
     if len(said) != 1:
         raise Invalid(where + "handler", "exactly one of handler, script, command and image is required")
     return "pull" if api == PULL_API else cast(Kind, said[0])

@@ -47,6 +47,8 @@ def resolve(drafts: Sequence[Draft], lists: str) -> set[str]:
     local = {entry.job.id for entry in drafts if entry.stands is None}
     outside: set[str] = set()
     for entry in drafts:
+        if not entry.after:
+            continue
         ids = {name: by_ref[name].id for name in entry.after if name in by_ref}
         entry.after = {ids.get(name, name): on for name, on in entry.after.items()}
         if ids and entry.referred:
@@ -108,6 +110,9 @@ def in_order(drafts: Sequence[Draft], lists: str = "") -> list[Draft]:
 
 def place(job: Job, states: dict[str, State], now: int) -> None:
     """Set the state a new job begins in, from the states of those it waits for; those that are over are not waited for."""
+    if not job.after and job.least is None:
+        job.state = State.SCHEDULED if job.run_at > now else State.QUEUED
+        return
     job.told = {after: states[after] for after in job.after if states[after] in FINAL}
     stands = begin(((job.on(after), job.told.get(after)) for after in job.after), job.least)
     job.waiting_for, job.spare = stands.need, stands.spare

@@ -25,6 +25,15 @@ _LEAST = {"memory": 1 << 20, "output": 0, "processes": 1, "files": 8, "cpu": 0.0
 
 def run_options(s: Submission, where: str) -> RunOptions | None:
     """Return how a job is run, None where nothing was said. Raises Invalid, TooLarge."""
+    if (
+        s.env is None
+        and s.limits is None
+        and s.secrets is None
+        and s.pull is None
+        and s.network is None
+        and s.image is None
+    ):
+        return None
     if s.handler is not None:
         for field in ("env", "limits", "secrets"):
             if getattr(s, field) is not None:
@@ -75,8 +84,8 @@ def check_array(s: Submission, where: str) -> None:
     if s.map is not None and s.inputs != NO_INPUTS:
         raise Invalid(where + "map", "gives the job its inputs: name no others")
     if s.inputs == NO_INPUTS and s.map is None:
-        for field in ("parallel", "halt"):
-            if getattr(s, field) is not None:
+        for field, value in (("parallel", s.parallel), ("halt", s.halt)):
+            if value is not None:
                 raise Invalid(where + field, "goes with inputs")
         if s.command is not None:
             raise Invalid(where + "inputs", "a command needs inputs; to run a text once, submit it as a script")

@@ -260,6 +260,8 @@ def array(column: Sequence[Any]) -> str:
     kind = type(column[0] if empty == 0 else next(value for value in column if value is not None))
     if kind is bytes:
         return "{" + ",".join("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in column) + "}"
+    if empty == 0 and kind in (int, float, bool):
+        return "{" + repr(list(column))[1:-1] + "}"
     if not issubclass(kind, str):
         return "{" + ",".join("NULL" if value is None else str(value) for value in column) + "}"
     if empty == 0:
