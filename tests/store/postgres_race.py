@@ -85,7 +85,8 @@ class Race:
 
     async def _upkeep(self, service: Service) -> None:
         while not await self._is_over(service):
-            for step in (service.upkeep.promote, service.upkeep.rescue, service.upkeep.end_overdue):
+            upkeep = service.upkeep
+            for step in (upkeep.count_told, upkeep.promote, upkeep.rescue, upkeep.end_overdue):
                 await step()
             await asyncio.sleep(0.01)
 
