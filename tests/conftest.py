@@ -34,6 +34,7 @@ _LONGEST = (
     "tests/e2e",
     "tests/simulation",
 )
+_NAME_LENGTH = 60  # of a parameter
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,6 +52,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((at for at, beginning in enumerate(_LONGEST) if item.nodeid.startswith(beginning)), len(_LONGEST))
 
     items.sort(key=rank)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a long text by its beginning and length: each process tells the others all names, and the environment has one."""
+    if isinstance(val, str) and len(val) > _NAME_LENGTH:
+        return f"{val[:_NAME_LENGTH]}... {len(val)}".encode("unicode_escape").decode("ascii")
+    return None
 
 
 def pytest_collection_finish() -> None:
