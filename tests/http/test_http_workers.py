@@ -235,5 +235,10 @@ def test_stats_and_health(live: Live) -> None:
     stats = live.client.get("/v1/stats").json()
     assert stats["queues"]["figures"]["queued"] == 1
     assert stats["oldest_ready"]["figures"] >= 0
+    assert stats["oldest"]["age"] >= stats["oldest_ready"]["figures"]
+    assert live.client.get(f"/v1/jobs/{stats['oldest']['job']}").json()["state"] == "queued"
+    assert 0 <= stats["slots_in_use"] <= stats["slots"]
+    assert set(stats["rates"]) == {"submitted", "started", "succeeded", "failed", "aborted", "canceled"}
+    assert stats["queue_rates"] == {queue: rate for queue, rate in stats["queue_rates"].items() if rate > 0}
     assert live.client.get("/healthz").json() == {"status": "alive"}
     assert live.client.get("/readyz").json() == {"status": "ready"}

@@ -155,6 +155,8 @@ async def ask_everything(tx: Tx) -> None:
         await between(begin, end, 5000)
     await tx.ended_after(begin, 1000)
     await tx.running_now(5000)
+    await tx.recent_series(60, 19_990 * 60_000_000, 500)
+    await tx.next_schedules(5)
     await tx.series(60, "", 5 * 60_000_000, 900 * 60_000_000, 50_000)
 
 

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from rota.core.jobs import HandlerSpec
 from rota.core.times import SECOND, rfc3339
+from rota.service.present import Present
 from rota.service.service import Stats, WorkerInfo
 from rota.store.protocol import DeliveryRow
 
@@ -57,8 +58,28 @@ class DeliveryView(Struct, kw_only=True):
     gave_up: bool
 
 
+class OldestView(Struct, kw_only=True):
+    """The job that could have run for the longest time, and for how many seconds."""
+
+    job: str
+    age: float
+
+
+class NextView(Struct, kw_only=True):
+    """A schedule, and its next slot."""
+
+    id: str
+    name: str
+    rule: str
+    timezone: str
+    next_at: str
+
+
 class StatsView(Struct, kw_only=True):
     """Counts of jobs by state, in all and by queue; the age in seconds of the oldest job of a queue that could run.
+
+    `rates`: jobs a minute that were submitted, started, and ended in each state, `queue_rates`: that ended in each queue,
+    over the last five minutes. `slots` are those for processes, `slots_in_use` of them run something.
 
     `signals`: how servers on one store wake each other: `notify`, `redis`, `none` (they look once a second), `local` (one
     server).
@@ -68,8 +89,13 @@ class StatsView(Struct, kw_only=True):
     jobs: dict[str, int]
     queues: dict[str, dict[str, int]]
     oldest_ready: dict[str, float]
+    oldest: OldestView | None
+    rates: dict[str, float]
+    queue_rates: dict[str, float]
+    schedules_next: list[NextView]
     workers: int
     slots: int
+    slots_in_use: int
     running: int
     signals: str
 
@@ -122,15 +148,23 @@ def delivery_view(row: DeliveryRow) -> DeliveryView:
     )
 
 
-def stats_view(stats: Stats) -> StatsView:
-    """Render the counts."""
+def stats_view(stats: Stats, present: Present) -> StatsView:
+    """Render the counts, and what else goes on."""
     return StatsView(
         now=rfc3339(stats.now),
         jobs=stats.jobs,
         queues=stats.queues,
         oldest_ready=oldest_ready_s(stats),
+        oldest=None if stats.oldest is None else OldestView(job=stats.oldest[1], age=_age_s(stats, stats.oldest[0])),
+        rates=present.rates,
+        queue_rates=present.queue_rates,
+        schedules_next=[
+            NextView(id=s.id, name=s.name, rule=s.rule, timezone=s.timezone, next_at=rfc3339(s.next_at))
+            for s in present.next_schedules
+        ],
         workers=stats.workers,
         slots=stats.slots,
+        slots_in_use=present.slots_in_use,
         running=stats.running,
         signals=stats.signals,
     )
@@ -138,4 +172,8 @@ def stats_view(stats: Stats) -> StatsView:
 
 def oldest_ready_s(stats: Stats) -> dict[str, float]:
     """Return, by queue, for how many seconds its oldest queued job could have run."""
-    return {queue: max(0, stats.now - at) / SECOND for queue, at in stats.oldest_ready.items()}
+    return {queue: _age_s(stats, at) for queue, at in stats.oldest_ready.items()}
+
+
+def _age_s(stats: Stats, at: int) -> float:
+    return max(0, stats.now - at) / SECOND

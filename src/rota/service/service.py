@@ -30,11 +30,13 @@ from rota.service.looking import Looking
 from rota.service.nodes import Nodes
 from rota.service.observer import Nobody, Observer, Stopwatch
 from rota.service.owners import Owners, Usage
+from rota.service.present import Present, read_present
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
 from rota.service.relay import Bell, Relay
 from rota.service.runs import Runs, RunUpkeep
 from rota.service.schedules import Schedules
 from rota.service.series import Counting
+from rota.service.sharing import Shared
 from rota.service.signals import Signals
 from rota.service.tokens import Tokens
 from rota.service.turns import TurnUpkeep
@@ -56,7 +58,8 @@ class WorkerInfo(Struct, frozen=True):
 
 
 class Stats(Struct, frozen=True, kw_only=True):
-    """Counts of jobs by state, in all and by queue; and since when the oldest ready job of each queue could run.
+    """Counts of jobs by state, in all and by queue; and since when the oldest ready job of each queue could run; `oldest` is
+    the oldest of all, with its moment.
 
     `signals` is by which way servers wake each other: `local` where there is only this one.
     """
@@ -65,6 +68,7 @@ class Stats(Struct, frozen=True, kw_only=True):
     jobs: dict[str, int]
     queues: dict[str, dict[str, int]]
     oldest_ready: dict[str, int]
+    oldest: tuple[int, str] | None = None
     workers: int
     slots: int
     running: int
@@ -108,7 +112,7 @@ class Service:
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.deploys = Deploys(store, self.signals, self.schedules)
         self.runs = Runs(store, self.signals, ids, self.jobs)
-        self.looking = Looking(store)
+        self.looking, self._present = Looking(store), Shared(self._look_now)
         self.turns = TurnUpkeep(store, claiming := Claiming(store), monotonic)
         self.work = Work(
             store, self.signals, observer, stopwatch, claiming=claiming, lease_s=lease_s, random_bits=rng.getrandbits,
@@ -186,26 +190,38 @@ class Service:
     async def stats(self) -> Stats:
         """Count, at a cost that does not grow with the number of jobs."""
 
-        async def look(tx: Tx) -> Stats:
-            counts = await tx.counts()
-            workers = [row for row in await tx.list_workers() if row.gone_at is None]
-            jobs = dict.fromkeys((state.value for state in State), 0)
-            queues: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(jobs, 0))
-            oldest: dict[str, int] = {}
-            for row in counts:
-                jobs[row.state.value] += row.n
-                queues[row.queue][row.state.value] += row.n
-            lanes = [(row.queue, row.lane) for row in counts if row.state is State.QUEUED]
-            for turn in await tx.oldest_turns(lanes, tx.now + 1, _MOST_ROWS):
-                for at, _ in turn.heads:
-                    oldest[turn.name.queue] = min(at, oldest.get(turn.name.queue, at))
-            return Stats(
-                now=tx.now, jobs=jobs, queues=dict(queues), oldest_ready=oldest, workers=len(workers),
-                slots=sum(row.hello.slots for row in workers), running=jobs[State.RUNNING.value],
-                signals="local" if self.store.exclusive else self.signals.mode,
-            )  # fmt: skip
+        return await self.store.read(self._count)
+
+    async def present(self) -> tuple[Stats, Present]:
+        """Return the counts and what else goes on; those who ask at the same time share the look."""
+        return await self._present.get()
+
+    async def _look_now(self) -> tuple[Stats, Present]:
+        async def look(tx: Tx) -> tuple[Stats, Present]:
+            return await self._count(tx), await read_present(tx)
 
         return await self.store.read(look)
+
+    async def _count(self, tx: Tx) -> Stats:
+        counts = await tx.counts()
+        workers = [row for row in await tx.list_workers() if row.gone_at is None]
+        jobs = dict.fromkeys((state.value for state in State), 0)
+        queues: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(jobs, 0))
+        ready: dict[str, int] = {}
+        oldest: tuple[int, str] | None = None
+        for row in counts:
+            jobs[row.state.value] += row.n
+            queues[row.queue][row.state.value] += row.n
+        lanes = [(row.queue, row.lane) for row in counts if row.state is State.QUEUED]
+        for turn in await tx.oldest_turns(lanes, tx.now + 1, _MOST_ROWS):
+            for at, job in turn.heads:
+                ready[turn.name.queue] = min(at, ready.get(turn.name.queue, at))
+                oldest = min((at, job), oldest or (at, job))
+        return Stats(
+            now=tx.now, jobs=jobs, queues=dict(queues), oldest_ready=ready, oldest=oldest, workers=len(workers),
+            slots=sum(row.hello.slots for row in workers), running=jobs[State.RUNNING.value],
+            signals="local" if self.store.exclusive else self.signals.mode,
+        )  # fmt: skip
 
     async def now(self) -> int:
         """Return the store's time."""

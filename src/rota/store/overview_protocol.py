@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from rota.core.states import State
-from rota.store.rows import Query, SeriesRow, Tried
+from rota.store.rows import NextSchedule, Query, SeriesRow, Tried
 
 
 class OverviewTx(Protocol):
@@ -22,6 +22,14 @@ class OverviewTx(Protocol):
 
     async def series(self, step: int, queue: str, begin: int, end: int, limit: int) -> list[SeriesRow]:
         """Return what all servers have counted in a range, in the order of time, in steps of 60 or 3600 seconds."""
+        ...
+
+    async def recent_series(self, step: int, begin: int, limit: int) -> list[SeriesRow]:
+        """Return what all servers have counted of all queues since `begin`, in no order."""
+        ...
+
+    async def next_schedules(self, limit: int) -> list[NextSchedule]:
+        """Return schedules that will fire, the next one first."""
         ...
 
     async def prune_series(self, step: int, before: int, limit: int) -> int:

@@ -117,6 +117,16 @@ class Dependency(Struct, frozen=True):
     told: State | None = None
 
 
+class NextSchedule(Struct, frozen=True):
+    """A schedule and its next slot."""
+
+    id: str
+    name: str
+    rule: str
+    timezone: str
+    next_at: int
+
+
 class Overdue(Struct, frozen=True):
     """An attempt whose deadline has passed."""
 

@@ -29,6 +29,9 @@ def test_sums_of_a_minute_are_replaced_and_servers_keep_their_own(bench: Bench):
     assert read(60, "", 60, 120) == [(60, "a", "2")]
     assert read(60, "q", 0, 999) == [(60, "a", "3")]
     assert read(3600, "", 0, 999) == [(120, "a", "6")]
+    recent = bench.read(lambda tx: tx.recent_series(60, 61, 9))
+    assert sorted((r.queue, r.at, r.server, r.sums) for r in recent) == [("", 120, "a", "4"), ("", 120, "b", "5")]
+    assert len(bench.read(lambda tx: tx.recent_series(60, 0, 3))) == 3
     assert bench.write(lambda tx: tx.prune_series(60, 120, 1)) == 1
     assert bench.write(lambda tx: tx.prune_series(60, 120, 9)) == 1
     assert bench.write(lambda tx: tx.prune_series(60, 120, 9)) == 0

@@ -87,6 +87,8 @@ def test_due_ones_come_in_the_order_of_their_slots(bench: Bench):
     insert(bench, a_schedule("p", next_at=None))
     seen = bench.read(lambda tx: tx.wakeups())
     assert (seen.slot, seen.waits) == (START + 1, False)
+    upcoming = bench.read(lambda tx: tx.next_schedules(2))
+    assert [(one.id, one.next_at) for one in upcoming] == [("b", START + 1), ("a", START + 2)]
     assert ids(bench.write(lambda tx: tx.due_schedules(9))) == ""
     bench.now += 2
     assert ids(bench.write(lambda tx: tx.due_schedules(9))) == "ba"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rota.store.postgres.statement import BaseTx, columns
-from rota.store.rows import ERROR_SHOWN, SeriesRow, Tried
+from rota.store.rows import ERROR_SHOWN, NextSchedule, SeriesRow, Tried
 
 
 class OverviewTx(BaseTx):
@@ -20,6 +20,13 @@ class OverviewTx(BaseTx):
     async def series(self, step: int, queue: str, begin: int, end: int, limit: int) -> list[SeriesRow]:
         rows = await self._all("series", step, queue, begin, end, limit)
         return [SeriesRow(step, queue, at, server, sums) for at, server, sums in rows]
+
+    async def recent_series(self, step: int, begin: int, limit: int) -> list[SeriesRow]:
+        rows = await self._all("recent_series", step, begin, limit)
+        return [SeriesRow(step, queue, at, server, sums) for queue, at, server, sums in rows]
+
+    async def next_schedules(self, limit: int) -> list[NextSchedule]:
+        return [NextSchedule(*row) for row in await self._all("next_schedules", limit)]
 
     async def prune_series(self, step: int, before: int, limit: int) -> int:
         (row,) = await self._all("prune_series", step, before, limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rota.store.rows import ERROR_SHOWN, SeriesRow, Tried
+from rota.store.rows import ERROR_SHOWN, NextSchedule, SeriesRow, Tried
 from rota.store.sqlite.statement import BaseTx
 
 
@@ -17,6 +17,13 @@ class OverviewTx(BaseTx):
     async def series(self, step: int, queue: str, begin: int, end: int, limit: int) -> list[SeriesRow]:
         rows = self._all("series", step, queue, begin, end, limit)
         return [SeriesRow(step, queue, at, server, sums) for at, server, sums in rows]
+
+    async def recent_series(self, step: int, begin: int, limit: int) -> list[SeriesRow]:
+        rows = self._all("recent_series", step, begin, limit)
+        return [SeriesRow(step, queue, at, server, sums) for queue, at, server, sums in rows]
+
+    async def next_schedules(self, limit: int) -> list[NextSchedule]:
+        return [NextSchedule(*row) for row in self._all("next_schedules", limit)]
 
     async def prune_series(self, step: int, before: int, limit: int) -> int:
         return self._con.execute(self._sql["prune_series"], (step, before, limit)).rowcount

@@ -35,6 +35,9 @@ function find(raw) {
   return one ? { page: one, of: one.of, id: decodeURIComponent(path.slice(one.under.length)) } : null;
 }
 
+// What is gone to first is loaded while the server is asked who we are.
+find(place.get().raw)?.page.load().catch(() => null);
+
 function Page({ found }) {
   const [module, set] = useState(null);
   const [error, reset] = useErrorBoundary();

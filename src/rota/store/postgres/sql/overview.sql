@@ -6,6 +6,10 @@ ON CONFLICT (step, queue, at, server) DO UPDATE SET sums = excluded.sums;
 -- name: series
 SELECT at, server, sums FROM rota_series WHERE step = $1 AND queue = $2 AND at >= $3 AND at < $4 ORDER BY at, server LIMIT $5;
 
+-- What all servers have counted lately, of all queues.
+-- name: recent_series
+SELECT queue, at, server, sums FROM rota_series WHERE step = $1 AND at >= $2 LIMIT $3;
+
 -- name: prune_series
 WITH gone AS (DELETE FROM rota_series WHERE ctid = ANY(ARRAY(SELECT ctid FROM rota_series WHERE step = $1 AND at < $2 LIMIT $3)) RETURNING 1)
 SELECT count(*) FROM gone;

@@ -42,6 +42,9 @@ SELECT id FROM rota_schedules WHERE id > $1 ORDER BY id LIMIT $2;
 SELECT id FROM rota_schedules WHERE owner = $1 AND id > $2 ORDER BY id LIMIT $3;
 
 -- Those that somebody else holds are being decided by them.
+-- name: next_schedules
+SELECT id, name, rule, timezone, next_at FROM rota_schedules WHERE next_at IS NOT NULL ORDER BY next_at, id LIMIT $1;
+
 -- name: due_schedules
 SELECT id FROM rota_schedules WHERE next_at IS NOT NULL AND next_at <= $1 ORDER BY next_at, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;
 

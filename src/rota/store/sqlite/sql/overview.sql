@@ -5,6 +5,10 @@ ON CONFLICT (step, queue, at, server) DO UPDATE SET sums = excluded.sums;
 -- name: series
 SELECT at, server, sums FROM rota_series WHERE step = ? AND queue = ? AND at >= ? AND at < ? ORDER BY at, server LIMIT ?;
 
+-- What all servers have counted lately, of all queues.
+-- name: recent_series
+SELECT queue, at, server, sums FROM rota_series INDEXED BY rota_series_at WHERE step = ? AND at >= ? LIMIT ?;
+
 -- name: prune_series
 DELETE FROM rota_series WHERE (step, queue, at, server) IN (
   SELECT step, queue, at, server FROM rota_series INDEXED BY rota_series_at WHERE step = ? AND at < ? LIMIT ?);

@@ -33,6 +33,9 @@ SELECT id FROM rota_schedules WHERE id > ? ORDER BY id LIMIT ?;
 -- name: schedules_of
 SELECT id FROM rota_schedules WHERE owner = ? AND id > ? ORDER BY id LIMIT ?;
 
+-- name: next_schedules
+SELECT id, name, rule, timezone, next_at FROM rota_schedules INDEXED BY rota_schedules_next WHERE next_at IS NOT NULL ORDER BY next_at, id LIMIT ?;
+
 -- name: due_schedules
 SELECT id FROM rota_schedules INDEXED BY rota_schedules_next WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, id LIMIT ?;
 

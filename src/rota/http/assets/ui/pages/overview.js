@@ -4,7 +4,7 @@ import { get, isAdmin } from "../parts/api.js";
 import { useLoad, Loaded } from "../parts/load.js";
 import { Bar, Empty, Panel, Table } from "../parts/table.js";
 import { Icon, State } from "../parts/icons.js";
-import { Time, Took, compact, count, duration } from "../parts/time.js";
+import { Time, Took, compact, count, duration, rateText } from "../parts/time.js";
 import { inputOf, jobPath, nameOf } from "../parts/jobs.js";
 import { href } from "../parts/route.js";
 import { Command } from "../parts/json.js";
@@ -13,36 +13,41 @@ import { Charts } from "./overview-charts.js";
 const any = () => true;
 
 export default function Overview() {
-  return html`<div class="page overview"><h1 class="hidden">Overview</h1>
-    ${isAdmin() && html`<${Counts} /><${Charts} />`}
-    <div class="columns"><div>
-      <${Running} />
-      ${isAdmin() && html`<${Queues} />`}
-    </div><div>
-      <${Failures} />
-      <${Next} />
-      ${isAdmin() && html`<${Workers} />`}
-    </div></div></div>`;
+  return html`<div class="page overview"><h1 class="hidden">Overview</h1>${isAdmin() ? html`<${Whole} />` : html`<div class="columns"><div><${Running} /></div><div><${Failures} /><${Next} /></div></div>`}</div>`;
 }
 
-const stats = () => useLoad((signal) => get("/v1/stats", {}, { signal }), [], { concerns: any, every: 10_000 });
+/** All of it, for admins: most of it comes of one look. */
+function Whole() {
+  const stats = useLoad((signal) => get("/v1/stats", {}, { signal }), [], { concerns: any, every: 10_000, first: true });
+  const idle = stats.data?.running === 0;
+  return html`<${Counts} of=${stats} /><${Charts} />
+    <div class="columns"><div>
+      <${Running} idle=${idle} />
+      <${Queues} of=${stats} />
+    </div><div>
+      <${Failures} />
+      <${Panel} id="next" title="Schedules due next" more=${href("/schedules")}><${Loaded} of=${stats}>${({ schedules_next: due }) => html`<${Due} due=${due} />`}<//><//>
+      <${Workers} />
+    </div></div>`;
+}
 
 function Tile({ state, name, value, note, to }) {
   return html`<a class=${`tile is-${state}`} href=${href(to)}><span class="tile-name"><${Icon} name=${state} />${name}</span><b>${compact(value)}</b><span class="tile-note">${note ?? "\u00a0"}</span></a>`;
 }
 
-function Counts() {
-  const of = stats();
-  return html`<${Loaded} of=${of} lines=${2}>${({ jobs, slots, running, oldest_ready: oldest }) => {
-    const waits = Math.max(0, ...Object.values(oldest));
+/** How many a minute, as short as can be. */
+const aMinute = (rate) => `${rate === 0 ? "0" : rate < 0.095 ? "< 0.1" : rate < 9.95 ? rate.toFixed(1) : compact(rate)}/min`;
+
+function Counts({ of }) {
+  return html`<${Loaded} of=${of} lines=${2}>${({ jobs, slots, slots_in_use: used, oldest, rates }) => {
     if (Object.values(jobs).every((n) => n === 0)) return html`<${First} />`;
     return html`<div class="tiles">
-      <${Tile} state="running" name="Running" value=${jobs.running} note=${`${running} of ${slots} slots`} to="/jobs?state=running" />
-      <${Tile} state="queued" name="Queued" value=${jobs.queued} note=${jobs.queued ? `the oldest for ${duration(waits)}` : "nothing waits"} to="/jobs?state=queued" />
+      <${Tile} state="running" name="Running" value=${jobs.running} note=${`${used} of ${slots} slots`} to="/jobs?state=running" />
+      <${Tile} state="queued" name="Queued" value=${jobs.queued} note=${oldest ? `the oldest for ${duration(oldest.age)}` : jobs.queued ? "held back" : "nothing waits"} to="/jobs?state=queued" />
       <${Tile} state="scheduled" name="Scheduled" value=${jobs.scheduled} note="for a time, or backing off" to="/jobs?state=scheduled" />
       <${Tile} state="blocked" name="Blocked" value=${jobs.blocked} note="by other jobs" to="/jobs?state=blocked" />
-      <${Tile} state="succeeded" name="Succeeded" value=${jobs.succeeded} to="/jobs?state=succeeded" note="still kept" />
-      <${Tile} state="failed" name="Failed" value=${jobs.failed} to="/jobs?state=failed" note=${`${compact(jobs.aborted)} aborted, ${compact(jobs.canceled)} canceled`} />
+      <${Tile} state="succeeded" name="Succeeded" value=${jobs.succeeded} to="/jobs?state=succeeded" note=${aMinute(rates.succeeded)} />
+      <${Tile} state="failed" name="Failed" value=${jobs.failed} to="/jobs?state=failed" note=${`${aMinute(rates.failed)}; ${compact(jobs.aborted)} aborted`} />
     </div>`;
   }}<//>`;
 }
@@ -54,8 +59,8 @@ function First() {
 
 const recent = (query, signal) => get("/v1/jobs", query, { signal }).then((page) => page.items);
 
-function Running() {
-  const of = useLoad((signal) => recent({ state: "running", limit: 12 }, signal), [], { concerns: any, every: 2000 });
+function Running({ idle = false }) {
+  const of = useLoad((signal) => recent({ state: "running", limit: 12 }, signal), [], { concerns: any, every: idle ? 30_000 : 2000 });
   return html`<${Panel} id="running" title="Running now" more=${href("/jobs?state=running")}>
     <${Loaded} of=${of} empty=${html`<p class="quiet pad">Nothing runs.</p>`}>${(jobs) => jobs.length > 0 && html`<${Table} label="Running jobs" rows=${jobs} link=${(job) => jobPath(job.id)} columns=${[
       { name: "name", head: "Job", kind: "title name", cell: (job) => html`<a class="strong" href=${href(jobPath(job.id))}>${nameOf(job)}</a><span class="with">${inputOf(job)}</span>` },
@@ -90,23 +95,34 @@ function Next() {
   const of = useLoad((signal) => get("/v1/schedules", { limit: 200 }, { signal }).then((page) => page.items), [], { every: 30_000 });
   return html`<${Panel} id="next" title="Schedules due next" more=${href("/schedules")}>
     <${Loaded} of=${of}>${(all) => {
-      const due = all.filter((one) => one.next_at).sort((a, b) => (a.next_at < b.next_at ? -1 : 1)).slice(0, 5);
-      return due.length === 0 ? html`<p class="quiet pad">None is due.</p>` : html`<ul class="lines">${due.map((one) => html`<li key=${one.id}><a href=${href(`/schedules/${encodeURIComponent(one.id)}`)}><span class="line-top"><b>${one.name}</b><${Time} at=${one.next_at} /></span><span class="line-sub mono">${one.rule}${one.timezone !== "UTC" ? ` · ${one.timezone}` : ""}</span></a></li>`)}</ul>`;
+      return html`<${Due} due=${all.filter((one) => one.next_at).sort((a, b) => (a.next_at < b.next_at ? -1 : 1)).slice(0, 5)} />`;
     }}<//>
   <//>`;
 }
 
-function Queues() {
-  const of = stats();
+function Due({ due }) {
+  return due.length === 0 ? html`<p class="quiet pad">None is due.</p>` : html`<ul class="lines">${due.map((one) => html`<li key=${one.id}><a href=${href(`/schedules/${encodeURIComponent(one.id)}`)}><span class="line-top"><b>${one.name}</b><${Time} at=${one.next_at} /></span><span class="line-sub mono">${one.rule}${one.timezone !== "UTC" ? ` · ${one.timezone}` : ""}</span></a></li>`)}</ul>`;
+}
+
+/** What waits in queues, how fast it goes, and what holds it back. Limits change seldom. */
+function Queues({ of }) {
+  const set = useLoad((signal) => get("/v1/queues", {}, { signal }).then((page) => new Map(page.items.map((one) => [one.name, one]))), [], { every: 30_000 });
+  const limits = (name) => {
+    const one = set.data?.get(name);
+    const held = [one?.paused && "paused", one?.concurrency && `${count(one.concurrency)} at once`, rateText(one?.rate)].filter(Boolean);
+    return held.length ? held.join(", ") : html`<span class="quiet">–</span>`;
+  };
   return html`<${Panel} id="queues" title="Queues" more=${href("/queues")}>
-    <${Loaded} of=${of}>${({ queues, oldest_ready: oldest }) => {
-      const rows = Object.entries(queues).map(([name, counts]) => ({ name, ...counts, oldest: oldest[name] })).sort((a, b) => (b.queued ?? 0) - (a.queued ?? 0) || (a.name < b.name ? -1 : 1)).slice(0, 12);
+    <${Loaded} of=${of}>${({ queues, oldest_ready: oldest, queue_rates: rates }) => {
+      const rows = Object.entries(queues).map(([name, counts]) => ({ name, ...counts, oldest: oldest[name], rate: rates[name] ?? 0 })).sort((a, b) => (b.queued ?? 0) - (a.queued ?? 0) || (a.name < b.name ? -1 : 1)).slice(0, 12);
       return rows.length === 0 ? html`<p class="quiet pad">No queue has a job.</p>` : html`<${Table} label="Queues" rows=${rows} rowKey=${(row) => row.name} link=${(row) => `/jobs?queue=${encodeURIComponent(row.name)}`} columns=${[
         { name: "name", head: "Queue", kind: "title", cell: (row) => html`<a class="strong" href=${href(`/jobs?queue=${encodeURIComponent(row.name)}`)}>${row.name}</a>` },
         { name: "queued", head: "Queued", kind: "num", cell: (row) => count(row.queued ?? 0) },
         { name: "oldest", head: "Oldest", kind: "num", cell: (row) => duration(row.oldest) },
         { name: "running", head: "Running", kind: "num", cell: (row) => count(row.running ?? 0) },
         { name: "later", head: "Later", kind: "num", cell: (row) => count((row.scheduled ?? 0) + (row.blocked ?? 0)) },
+        { name: "rate", head: "Ended", kind: "num", cell: (row) => aMinute(row.rate) },
+        { name: "limits", head: "Limits", cell: (row) => limits(row.name) },
       ]} />`;
     }}<//>
   <//>`;

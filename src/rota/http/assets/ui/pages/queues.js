@@ -4,12 +4,11 @@ import { get, isAdmin, part, patch, post } from "../parts/api.js";
 import { useLoad, Loaded, Trouble } from "../parts/load.js";
 import { Bar, Table } from "../parts/table.js";
 import { Icon } from "../parts/icons.js";
-import { Time, count, duration } from "../parts/time.js";
+import { Time, count, rateText } from "../parts/time.js";
 import { href } from "../parts/route.js";
 import { attempt, confirm, say, show } from "../parts/dialog.js";
 
 const find = (name) => `/jobs?queue=${encodeURIComponent(name)}`;
-export const rateText = (rate) => (rate ? `${rate.n} in ${duration(rate.per)}${rate.burst > 1 && rate.burst !== rate.n ? `, ${rate.burst} at once` : ""}` : null);
 
 export default function Queues() {
   const of = useLoad((signal) => get("/v1/queues", {}, { signal }).then((page) => page.items), [], { concerns: () => true, every: 5000 });

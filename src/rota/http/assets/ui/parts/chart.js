@@ -12,6 +12,20 @@ export function colour(token) {
   return found;
 }
 
+/** Whether uPlot is there: nothing else waits for it. */
+function usePlots() {
+  const [there, set] = useState(Boolean(window.uPlot));
+  useEffect(() => {
+    if (there) return undefined;
+    const script = document.getElementById("uplot");
+    const come = () => set(Boolean(window.uPlot));
+    script.addEventListener("load", come);
+    come();
+    return () => script.removeEventListener("load", come);
+  }, [there]);
+  return there;
+}
+
 /** How often the theme has changed: what is drawn on a canvas is drawn anew. */
 export function useTheme() {
   const [n, turn] = useState(0);
@@ -51,9 +65,11 @@ export function Chart({ label, at, series, format, height = 150, log = false }) 
   const plot = useRef(null);
   const [cursor, point] = useState(null);
   const theme = useTheme();
+  const there = usePlots();
   const names = series.map((one) => one.name).join();
   const data = () => [at, ...series.map((one) => (log ? one.values.map((value) => (value > 0 ? value : null)) : one.values))];
   useLayoutEffect(() => {
+    if (!there) return undefined;
     const muted = colour("muted"), line = colour("line");
     const axis = { stroke: muted, font: "11px system-ui, sans-serif", grid: { stroke: line, width: 1, ...(log ? { filter: decades } : {}) }, ticks: { show: false }, gap: 4 };
     const options = {
@@ -72,7 +88,7 @@ export function Chart({ label, at, series, format, height = 150, log = false }) 
       plot.current.destroy();
       plot.current = null;
     };
-  }, [names, theme, log, height]);
+  }, [names, theme, log, height, there]);
   useEffect(() => { plot.current?.setData(data()); }, [at, series]);
   const index = cursor ?? at.length - 1;
   const shown = (one) => { const value = cursor === null ? one.values.findLast((each) => each !== null) : one.values[index]; return value === null || value === undefined ? "–" : format(value); };

@@ -1,33 +1,37 @@
 // What a page shows is loaded, shown, and loaded again when it may have changed.
-import { html, useEffect, useRef, useState } from "./view.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./view.js";
 import { connection, onBatch } from "./live.js";
 
 const LEAST_MS = 400, MOST_MS = 5000;
+const CALMER = 1.5, CALM_MS = 2000; // while changes go on and on, pauses between looks grow up to so much
 
 /**
  * `load(signal)` gives what is shown; it is asked again when `deps` change, when a batch of events `concerns` it, and every
- * `every` ms while the page is seen. What was shown stays until there is something newer. The more an answer costs, the rarer it
- * is asked for.
+ * `every` ms while the page is seen. What was shown stays until there is something newer. The more an answer costs, and the longer
+ * changes go on, the rarer it is asked for; after a pause the first change is shown at once. What is `first`
+ * is asked for before all else of the page.
  */
-export function useLoad(load, deps = [], { concerns = null, every = null, skip = false } = {}) {
+export function useLoad(load, deps = [], { concerns = null, every = null, skip = false, first = false } = {}) {
   const [state, set] = useState({ data: undefined, error: null, loading: !skip });
   const self = useRef({});
   self.current.load = load;
   self.current.concerns = concerns;
   self.current.every = every;
-  useEffect(() => {
+  (first ? useLayoutEffect : useEffect)(() => {
     if (skip) {
       set({ data: undefined, error: null, loading: false });
       return undefined;
     }
     const control = new AbortController();
-    let busy = false, again = false, timer = null, askedAt = 0, cost = 0, alive = true;
+    let busy = false, again = false, timer = null, askedAt = 0, cost = 0, pause = LEAST_MS, toldAt = 0, told = false, alive = true;
     async function run() {
       clearTimeout(timer);
       timer = null;
       busy = true;
       again = false;
       askedAt = performance.now();
+      if (told) pause = Math.min(CALM_MS, pause * CALMER);
+      told = false;
       try {
         const data = await self.current.load(control.signal);
         if (alive) set({ data, error: null, loading: false });
@@ -45,7 +49,7 @@ export function useLoad(load, deps = [], { concerns = null, every = null, skip =
         again = true;
         return;
       }
-      const wait = Math.max(least, askedAt + Math.min(MOST_MS, Math.max(LEAST_MS, 5 * cost)) - performance.now());
+      const wait = Math.max(least, askedAt + Math.min(MOST_MS, Math.max(pause, 5 * cost)) - performance.now());
       if (wait <= 0) run();
       else {
         clearTimeout(timer);
@@ -56,7 +60,12 @@ export function useLoad(load, deps = [], { concerns = null, every = null, skip =
     set((old) => ({ data: old.data, error: null, loading: true }));
     run();
     const off = onBatch((batch) => {
-      if (batch.all || self.current.concerns?.(batch)) soon();
+      if (!batch.all && !self.current.concerns?.(batch)) return;
+      const at = performance.now();
+      if (at - toldAt > pause) pause = LEAST_MS;
+      toldAt = at;
+      told = true;
+      soon();
     });
     const back = connection.watch((how) => { if (how === "live") soon(); });
     return () => {

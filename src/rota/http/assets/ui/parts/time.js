@@ -73,3 +73,6 @@ export function Took({ from, to }) {
 /** A number with thin spaces, as in 12 345. */
 export const count = (n) => (n === null || n === undefined ? "–" : Math.round(n).toLocaleString("en-US").replaceAll(",", "\u202f"));
 export const compact = (n) => (n === null || n === undefined ? "–" : n < 10_000 ? count(n) : n < 1e6 ? `${(n / 1000).toFixed(n < 1e5 ? 1 : 0)}k` : `${(n / 1e6).toFixed(n < 1e7 ? 2 : 1)}M`);
+
+/** How many starts a limit allows, in words; null where it has no rate. */
+export const rateText = (rate) => (rate ? `${rate.n} in ${duration(rate.per)}${rate.burst > 1 && rate.burst !== rate.n ? `, ${rate.burst} at once` : ""}` : null);
