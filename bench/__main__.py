@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from bench import (
+    dashboards,
     documents,
     draining,
     fairness,
     graphs,
     idle,
     latency,
+    listing,
     machine,
     mapping,
     peering,
@@ -37,6 +39,8 @@ _PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "schedules": scheduling.rows,
     "graphs": graphs.rows,
     "fairness": fairness.rows,
+    "listing": listing.rows,
+    "dashboards": dashboards.rows,
     "peers": peering.rows,
 }
 
