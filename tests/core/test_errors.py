@@ -14,7 +14,7 @@ def test_every_error_has_a_stable_code_of_its_own():
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", code) for code in codes)
     assert set(codes) == {
         "error", "invalid", "too-large", "not-found", "conflict", "in-flight", "unique-key-taken", "idempotency-key-reused",
-        "forbidden",        "unavailable", "store-in-use", "store-too-new",
+        "quota-full", "forbidden", "unavailable", "store-in-use", "store-too-new",
     }  # fmt: skip
 
 

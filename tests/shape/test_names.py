@@ -102,6 +102,8 @@ ONLY_SQLITE = {
     "next_set_owner": "PostgreSQL walks through both at once: next_owners",
     "ready_heads": "PostgreSQL has them with the rows, and counts them: turns, ready_counts",
     "any_limit": "PostgreSQL sees it with the rows: turns",
+    "any_quota": "PostgreSQL looks at each owner's row, where it writes anyhow: append_events, add_count",
+    "add_kept": "PostgreSQL writes it with the counters: append_events, add_count",
     "is_in_turn": "PostgreSQL sees to that in put_turns, which holds the row",
     **dict.fromkeys(("note_served", "set_clock"), "PostgreSQL writes all at once: charge_turns"),
     "get_upload": "PostgreSQL asks end_upload, which only one transaction is answered",
@@ -112,7 +114,8 @@ ONLY_POSTGRES = {
     "look_at_job", "lock_job_now", "lock_free", "lock_run", "lock_worker", "lock_worker_now",
     "take_due_jobs", "take_unnamed_leases",
     "take_over_before", "late_leases", "is_base", "lock_schedule", "lock_owner", "hold_turns",  # rows that others may hold
-    "hold_limits",  # what several may start from
+    "hold_limits", "hold_quotas", "hold_quotas_now",  # what several may start from, or submit to
+    "get_answer_and_quotas",  # both, where each question is a journey
     "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
 }  # fmt: skip
 

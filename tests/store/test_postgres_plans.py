@@ -21,6 +21,7 @@ from rota.core.checkpoints import CheckpointNote
 from rota.core.fairness import Charge, TurnName
 from rota.core.jobs import Attempt, LogChunk, Progress, Submission
 from rota.core.limits import Limit, Rate
+from rota.core.owners import Owner
 from rota.core.runs import Run
 from rota.core.schedules import Change, Fate, Firing
 from rota.core.states import Outcome, State
@@ -224,7 +225,15 @@ async def do_everything(tx: Tx) -> None:
     await tx.put_series([SeriesRow(60, "", n, "me", "{}") for n in range(500)])
     await tx.prune_series(60, 50, 500)
     await limit_everything(tx)
+    await quota_everything(tx)
     await schedule_everything(tx)
+
+
+async def quota_everything(tx: Tx) -> None:
+    await tx.put_owner(Owner(owner="owner7", max_waiting=10**9))
+    await tx.hold_quotas(await tx.quotas_of(["owner7", "owner3"]))
+    await tx.count_kept("owner7")
+    await tx.forget_kept("owner7")
 
 
 async def limit_everything(tx: Tx) -> None:
@@ -302,7 +311,7 @@ async def _record(url: str) -> None:
 # What is run only when others are in the way, or now and then: values for those.
 LIKE: dict[str, tuple[Any, ...]] = {
     "add_run_count": ("{run-1}", "{queued}", "{1}"),
-    "become_array": (3, "fw000000007"),
+    "become_array": (3, 100, "fw000000007"),
     "result_of": ("fo000000001",),
     "clamp_unnamed": (5, ["fw000000007"]),
     "delete_inputs": (["u"],),

@@ -13,7 +13,7 @@ from rota.client import calls
 from rota.core.errors import Invalid
 from rota.core.owners import Owner, ShareView
 
-_LIMITS = ("max_priority",)
+_LIMITS = ("max_priority", "max_waiting", "max_bytes")
 
 
 @click.command(epilog="\b\nExamples:\n  rota owners\n  rota owners --json")
@@ -38,11 +38,17 @@ Examples:
   rota owner ana                              its share, and what it used in the last hour
   rota owner ana --weight 3                   three starts for each of an owner of weight 1
   rota owner ana --max-priority 10
-  rota owner ana --max-priority none          no limit again"""
+  rota owner ana --max-priority none          no limit again
+  rota owner ana --max-waiting 1000 --max-bytes 100000000
+                                              a submission beyond that is refused, and told why"""
 )
 @click.argument("name", metavar="NAME")
 @click.option("--weight", type=float, metavar="W", help="Its share against others at equal priority: 0.001 to 1000.")
 @click.option("--max-priority", metavar="P", help="The highest priority of its jobs; none: any.")
+@click.option("--max-waiting", metavar="N", help="How many of its jobs may wait at once; none: any number.")
+@click.option(
+    "--max-bytes", metavar="N", help="The bytes that its jobs may hold until they are over; none: any number."
+)
 @json_option
 @server_option
 def owner(name: str, *, weight: float | None, server: str | None, as_json: bool, **limits: str | None) -> None:
@@ -69,7 +75,14 @@ def owner(name: str, *, weight: float | None, server: str | None, as_json: bool,
 
 
 def _limits(of: Owner | ShareView) -> str:
-    return ", ".join(f"{field} {value}" for field in _LIMITS if (value := getattr(of, field)) is not None)
+    return ", ".join(
+        f"{field} {value}{_used(of, field)}" for field in _LIMITS if (value := getattr(of, field)) is not None
+    )
+
+
+def _used(of: Owner | ShareView, field: str) -> str:
+    used = None if of.use is None else getattr(of.use, field.removeprefix("max_"), None)
+    return "" if used is None else f" ({used} in use)"
 
 
 def _number(field: str, text: str) -> int | None:

@@ -14,6 +14,8 @@ class Limits(TypedDict, total=False):
 
     weight: float
     max_priority: int | None
+    max_waiting: int | None
+    max_bytes: int | None
 
 
 Found = list[Owner]

@@ -11,6 +11,7 @@ from rota.core.errors import (
     KeyReused,
     KeyTaken,
     NotFound,
+    QuotaFull,
     RotaError,
     TooLarge,
     Unavailable,
@@ -66,6 +67,7 @@ class Problem(Struct):
     field: str | None = None
     limit: str | None = None
     allowed: int | None = None
+    used: int | None = None
     state: str | None = None
     job: str | None = None
 
@@ -98,6 +100,8 @@ def error_of(status: int, body: bytes) -> RotaError:
             return Conflict(text, problem.state)
         case KeyReused.code:
             return KeyReused(text)
+        case QuotaFull.code:
+            return QuotaFull(text, problem.limit or "", problem.allowed or 0, problem.used or 0)
         case TooLarge.code:
             return TooLarge(problem.limit or "", problem.allowed or 0, text)
         case Invalid.code:

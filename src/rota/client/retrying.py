@@ -10,14 +10,14 @@ from msgspec import Struct
 
 from rota.client.problems import ServerUnreachable, read_problem
 from rota.client.transport import Reply
-from rota.core.errors import InFlight
+from rota.core.errors import InFlight, QuotaFull
 from rota.core.retry import Backoff
 
 # 0.1 0.2 0.4 0.8 1.6 3.2 5 5 5 seconds, less jitter: a server that is restarted is back within them.
 BACKOFF = Backoff(base=0.1, factor=2.0, limit=5.0)
 TRIES = 10
 _MAX_RETRY_AFTER_S = 60.0
-_AGAIN = frozenset({429, 502, 503, 504})
+_AGAIN = frozenset({502, 503, 504})
 
 
 class Retrying(Struct, frozen=True):
@@ -37,9 +37,11 @@ class Retrying(Struct, frozen=True):
 
 def _passes(outcome: Reply | ServerUnreachable) -> bool:
     """Say whether the outcome is one that passes with time."""
-    if isinstance(outcome, ServerUnreachable) or outcome.status in _AGAIN:
+    if isinstance(outcome, ServerUnreachable):
         return True
-    return outcome.status == 409 and read_problem(outcome.body).code == InFlight.code
+    if outcome.status == 429:  # unless it is a quota: then it is for the caller to wait
+        return read_problem(outcome.body).code != QuotaFull.code
+    return outcome.status in _AGAIN or (outcome.status == 409 and read_problem(outcome.body).code == InFlight.code)
 
 
 def _seconds(retry_after: str) -> float:

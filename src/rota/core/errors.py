@@ -8,6 +8,7 @@
     │   ├── InFlight   the same Idempotency-Key is being worked on        (409)
     │   └── KeyTaken   another job has this unique key                    (409)
     ├── KeyReused      the Idempotency-Key came with another body         (422)
+    ├── QuotaFull      a quota of the owner has no room for it            (429)
     ├── Forbidden      the caller's token does not allow it               (403)
     ├── Unavailable    the store cannot be written now; try again         (503)
     ├── StoreInUse     another process owns the file
@@ -83,6 +84,18 @@ class KeyReused(RotaError):
     """The Idempotency-Key was used before with a different body."""
 
     code = "idempotency-key-reused"
+
+
+class QuotaFull(RotaError):
+    """A quota of the jobs' owner has no room for them; `limit` is its name, `allowed` what it is, `used` what is in use."""
+
+    code = "quota-full"
+
+    def __init__(self, message: str, limit: str, allowed: int, used: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.allowed = allowed
+        self.used = used
 
 
 class Forbidden(RotaError):

@@ -157,6 +157,7 @@ class Array(Struct, kw_only=True):
     proven: bool = True
     root: str = ""
     base: str | None = None
+    size: int = 0  # bytes of the inputs, where they have just been written
 
 
 class Job(Struct, kw_only=True):
@@ -216,6 +217,7 @@ class Job(Struct, kw_only=True):
     unique_key: str | None = None  # that no other job of its owner has (service/uniques.py)
     existed: bool = False  # only in an answer: it was there before, and stands for one that was submitted
     checkpoint: Kept | None = None  # where it was asked for
+    size: int = 0  # bytes that it holds in the store while it is not over (core/quotas.py)
 
     @property
     def lane(self) -> str:

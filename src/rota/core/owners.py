@@ -5,8 +5,19 @@ from __future__ import annotations
 from msgspec import Struct
 
 
+class OwnerUse(Struct, frozen=True, kw_only=True):
+    """How much an owner uses of its quotas; of those that it does not have it is None."""
+
+    waiting: int | None = None
+    running: int | None = None
+    bytes: int | None = None
+
+
 class Owner(Struct, frozen=True, kw_only=True):
-    """What was set for an owner: its share against others' at equal priority, and its limits; None: none."""
+    """What was set for an owner: its share against others' at equal priority, and its limits; None: none.
+
+    `max_waiting`, `max_running` and `max_bytes` are its quotas; `use` is how much of them is used, None where it has none.
+    """
 
     owner: str
     weight: float = 1.0
@@ -14,6 +25,7 @@ class Owner(Struct, frozen=True, kw_only=True):
     max_waiting: int | None = None
     max_running: int | None = None
     max_bytes: int | None = None
+    use: OwnerUse | None = None
 
 
 class Running(Struct, frozen=True):
@@ -54,3 +66,7 @@ class ShareView(Struct, kw_only=True):
     active_owners: int
     turns: list[TurnView]
     max_priority: int | None
+    max_waiting: int | None = None
+    max_running: int | None = None
+    max_bytes: int | None = None
+    use: OwnerUse | None = None

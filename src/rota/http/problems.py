@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from rota.core.errors import Conflict, Invalid, KeyTaken, RotaError, TooLarge
+from rota.core.errors import Conflict, Invalid, KeyTaken, QuotaFull, RotaError, TooLarge
 from rota.http.replies import Headers, Reply, json_reply
 
 MEDIA = "application/problem+json"
@@ -30,6 +30,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "misdirected": (421, "This server does not answer to that name"),
     "invalid": (422, "The input is wrong"),
     "idempotency-key-reused": (422, "The Idempotency-Key came with another body before"),
+    "quota-full": (429, "A quota of the owner is used up"),
     "too-many-requests": (429, "The token has made too many requests"),
     "internal": (500, "The server has a fault"),
     "unavailable": (503, "The store cannot be used now"),
@@ -43,7 +44,8 @@ class Problem(Struct, kw_only=True, omit_defaults=True):
     """Why a request failed (RFC 9457).
 
     `field` is the part of the input that is wrong, `limit` the name of the limit that was exceeded, `allowed` what it
-    allows, `state` the state of the job that forbids what was asked, `job` the id of the job that has the unique key.
+    allows, `used` how much of it is used, `state` the state of the job that forbids what was asked, `job` the id of the job
+    that has the unique key.
     """
 
     type: str
@@ -53,6 +55,7 @@ class Problem(Struct, kw_only=True, omit_defaults=True):
     field: str | None = None
     limit: str | None = None
     allowed: int | None = None
+    used: int | None = None
     state: str | None = None
     job: str | None = None
 
@@ -76,6 +79,8 @@ def problem_of(error: RotaError) -> Problem:
             problem.field = error.field
         case TooLarge():
             problem.limit, problem.allowed = error.limit, error.allowed
+        case QuotaFull():
+            problem.limit, problem.allowed, problem.used = error.limit, error.allowed, error.used
         case Conflict():
             problem.state = error.state
             problem.job = error.job if isinstance(error, KeyTaken) else None

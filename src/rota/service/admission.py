@@ -67,6 +67,7 @@ class Upload(Struct, frozen=True):
 
     root: str
     inputs: int
+    size: int  # in bytes
 
 
 _NO_UPLOADS: Mapping[int, Upload] = {}
@@ -105,7 +106,9 @@ async def admit(
             entry.job.traceparent = entry.job.traceparent or traceparent
     for at, upload in uploads.items():
         s = submissions[at]
-        drafts[at].job.array = Array(inputs=upload.inputs, parallel=s.parallel, halt=s.halt, root=upload.root)
+        drafts[at].job.array = Array(
+            inputs=upload.inputs, parallel=s.parallel, halt=s.halt, root=upload.root, size=upload.size
+        )
     edges = sum(len(entry.after) for entry in drafts)
     if edges > MAX_EDGES:
         raise TooLarge("after", MAX_EDGES, f"the jobs wait for {edges} others in all, and together may for {MAX_EDGES}")

@@ -15,15 +15,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rota.core.access import Caller
-from rota.core.errors import Conflict, Invalid, NotFound, RotaError
+from rota.core.errors import Conflict, Invalid, NotFound, QuotaFull, RotaError
 from rota.core.ids import Ids
 from rota.core.jobs import Job
+from rota.core.settling import check_over
 from rota.core.states import FINAL, WAITING, Reason, State
 from rota.service.access import check_kind_of, check_owner, missing
 from rota.service.changes import cancel_jobs, insert_jobs
 from rota.service.copies import copy_of
 from rota.service.jobs import Edit, change
 from rota.service.observer import Observer
+from rota.service.quotas import measure, room_of
 from rota.service.signals import Effects, Signals
 from rota.service.stopping import stop
 from rota.store.protocol import Query, Store, Tx
@@ -93,7 +95,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
-_NAMES: dict[type[RotaError], str] = {Conflict: "conflict", NotFound: "not-found"}
+_NAMES: dict[type[RotaError], str] = {Conflict: "conflict", NotFound: "not-found", QuotaFull: "quota-full"}
 _NOT_OVER = frozenset(State) - FINAL
 
 
@@ -151,6 +153,7 @@ class Bulk:
 
         async def act(tx: Tx, jobs: Sequence[str], effects: Effects) -> Batch:
             batch, found = await _locked(tx, jobs, caller)
+            room = await room_of(tx, {job.owner for job in found})
             again: list[Job] = []
             for job in found:
                 name = None if key is None else f"{caller.owner or ''}\nretry\n{key}\n{job.id}"
@@ -163,6 +166,8 @@ class Bulk:
                     old = await tx.get_job(job.id)
                     assert old is not None, "it is locked"
                     check_kind_of(caller, old)
+                    check_over(old)
+                    room.take(old.owner, old.size)
                     new = await copy_of(tx, self._ids, old, traceparent, dry_run=asked.dry_run)
                 except RotaError as error:
                     batch.refuse(job.id, error)
@@ -174,7 +179,8 @@ class Bulk:
                 batch.made[job.id] = new.id
                 if name is not None:
                     await tx.put_answer(name, "retry", new.id.encode())
-            await insert_jobs(tx, again, effects, by=caller.by)
+            measure(again)
+            await insert_jobs(tx, again, effects, by=caller.by, admitted=True)
             return batch
 
         return await self._do(asked, caller, act, FINAL, frozenset({State.FAILED}))

@@ -20,6 +20,7 @@ from rota.core.states import FINAL, Outcome, Reason, State
 from rota.core.times import SECOND, rfc3339
 from rota.core.waits import Verdict, count, meets, never
 from rota.service.parents import inputs_of
+from rota.service.quotas import check_quotas
 from rota.service.signals import Effects, Over
 from rota.store.protocol import Dependency, NewEvent, Tx
 
@@ -68,9 +69,16 @@ async def cancel_jobs(
     await conclude(tx, over, effects)
 
 
-async def insert_jobs(tx: Tx, jobs: Sequence[Job], effects: Effects, *, by: str | None = None) -> None:
-    """Write new jobs, each in its first state, but for those that existed; `by` is who submits them."""
+async def insert_jobs(
+    tx: Tx, jobs: Sequence[Job], effects: Effects, *, by: str | None = None, admitted: bool = False
+) -> None:
+    """Write new jobs, each in its first state, but for those that existed; `by` is who submits them.
+
+    Raises QuotaFull when an owner has no room for them, unless they were `admitted` already.
+    """
     jobs = [job for job in jobs if not job.existed]
+    if jobs and not admitted:
+        await check_quotas(tx, jobs)
     await tx.insert_jobs(jobs)
     events = [NewEvent(job.id, job.owner, "submitted", job.state, by=by) for job in jobs]
     await tx.append_events(events)

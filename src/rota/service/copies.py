@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from rota.core.ids import Ids
 from rota.core.jobs import Job
+from rota.core.quotas import stored_bytes
 from rota.core.settling import check_over
 from rota.core.states import State
 from rota.service import graphs
@@ -31,6 +34,8 @@ async def copy_of(
         array=old.array and (old.array if dry_run else await retry_array(tx, id_, old)),
         refers=old.refers, map=old.map if old.array is None else None,
     )  # fmt: skip
+    if new.array is not None:  # it holds the inputs of the one before
+        new.array.size = max(0, old.size - stored_bytes(replace(old, array=None)))
     if alone and (named := graphs.references_of(new)):
         states = {each: found.state for each, found in (await tx.lock_jobs(named)).items()}
         new.after, new.after_on, new.referred = list(states), dict.fromkeys(states, "any"), frozenset(states)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from rota.core import calendars, schedules
 from rota.core.calendars import BadRule
-from rota.core.errors import RotaError
+from rota.core.errors import QuotaFull, RotaError
 from rota.core.ids import Ids
 from rota.core.jobs import Job, Submission
 from rota.core.schedules import Fate, Firing, OpenFiring, Overlap, Schedule
@@ -26,6 +26,7 @@ from rota.service import admission, graphs
 from rota.service.changes import insert_jobs
 from rota.service.graphs import Draft
 from rota.service.observer import Observer
+from rota.service.quotas import measure, room_of
 from rota.service.signals import Effects, Signals
 from rota.service.stopping import stop
 from rota.service.uniques import Taken, take_keys
@@ -182,13 +183,32 @@ class _Look:
     async def write(self, effects: Effects, looked_at: Sequence[Schedule]) -> int:
         """Write what was decided, and return how many jobs that makes."""
         tx = self._tx
+        await self._refuse_over_quota()
         jobs = await self._with_keys(effects)
         await tx.close_firings(self._closed)
         await tx.insert_firings(self._new)
         await tx.update_firings(self._changed)
         await tx.move_schedules(looked_at)
-        await insert_jobs(tx, jobs, effects, by="schedule")  # its name is their label
+        await insert_jobs(tx, jobs, effects, by="schedule", admitted=True)  # its name is their label
         return len(jobs)
+
+    async def _refuse_over_quota(self) -> None:
+        """Refuse the firings whose jobs their owners have no room for."""
+        measure(draft.job for draft in self._drafts)
+        room = await room_of(self._tx, {draft.job.owner for draft in self._drafts})
+        refused: dict[str | None, str] = {}
+        for draft in self._drafts:
+            try:
+                room.take(draft.job.owner, draft.job.size)
+            except QuotaFull as full:
+                refused[draft.job.id] = str(full)
+        if refused:
+            self._drafts = [draft for draft in self._drafts if draft.job.id not in refused]
+            for firings in (self._new, self._changed):
+                for at, firing in enumerate(firings):
+                    if firing.job in refused:
+                        why = refused[firing.job]
+                        firings[at] = replace(firing, fate=Fate.REFUSED, job=None, why=why, open=False)
 
     async def _with_keys(self, effects: Effects) -> list[Job]:
         """Take the unique keys of the jobs, and return the jobs that there are to be then; of the others their firings tell."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from rota.core.arrays import CHUNK_BYTES, CHUNK_INPUTS, MAX_INPUT_BYTES, MAX_INPUTS, Range
 from rota.core.errors import Conflict, Invalid, RotaError, TooLarge
@@ -62,11 +63,12 @@ async def upload(store: Store, ids: Ids, given: Raw, where: str) -> Upload:
     """
     values = read_inputs(given, where)
     root = ids.new(await store.write(_now))
-    found = Upload(root, len(values))
+    found = Upload(root, len(values), 0)
     try:
         batch: list[Piece] = []
         for piece in _pieces(values, where):
             batch.append(piece)
+            found = replace(found, size=found.size + _bytes(piece))
             if len(batch) == _PIECES_WRITTEN:
                 await _write(store, root, batch)
                 batch = []
@@ -81,16 +83,15 @@ async def upload(store: Store, ids: Ids, given: Raw, where: str) -> Upload:
 def measure(ids: Ids, given: Raw, where: str) -> Upload:
     """Return what `upload` would, under a name that nothing lies under. Raises as it does."""
     values = read_inputs(given, where)
-    for _ in _pieces(values, where):
-        pass
-    return Upload(ids.new(0), len(values))
+    return Upload(ids.new(0), len(values), sum(map(_bytes, _pieces(values, where))))
 
 
 async def upload_in(tx: Tx, ids: Ids, given: Raw) -> Upload:
     """Write inputs inside the caller's transaction. Raises Invalid, TooLarge."""
     values = read_inputs(given, "")
-    found = Upload(ids.new(tx.now), len(values))
-    await tx.insert_inputs(found.root, list(_pieces(values, "")))
+    pieces = list(_pieces(values, ""))
+    found = Upload(ids.new(tx.now), len(values), sum(map(_bytes, pieces)))
+    await tx.insert_inputs(found.root, pieces)
     return found
 
 
@@ -207,6 +208,10 @@ def _pieces(values: list[Raw], where: str) -> Iterator[Piece]:
             first, size = at, 0
         size += length + 1
     yield _piece(values, first, len(values), where)
+
+
+def _bytes(piece: Piece) -> int:
+    return len(piece[2].encode())
 
 
 def _piece(values: list[Raw], first: int, end: int, where: str) -> Piece:

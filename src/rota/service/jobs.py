@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import Literal
 
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from rota.core.access import LOCAL, Caller
+from rota.core.access import DEFAULT_OWNER, LOCAL, Caller
 from rota.core.checkpoints import Kept
 from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, RotaError, TooLarge
 from rota.core.ids import Ids
@@ -28,6 +28,7 @@ from rota.service.explain import Explanation, explain
 from rota.service.handlers import Handlers
 from rota.service.inputs import InputLine, Inputs, discard, measure, read_results, upload, whole_inputs
 from rota.service.observer import Observer, Stopwatch
+from rota.service.quotas import hold_quotas
 from rota.service.signals import Effects, Signals, Waiter
 from rota.service.stopping import stop
 from rota.store.protocol import Begins, DeliveryRow, NewEvent, Query, Store, Tx
@@ -355,7 +356,8 @@ class Jobs:
                 if submission.inputs != NO_INPUTS:
                     where = "" if lists is None else f"{lists}[{at}]."
                     uploads[at] = await upload(self._store, self._ids, submission.inputs, where)
-            jobs = await self.insert(fingerprint, key, make, caller)
+            owners = {submission.owner or DEFAULT_OWNER for submission in submissions}
+            jobs = await self.insert(fingerprint, key, make, caller, owners)
         except (RotaError, asyncio.CancelledError):
             await discard(self._store, uploads.values())
             raise
@@ -363,10 +365,13 @@ class Jobs:
         await discard(self._store, [upload for upload in uploads.values() if upload.root not in used])
         return jobs
 
-    async def insert(self, fingerprint: str, key: str | None, make: admission.Maker, caller: Caller) -> list[Job]:
+    async def insert(
+        self, fingerprint: str, key: str | None, make: admission.Maker, caller: Caller, owners: Iterable[str] = ()
+    ) -> list[Job]:
         """Insert the jobs that `make` returns, once for every key; `fingerprint` is what its request is known by again.
 
-        A user's keys are its owner's alone. Raises InFlight, KeyReused.
+        A user's keys are its owner's alone. `owners` are those of the jobs, where they are known. Raises InFlight, KeyReused,
+        QuotaFull.
         """
         effects = Effects()
         key = _own_key(key, caller)
@@ -375,6 +380,8 @@ class Jobs:
             effects.begin()
             if (kept := await _kept(tx, key, fingerprint)) is not None:
                 return kept, False
+            if owners:
+                await hold_quotas(tx, owners)
             jobs = await make(tx, effects)
             await insert_jobs(tx, jobs, effects, by=caller.by)
             if key is not None:
@@ -385,7 +392,7 @@ class Jobs:
         if key is not None:
             self._in_flight.add(key)
         try:
-            jobs, new = await self._stopwatch.write("submit", Begins(write, answer=key))
+            jobs, new = await self._stopwatch.write("submit", Begins(write, answer=key, owners=owners))
         finally:
             if key is not None:
                 self._in_flight.discard(key)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
@@ -11,7 +12,8 @@ from msgspec.structs import replace
 from rota.core.access import Caller
 from rota.core.errors import Invalid, NotFound
 from rota.core.fairness import MAX_WEIGHT, MIN_WEIGHT, START, Turn
-from rota.core.owners import Owner, Running, ShareView, TurnView
+from rota.core.owners import Owner, OwnerUse, Running, ShareView, TurnView
+from rota.core.quotas import MOST, Kept
 from rota.core.times import SECOND
 from rota.service import admission
 from rota.service.signals import Signals
@@ -24,6 +26,7 @@ MINUTE = 60 * SECOND
 HOUR = 60  # minutes
 _FLUSH_S = 10.0
 _BATCH = 500
+_QUOTAS = ("max_waiting", "max_bytes")
 
 
 class OwnerEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,6 +34,8 @@ class OwnerEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     weight: float | UnsetType = UNSET
     max_priority: int | UnsetType | None = UNSET
+    max_waiting: int | UnsetType | None = UNSET
+    max_bytes: int | UnsetType | None = UNSET
 
 
 class Owners:
@@ -44,30 +49,47 @@ class Owners:
         """Return a page of the owners that have jobs, or that something was set for, by name."""
         if caller.owner is not None:
             return [await self.get(caller.owner, caller)] if after < caller.owner else []
-        return await self._store.read(lambda tx: tx.owners_after(after, limit))
+
+        async def look(tx: Tx) -> list[Owner]:
+            return await _with_use(tx, await tx.owners_after(after, limit))
+
+        return await self._store.read(look)
 
     async def get(self, owner: str, caller: Caller) -> Owner:
         """Return what is set for an owner. Raises NotFound for another one than the caller sees."""
         _check(owner, caller)
 
         async def look(tx: Tx) -> Owner:
-            return (await tx.get_owners([owner])).get(owner, Owner(owner=owner))
+            found = (await tx.get_owners([owner])).get(owner, Owner(owner=owner))
+            return (await _with_use(tx, [found]))[0]
 
         return await self._store.read(look)
 
     async def edit(self, owner: str, edit: OwnerEdit, caller: Caller) -> Owner:
-        """Set what is given. It counts from the next start, and the next submission, on. Raises Invalid, NotFound."""
+        """Set what is given. It counts from the next start, and the next submission, on.
+
+        Raises Invalid, also for a quota below what is in use, NotFound.
+        """
         _check(owner, caller)
         if edit.weight is not UNSET and not MIN_WEIGHT <= edit.weight <= MAX_WEIGHT:
             raise Invalid("weight", f"is between {MIN_WEIGHT} and {MAX_WEIGHT:g}; 1 is what everybody has")
         if isinstance(edit.max_priority, int) and not 0 <= edit.max_priority <= admission.MAX_PRIORITY:
             raise Invalid("max_priority", f"is between 0 and {admission.MAX_PRIORITY}, or null for no limit")
+        for name in _QUOTAS:
+            value = getattr(edit, name)
+            if isinstance(value, int) and not 0 <= value <= MOST:
+                raise Invalid(name, f"is between 0 and {MOST:,}, or null for no quota")
         given = {name: value for name in edit.__struct_fields__ if (value := getattr(edit, name)) is not UNSET}
 
         async def write(tx: Tx) -> Owner:
-            changed = replace(await tx.lock_owner(owner), **given)
+            before = await tx.lock_owner(owner)
+            changed = replace(before, **given)
+            if _is_kept(changed) and any(given.get(name) is not None for name in _QUOTAS):
+                _check_use(given, await tx.count_kept(owner))
+            elif _is_kept(before) and not _is_kept(changed):
+                await tx.forget_kept(owner)
             await tx.put_owner(changed)
-            return changed
+            return (await _with_use(tx, [changed]))[0]
 
         return await self._store.write(write)
 
@@ -133,8 +155,35 @@ async def share_of(tx: Tx, owner: str, pending: Counter[str]) -> ShareView:
         + (0 if owner in weights else set_.weight)), used=used / whole if whole else 0.0,
         slot_seconds=round(whole / SECOND, 3), running=mine_running.n, waiting=sum(ready),
         active_owners=len(weights), turns=[_turn(row, n) for row, n in zip(mine, ready, strict=True) if n],
-        max_priority=set_.max_priority,
+        max_priority=set_.max_priority, max_waiting=set_.max_waiting, max_running=set_.max_running,
+        max_bytes=set_.max_bytes, use=(await _with_use(tx, [set_]))[0].use,
     )  # fmt: skip
+
+
+async def _with_use(tx: Tx, owners: Sequence[Owner]) -> list[Owner]:
+    """Return owners with how much each uses of the quotas that it has."""
+    kept = await tx.kept_of(names) if (names := [owner.owner for owner in owners if _is_kept(owner)]) else {}
+    return [replace(owner, use=_use(owner, kept[owner.owner])) if owner.owner in kept else owner for owner in owners]
+
+
+def _use(owner: Owner, kept: Kept) -> OwnerUse:
+    return OwnerUse(
+        waiting=None if owner.max_waiting is None else kept.waiting,
+        bytes=None if owner.max_bytes is None else kept.size,
+    )
+
+
+def _is_kept(owner: Owner) -> bool:
+    return owner.max_waiting is not None or owner.max_bytes is not None
+
+
+def _check_use(given: Mapping[str, Any], kept: Kept) -> None:
+    """Raise Invalid for a quota that is below what is in use."""
+    for name, used, what in (("max_waiting", kept.waiting, "jobs wait"), ("max_bytes", kept.size, "bytes are in use")):
+        if (most := given.get(name)) is not None and most < used:
+            raise Invalid(
+                name, f"is below what is in use: {used:,} {what}; let it be at least that, or cancel jobs first"
+            )
 
 
 def _check(owner: str, caller: Caller) -> None:

@@ -50,8 +50,10 @@ async def inputs_of(tx: Tx, job: Job) -> Array | None:
         raise Unusable(f"a map over {len(values):,} items: there may be {MAX_MAPPED:,}")
     if not values:
         return None
-    await tx.insert_inputs(job.id, list(_pieces(values)))
-    return Array(inputs=len(values), parallel=mapped.parallel, halt=mapped.halt, root=job.id)
+    pieces = list(_pieces(values))
+    await tx.insert_inputs(job.id, pieces)
+    size = sum(len(piece.encode()) for *_, piece in pieces)
+    return Array(inputs=len(values), parallel=mapped.parallel, halt=mapped.halt, root=job.id, size=size)
 
 
 async def _results_of(tx: Tx, job: str, inputs: int, most: int) -> Raw:

@@ -28,6 +28,7 @@ from rota.service.changes import insert_jobs
 from rota.service.firing import make_job
 from rota.service.handlers import NOBODY, Handlers, Known
 from rota.service.observer import Observer
+from rota.service.quotas import hold_quotas
 from rota.service.signals import Effects, Signals
 from rota.service.uniques import take_keys
 from rota.store.protocol import Store, Tx
@@ -225,6 +226,7 @@ class Schedules:
             slot = await _free_slot(tx, schedule)
             draft = make_job(schedule, self._ids, tx.now, tx.now)
             job = draft.job
+            await hold_quotas(tx, [job.owner])
             if draft.wish is not None and (taken := await take_keys(tx, [draft.wish], effects, by=caller.by)):
                 other = taken[job.id]
                 raise KeyTaken(other.sentence(draft.wish.key), other.job, other.state)

@@ -23,6 +23,7 @@ from rota.store.handler_protocol import HandlerTx
 from rota.store.input_protocol import InputTx
 from rota.store.limit_protocol import LimitTx
 from rota.store.overview_protocol import OverviewTx
+from rota.store.quota_protocol import QuotaTx
 from rota.store.rows import (
     AuditRow,
     Claimed,
@@ -51,12 +52,13 @@ Which = Literal["all", "good", "bad"]
 
 
 class Begins(Generic[T]):
-    """A transaction function that says what it asks for first: to lock `workers`, or `jobs`, or for the `answer` of a key.
+    """A transaction function that says what it asks for first: to lock `workers`, or `jobs`; or for the `answer` of a key, and
+    for the quotas of `owners`.
 
     A store to which each question is a journey asks that together with what begins a transaction.
     """
 
-    __slots__ = ("_function", "answer", "jobs", "workers")
+    __slots__ = ("_function", "answer", "jobs", "owners", "workers")
 
     def __init__(
         self,
@@ -65,18 +67,20 @@ class Begins(Generic[T]):
         workers: Iterable[str] = (),
         jobs: Iterable[str] = (),
         answer: str | None = None,
+        owners: Iterable[str] = (),
     ) -> None:
         self._function = function
         self.workers = sorted(set(workers))
         self.jobs = sorted(set(jobs))
         self.answer = answer
+        self.owners = sorted(set(owners))
 
     def __call__(self, tx: Tx) -> Awaitable[T]:
         """Begin the function."""
         return self._function(tx)
 
 
-class Tx(LimitTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, InputTx, Protocol):
+class Tx(LimitTx, QuotaTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, InputTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int

@@ -81,6 +81,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
     ready_at: int
     max_failures: int = 1
     run: str | None = None
+    size: int = 0
     refers: bool = False
     variables: dict[str, str | ResultOf] | None = None
 
@@ -344,7 +345,7 @@ def row_of(job: Job) -> tuple[Any, ...]:
         job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
         job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
         None if job.array is None else job.array.inputs, job.traceparent, job.run, job.ref, job.least, job.spare,
-        text(job.map), job.refers, job.unique_key, text(job.needs or None),
+        text(job.map), job.refers, job.unique_key, text(job.needs or None), job.size,
     )  # fmt: skip
 
 
@@ -364,7 +365,7 @@ def job_of(row: tuple[Any, ...], after: Sequence[tuple[str, Condition]]) -> Job:
         options=_options(row[35]) if row[35] else None, api=row[36], array=row[37] and Array(inputs=row[37]),
         open=bool(row[38]), traceparent=row[39], run=row[40], ref=row[41], least=row[42], spare=row[43],
         map=_mapped(row[44]) if row[44] else None, refers=bool(row[45]), unique_key=row[46],
-        needs=_needs(row[47]) if row[47] else None,
+        needs=_needs(row[47]) if row[47] else None, size=row[48] or 0,
         after_on={job: on for job, on in after if on != "succeeded"},
     )  # fmt: skip
 
@@ -379,6 +380,7 @@ def locked_job_of(row: tuple[Any, ...]) -> Job:
         error=_failure(row[20]) if row[20] else None, abort_requested_at=row[21], hook=row[22], api=row[23],
         array=row[24] and Array(inputs=row[24]), open=bool(row[25]), run=row[26], spare=row[27],
         map=_mapped(row[28]) if row[28] else None, needs=_needs(row[29]) if row[29] else None,
+        size=row[30] or 0,
     )  # fmt: skip
 
 
@@ -405,6 +407,7 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
         traceparent,
         run,
         refers,
+        size,
     ) = row
     if timeout is None and spec is not None:
         timeout = spec.timeout
@@ -427,6 +430,7 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
         ready_at=ready,
         max_failures=retries + 1,
         run=run,
+        size=size or 0,
         refers=bool(refers),
         variables=_variables(variables) if refers and variables else None,
     )

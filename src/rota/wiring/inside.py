@@ -13,6 +13,7 @@ import msgspec
 
 from rota import tracing
 from rota.client.submission import Options, body_of, encode
+from rota.core.access import DEFAULT_OWNER
 from rota.core.errors import Invalid
 from rota.core.ids import Ids
 from rota.core.jobs import NO_INPUTS, Submission
@@ -20,6 +21,7 @@ from rota.service import admission
 from rota.service.changes import insert_jobs
 from rota.service.handlers import NOBODY, Known, check_arguments, look, look_at
 from rota.service.inputs import upload_in
+from rota.service.quotas import hold_quotas
 from rota.service.relay import LONGEST, News
 from rota.service.signals import Effects
 from rota.store import statements
@@ -114,6 +116,7 @@ def _submit_to_file(connection: Any, submission: Submission) -> str:
 
 
 async def _insert(tx: Tx, submission: Submission, effects: Effects) -> str:
+    await hold_quotas(tx, [submission.owner or DEFAULT_OWNER])
     uploads = {} if submission.inputs == NO_INPUTS else {0: await upload_in(tx, _IDS, submission.inputs)}
     known = await _known(tx, submission)
     (job,) = await admission.admit(tx, [submission], _IDS, _zone(), effects, lists=None, uploads=uploads, known=known)

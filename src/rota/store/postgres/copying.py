@@ -33,10 +33,16 @@ _SEQUENCE = "coalesce(pg_get_serial_sequence('{0}', '{1}'), '{0}_seq')::regclass
 # A number of a counter is the sum of its parts.
 _VIEWS = {
     "rota_counts": "(SELECT queue, lane, state, sum(n)::bigint AS n FROM rota_counts GROUP BY 1, 2, 3 HAVING sum(n) <> 0) v",
+    "rota_kept": "(SELECT owner, sum(waiting)::bigint AS waiting, sum(size)::bigint AS size FROM rota_kept GROUP BY 1) v",
     "rota_run_counts": "(SELECT run, state, sum(n)::bigint AS n FROM rota_run_counts GROUP BY 1, 2 HAVING sum(n) <> 0) v",
 }
 # What SQLite has not. A horizon that is below every transaction's id: all that comes before has long been committed.
-_OWN = {"rota_counts": {"part": 0}, "rota_run_counts": {"part": 0}, "rota_events": {"horizon": 1}}
+_OWN = {
+    "rota_counts": {"part": 0},
+    "rota_run_counts": {"part": 0},
+    "rota_kept": {"part": 0},
+    "rota_events": {"horizon": 1},
+}
 MADE_FROM_JOBS = "rota_listed"
 
 

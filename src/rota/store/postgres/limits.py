@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 from rota.core.jobs import ARRAY_LANE
 from rota.core.limits import Limit, LimitKind
-from rota.store.postgres.statement import BaseTx, columns
+from rota.store.postgres.statement import BaseTx, columns, number_of
 from rota.store.rows import QueueRow, limit_of, limit_row
 
 
@@ -31,7 +30,7 @@ class LimitTx(BaseTx):
         await self._run("delete_bucket", *limit.pool)
 
     async def hold_limits(self, pools: Sequence[tuple[LimitKind, str]]) -> None:
-        await self._all("hold_limits", sorted({_number(*pool) for pool in pools}))
+        await self._all("hold_limits", sorted({number_of(*pool) for pool in pools}))
 
     async def running_lanes(self) -> list[tuple[str, str]]:
         return [(queue, lane) for queue, lane in await self._all("running_lanes")]
@@ -56,8 +55,3 @@ class LimitTx(BaseTx):
         self, name: str, lanes: Sequence[tuple[str, str]], rows: Sequence[tuple[object, ...]], width: int
     ) -> dict[tuple[str, str], int]:
         return {lanes[n - 1]: count for n, count in await self._all(name, *columns(rows, width))} if rows else {}
-
-
-def _number(kind: str, name: str) -> int:
-    """Return the number by which a limit is held; two that have the same one wait for each other, and nothing else."""
-    return int.from_bytes(blake2b(f"rota {kind} {name}".encode(), digest_size=8).digest(), signed=True)

@@ -83,8 +83,10 @@ class RunTx(ArrayTx):
         return STATES[row[0]], None if row[1] is None else Raw(row[1]), row[2], row[3]
 
     async def become_array(self, job: Job, made: Array) -> None:
-        await self._run("become_array", made.inputs, job.id)
         job.array = made
+        job.size += made.size
+        self._keeps(job.owner, 0, made.size)
+        await self._run("become_array", made.inputs, job.size, job.id)
         await self.insert_arrays([job])
 
     async def delete_runs(self, before: int, limit: int) -> int:

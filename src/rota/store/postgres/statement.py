@@ -1,15 +1,16 @@
 """What every part of a transaction on PostgreSQL shares: connection, named statements, what is held, turns, counters, events.
 
-Rows are waited for in one order: a schedule, a worker, then jobs by id; after them come the rows that belong to those
-(shards by attempt, then the rest), rows of turns, and counters last. So no two transactions wait for each other. A
-transaction that finds out late that it needs another job does not wait for it: it begins again (`StartOver`) and takes all
-that it knows of at once, in order. Claims, and upkeep's steps, leave out what others hold and so never wait for a job.
+Rows are waited for in one order: a schedule, the quotas of owners, a worker, then jobs by id; after them come the rows that
+belong to those (shards by attempt, then the rest), rows of turns, and counters last. So no two transactions wait for each
+other. A transaction that finds out late that it needs another job does not wait for it: it begins again (`StartOver`) and
+takes all that it knows of at once, in order. Claims, and upkeep's steps, leave out what others hold and so wait for none.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from asyncpg import Connection
@@ -17,6 +18,8 @@ from asyncpg.exceptions import LockNotAvailableError
 from asyncpg.prepared_stmt import PreparedStatement
 
 from rota.core.fairness import TurnName
+from rota.core.owners import Owner
+from rota.core.quotas import kept_by
 from rota.store.postgres.connections import Prepared
 from rota.store.postgres.pipeline import send
 from rota.store.rows import NewEvent, counted_in_run
@@ -31,10 +34,11 @@ _BETWEEN = "\x1f"  # two texts of an array while it is written; where it comes i
 class StartOver(Exception):
     """The transaction needs rows that somebody else holds, while it holds some itself: again, with these held first."""
 
-    def __init__(self, workers: Iterable[str], jobs: Iterable[str]) -> None:
+    def __init__(self, workers: Iterable[str], jobs: Iterable[str], owners: Iterable[str]) -> None:
         super().__init__("began again, to lock rows in order")
         self.workers = sorted(workers)
         self.jobs = sorted(jobs)
+        self.owners = sorted(owners)
 
 
 class BaseTx:
@@ -68,9 +72,12 @@ class BaseTx:
         self._in_runs: Counter[tuple[str, str]] = Counter()
         self._started: set[str] = set()  # runs of which a job was claimed
         self._readied: set[TurnName] = set()
+        self._kept: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])  # for owners: jobs that wait, and bytes
         self._events: list[NewEvent] = []
         self._held_workers: set[str] = set()
         self._held: set[str] = set()
+        self._held_owners: set[str] = set()
+        self._quotas: dict[str, Owner | None] = {}  # as they were found
 
     async def _one(self, name: str, *values: Any) -> Row | None:
         rows = await self._all(name, *values)
@@ -124,10 +131,24 @@ class BaseTx:
 
     # -- rows that are held
 
-    async def hold(self, workers: Sequence[str], jobs: Sequence[str]) -> None:
-        """Wait for these rows, in order: what a transaction that starts over does first."""
+    async def hold(self, order: StartOver) -> None:
+        """Wait for what a transaction that starts over needs, in order: it does so first."""
+        await self._hold_quotas(order.owners)
+        workers, jobs = order.workers, order.jobs
         await self._hold_workers(workers)
         await self._hold_jobs(jobs)
+
+    async def _hold_quotas(self, owners: Iterable[str]) -> None:
+        """Hold the quotas of owners, from a look at what is kept for them until the end of the transaction."""
+        wanted = set(owners) - self._held_owners
+        if not wanted or not self._writes:
+            return
+        numbers = sorted({number_of("quotas", owner) for owner in wanted})
+        if not (self._held or self._held_workers or self._held_owners):
+            await self._all("hold_quotas", numbers)
+        elif not all(held for (held,) in await self._all("hold_quotas_now", numbers)):
+            raise StartOver(self._held_workers, self._held, self._held_owners | wanted)
+        self._held_owners |= wanted
 
     async def _hold_workers(self, workers: Iterable[str]) -> list[Row]:
         """Lock those of these workers that exist, and return them, in the order of their ids."""
@@ -142,7 +163,7 @@ class BaseTx:
             try:
                 rows = await self._all("lock_worker_now", array(wanted))
             except LockNotAvailableError:
-                raise StartOver(self._held_workers.union(wanted), self._held) from None
+                raise StartOver(self._held_workers.union(wanted), self._held, self._held_owners) from None
         self._held_workers.update(wanted)
         return rows
 
@@ -157,7 +178,7 @@ class BaseTx:
             try:
                 rows = await self._all("lock_job_now", array(wanted))
             except LockNotAvailableError:
-                raise StartOver(self._held_workers, self._held.union(wanted)) from None
+                raise StartOver(self._held_workers, self._held.union(wanted), self._held_owners) from None
         else:
             rows = await self._all("lock_job", array(wanted))
         self._held.update(row[0] for row in rows)
@@ -179,12 +200,22 @@ class BaseTx:
         *,
         run: str | None = None,
         why: str | None = None,
+        owner: str | None = None,
+        size: int = 0,
     ) -> None:
+        if owner is not None:
+            self._keeps(owner, *kept_by(old, new, size), n)
         if old is not None:
             self._deltas[queue, lane, old] -= n
         if new is not None:
             self._deltas[queue, lane, new] += n
         self._moved_in_run(run, old, new, why)
+
+    def _keeps(self, owner: str, waiting: int, size: int, n: int = 1) -> None:
+        if waiting or size:
+            kept = self._kept[owner]
+            kept[0] += n * waiting
+            kept[1] += n * size
 
     def _moved_in_run(self, run: str | None, old: str | None, new: str | None, why: str | None = None) -> None:
         if run is not None:
@@ -200,8 +231,9 @@ class BaseTx:
             await self._run("put_turns", *columns(readied, 4), self.now)
         events, self._events = self._events, []
         if not events:
-            if deltas := self._counted():
-                await self._run("add_count", *columns(deltas, 4))
+            deltas, kept = self._counted(), self._kept_rows()
+            if deltas or kept:
+                await self._run("add_count", *columns(deltas, 4), *columns(kept, 3))
             return
         for at in range(0, len(events), _BLOCK):
             await self._append(events[at : at + _BLOCK])
@@ -224,13 +256,24 @@ class BaseTx:
         await self._command("savepoint", _SAVEPOINT)
         rows = [(e.job, e.owner, e.kind, e.state, e.attempt, e.by, _clean(e.why)) for e in events]
         counted = columns(self._counted() or [("", "", "none", 0)], 4)
-        await self._run("append_events", self.now, *counted, *columns(rows, 7))
+        await self._run("append_events", self.now, *counted, *columns(rows, 7), *columns(self._kept_rows(), 3))
 
     def _counted(self) -> list[Row]:
         """Return what has become of the counters, and begin anew; sorted, for they too are waited for in one order."""
         deltas: list[Row] = [(*key, n) for key, n in sorted(self._deltas.items()) if n]
         self._deltas.clear()
         return deltas
+
+    def _kept_rows(self) -> list[Row]:
+        """Return how what is kept for owners changes, and begin anew; sorted, as the counters are."""
+        kept: list[Row] = [(owner, *kept) for owner, kept in sorted(self._kept.items()) if kept != [0, 0]]
+        self._kept.clear()
+        return kept
+
+
+def number_of(kind: str, name: str) -> int:
+    """Return the number by which a limit is held, or the quotas of an owner; two that have the same one wait for each other."""
+    return int.from_bytes(blake2b(f"rota {kind} {name}".encode(), digest_size=8).digest(), signed=True)
 
 
 def _texts(value: Any) -> Any:

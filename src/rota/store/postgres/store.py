@@ -129,7 +129,7 @@ class PostgresStore:
             tx = await self._begin(con, function if again is None else None, writes=True)
             try:
                 if again is not None:
-                    await tx.hold(again.workers, again.jobs)
+                    await tx.hold(again)
                 value = await function(tx)
                 await tx.flush()
                 self.boundary("before")
@@ -179,7 +179,7 @@ class PostgresStore:
                 rows = await statement.fetch(*values)
                 now = rows[-1][0]
                 if name:
-                    answered[name, values] = [row[2:] for row in rows if row[1]]
+                    answered = _answered(name, values, [row[2:] for row in rows if row[1]])
             else:
                 now = self._clock()
         tx = PostgresTx(con, now, self._sql, writes=writes, prepared=prepared, ahead=ahead)
@@ -271,9 +271,24 @@ def _first_of(function: Function[Any] | None) -> tuple[str, tuple[Any, ...]]:
             return "lock_worker", (array(function.workers),)
         if function.jobs:
             return "lock_job", (array(function.jobs),)
+        if function.answer is not None and function.owners:
+            return "get_answer_and_quotas", (function.answer, array(function.owners))
         if function.answer is not None:
             return "get_answer", (function.answer,)
+        if function.owners:
+            return "get_quotas", (array(function.owners),)
     return "", ()
+
+
+def _answered(name: str, values: tuple[Any, ...], rows: list[Row]) -> dict[tuple[str, Any], list[Row]]:
+    """Return what was asked at the beginning, by the statements that a function asks for."""
+    if name != "get_answer_and_quotas":
+        return {(name, values): rows}
+    key, owners = values
+    return {
+        ("get_answer", (key,)): [row[:2] for row in rows[:1] if row[0] is not None],
+        ("get_quotas", (owners,)): [row[2:] for row in rows if row[2] is not None],
+    }
 
 
 async def _commit(tx: PostgresTx, value: Any) -> None:

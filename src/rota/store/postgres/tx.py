@@ -18,6 +18,7 @@ from rota.store.postgres.limits import LimitTx
 from rota.store.postgres.listing import ListingTx
 from rota.store.postgres.overview import OverviewTx
 from rota.store.postgres.owners import OwnerTx
+from rota.store.postgres.quotas import QuotaTx
 from rota.store.postgres.runs import RunTx
 from rota.store.postgres.schedules import ScheduleTx
 from rota.store.postgres.statement import array, columns
@@ -40,7 +41,9 @@ from rota.store.rows import (
 )
 
 
-class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx):
+class PostgresTx(
+    ListingTx, RunTx, HistoryTx, LimitTx, QuotaTx, ScheduleTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx
+):
     """See store/protocol.py."""
 
     # -- jobs
@@ -51,12 +54,12 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, Owner
         rows, labels = [], []
         for job in jobs:
             rows.append(row_of(job))
-            self._moved(job.queue, job.lane, None, job.state.value, run=job.run)
+            self._moved(job.queue, job.lane, None, job.state.value, run=job.run, owner=job.owner, size=job.size)
             if job.state is State.QUEUED:
                 self._came(job.queue, job.lane, job.owner, job.priority)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
-        await self._run("insert_jobs", *columns(rows, 38))
+        await self._run("insert_jobs", *columns(rows, 39))
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
@@ -82,7 +85,8 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, Owner
             made = offer_of(tuple(offer), job, takes[n - 1].spec)
             claimed[n - 1].append(made)
         for take, made_of_row in zip(takes, claimed, strict=True):
-            self._moved(take.turn.queue, take.turn.lane, "queued", "running", len(made_of_row))
+            turn = take.turn
+            self._moved(turn.queue, turn.lane, "queued", "running", len(made_of_row), owner=turn.owner)
             for made in made_of_row:
                 self._moved_in_run(made.run, "queued", "running")
         self._held.update(row[2] for row in taken)
@@ -102,9 +106,8 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, Owner
         for job, s in settled:
             if job.id in written:
                 timed_out = job.kind == "pull" and s.reason is Reason.TIMED_OUT  # counted apart, for API C
-                self._moved(
-                    job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value, run=job.run
-                )
+                new = Reason.TIMED_OUT if timed_out else s.state.value
+                self._moved(job.queue, job.lane, job.state, new, run=job.run, owner=job.owner, size=job.size)
                 if s.state is State.QUEUED:
                     self._came(job.queue, job.lane, job.owner, job.priority)
 
@@ -116,7 +119,7 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, Owner
         self._held |= written
         for job, s in settled:
             if job.id in written:
-                self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run)
+                self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run, owner=job.owner, size=job.size)
         return written
 
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
@@ -131,7 +134,16 @@ class PostgresTx(ListingTx, RunTx, HistoryTx, LimitTx, ScheduleTx, TurnTx, Owner
         written = {job for (job,) in await self._all("move_job", *columns(rows, 8))}
         for job, s in moved:
             if job.id in written:
-                self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run, why=s.reason)
+                self._moved(
+                    job.queue,
+                    job.lane,
+                    job.state,
+                    s.state.value,
+                    run=job.run,
+                    why=s.reason,
+                    owner=job.owner,
+                    size=job.size,
+                )
                 if s.state is State.QUEUED:
                     self._came(job.queue, job.lane, job.owner, job.priority)
 

@@ -55,7 +55,7 @@ class ArrayTx(BaseTx):
         lease = offer.lease
         self._run("cut_array", lease.attempt, self.now, lease.timeout_s, offer.max_failures, job.id)
         if job.state is State.QUEUED:
-            self._moved(job.queue, job.lane, "queued", "running", run=job.run)
+            self._moved(job.queue, job.lane, "queued", "running", run=job.run, owner=job.owner, size=job.size)
         return offer
 
     async def set_open(self, job: Job, value: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rota.core.fairness import TurnName
+from rota.core.quotas import kept_by
 from rota.store.rows import counted_in_run
 
 
@@ -23,6 +24,7 @@ class BaseTx:
         self._in_runs: Counter[tuple[str, str]] = Counter()
         self._started: set[str] = set()  # runs of which a job was claimed
         self._readied: set[TurnName] = set()
+        self._kept: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])  # for owners: jobs that wait, and bytes
 
     def _one(self, name: str, *values: Any) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._con.execute(self._sql[name], values).fetchone()
@@ -49,7 +51,11 @@ class BaseTx:
         *,
         run: str | None = None,
         why: str | None = None,
+        owner: str | None = None,
+        size: int = 0,
     ) -> None:
+        if owner is not None:
+            self._keeps(owner, *kept_by(old, new, size))
         if old is not None:
             self._deltas[queue, lane, old] -= 1
         if new is not None:
@@ -63,6 +69,12 @@ class BaseTx:
         """Note that a job became ready: whatever made it so, its row of turns must be."""
         self._readied.add(TurnName(queue, priority, owner, lane))
 
+    def _keeps(self, owner: str, waiting: int, size: int) -> None:
+        if waiting or size:
+            kept = self._kept[owner]
+            kept[0] += waiting
+            kept[1] += size
+
     def flush(self) -> None:
         """Write whose turn comes, and what has become of the counters; the runner calls it at the end of a function."""
         for name in self._readied:
@@ -73,6 +85,10 @@ class BaseTx:
         self._deltas.clear()
         if rows:
             self._many("add_count", rows)
+        if self._kept:
+            if self._one("any_quota") is not None:
+                self._many("add_kept", [{"owner": o, "waiting": w, "size": s} for o, (w, s) in self._kept.items()])
+            self._kept.clear()
         if self._in_runs:
             self._many("add_run_count", [(run, state, n) for (run, state), n in self._in_runs.items() if n])
             self._in_runs.clear()

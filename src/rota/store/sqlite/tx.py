@@ -44,6 +44,7 @@ from rota.store.sqlite.limits import LimitTx
 from rota.store.sqlite.listing import ListingTx
 from rota.store.sqlite.overview import OverviewTx
 from rota.store.sqlite.owners import OwnerTx
+from rota.store.sqlite.quotas import QuotaTx
 from rota.store.sqlite.runs import RunTx
 from rota.store.sqlite.schedules import ScheduleTx
 from rota.store.sqlite.tokens import TokenTx
@@ -54,7 +55,9 @@ _spec = msgspec.json.Decoder(HandlerSpec).decode
 _tries = msgspec.json.Decoder(list[Try]).decode
 
 
-class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx):
+class SqliteTx(
+    ListingTx, RunTx, LimitTx, QuotaTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx
+):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
     # -- jobs
@@ -63,7 +66,7 @@ class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, 
         rows, labels = [], []
         for job in jobs:
             rows.append(row_of(job))
-            self._moved(job.queue, job.lane, None, job.state.value, run=job.run)
+            self._moved(job.queue, job.lane, None, job.state.value, run=job.run, owner=job.owner, size=job.size)
             if job.state is State.QUEUED:
                 self._came(job.queue, job.lane, job.owner, job.priority)
             if job.labels:
@@ -111,7 +114,7 @@ class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, 
                     (offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job)
                 )
                 made.append(offer)
-                self._moved(turn.queue, turn.lane, "queued", "running", run=offer.run)
+                self._moved(turn.queue, turn.lane, "queued", "running", run=offer.run, owner=turn.owner)
         self._many("claim_job", rows)
         return claimed
 
@@ -123,7 +126,8 @@ class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, 
                 text(s.error), s.reason, s.confirmed, s.state in FINAL, job.id, job.attempt,
             ))  # fmt: skip
             timed_out = job.kind == "pull" and s.reason is Reason.TIMED_OUT  # counted apart, for API C
-            self._moved(job.queue, job.lane, job.state, Reason.TIMED_OUT if timed_out else s.state.value, run=job.run)
+            new = Reason.TIMED_OUT if timed_out else s.state.value
+            self._moved(job.queue, job.lane, job.state, new, run=job.run, owner=job.owner, size=job.size)
             if s.state is State.QUEUED:
                 self._came(job.queue, job.lane, job.owner, job.priority)
         self._many("settle_job", rows)
@@ -134,7 +138,7 @@ class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, 
             result = None if s.result is None else raw(s.result)
             if execute(sql, (s.finished_at, result, job.id, job.attempt, worker)).rowcount:
                 written.add(job.id)
-                self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run)
+                self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run, owner=job.owner, size=job.size)
         return written
 
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
@@ -144,7 +148,9 @@ class SqliteTx(ListingTx, RunTx, LimitTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, 
             rows.append(
                 (s.state.value, s.run_at, waiting_for, s.finished_at, text(s.error), s.reason, job.id, job.state.value)
             )
-            self._moved(job.queue, job.lane, job.state, s.state.value, run=job.run, why=s.reason)
+            self._moved(
+                job.queue, job.lane, job.state, s.state.value, run=job.run, why=s.reason, owner=job.owner, size=job.size
+            )
             if s.state is State.QUEUED:
                 self._came(job.queue, job.lane, job.owner, job.priority)
         self._many("move_job", rows)

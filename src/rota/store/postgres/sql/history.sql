@@ -15,6 +15,7 @@ WHERE job = $1 AND first <= $2 AND first + inputs > $2 ORDER BY attempt DESC LIM
 -- name: number_events
 WITH t AS MATERIALIZED (SELECT pg_current_xact_id()::text AS id) SELECT id, nextval('rota_events_seq') * 1000 FROM t;
 
+-- What is kept for owners that have quotas comes after all counters, so that any two transactions write in the same order.
 -- Counters and events in one: the new id, under which the counters are written, is the events' horizon. Ids are 64 bits wide, of which
 -- a row has 32; our transaction's own was given a little before. The sequence has just given us a number for a thousand events.
 -- name: append_events
@@ -25,6 +26,12 @@ WITH c AS (
   ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n
   RETURNING c.xmin::text::bigint AS low),
 t AS (SELECT pg_current_xact_id()::text::bigint AS id, currval('rota_events_seq') * 1000 AS first OFFSET 0),
+q AS (
+  INSERT INTO rota_kept AS k (owner, part, waiting, size)
+  SELECT u.owner, pg_backend_pid() % 16, u.waiting, u.size
+  FROM (SELECT count(*) FROM c) AS counted CROSS JOIN unnest($13::text::text[], $14::text::bigint[], $15::text::bigint[]) AS u(owner, waiting, size)
+  WHERE (SELECT 1 FROM rota_owners WHERE owner = u.owner AND (max_waiting IS NOT NULL OR max_bytes IS NOT NULL)) IS NOT NULL
+  ON CONFLICT (owner, part) DO UPDATE SET waiting = k.waiting + excluded.waiting, size = k.size + excluded.size),
 h AS (SELECT t.first, (t.id >> 32 << 32) + low + CASE WHEN low < (t.id & 4294967295) THEN 4294967296 ELSE 0 END AS horizon
   FROM t CROSS JOIN c LIMIT 1)
 INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, horizon)
@@ -59,10 +66,17 @@ SELECT 1 FROM rota_events WHERE seq = $1 AND job = $2 AND at = $3;
 SELECT pg_xact_status($1::text::xid8);
 
 -- name: add_count
-INSERT INTO rota_counts AS c (queue, lane, state, part, n)
-SELECT u.queue, u.lane, u.state, pg_backend_pid() % 16, u.n
-FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::bigint[]) AS u(queue, lane, state, n)
-ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n;
+WITH c AS (
+  INSERT INTO rota_counts AS c (queue, lane, state, part, n)
+  SELECT u.queue, u.lane, u.state, pg_backend_pid() % 16, u.n
+  FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::bigint[]) AS u(queue, lane, state, n)
+  ON CONFLICT (state, queue, lane, part) DO UPDATE SET n = c.n + excluded.n
+  RETURNING 1)
+INSERT INTO rota_kept AS k (owner, part, waiting, size)
+SELECT u.owner, pg_backend_pid() % 16, u.waiting, u.size
+FROM (SELECT count(*) FROM c) AS counted CROSS JOIN unnest($5::text::text[], $6::text::bigint[], $7::text::bigint[]) AS u(owner, waiting, size)
+WHERE (SELECT 1 FROM rota_owners WHERE owner = u.owner AND (max_waiting IS NOT NULL OR max_bytes IS NOT NULL)) IS NOT NULL
+ON CONFLICT (owner, part) DO UPDATE SET waiting = k.waiting + excluded.waiting, size = k.size + excluded.size;
 
 -- `open`: arrays that run and may be cut; they are counted as running too. `timed_out`: pulled tasks that failed so.
 -- name: counts

@@ -10,14 +10,14 @@ WITH u AS (
     $14::text::int[], $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::float8[], $19::text::float8[],
     $20::text::text[], $21::text::text[], $22::text::text[], $23::text::bigint[], $24::text::text[], $25::text::text[], $26::text::text[],
     $27::text::text[], $28::text::text[], $29::text::int[], $30::text::text[], $31::text::text[], $32::text::text[], $33::text::int[],
-    $34::text::int[], $35::text::text[], $36::text::bool[], $37::text::text[], $38::text::text[])
+    $34::text::int[], $35::text::text[], $36::text::bool[], $37::text::text[], $38::text::text[], $39::text::bigint[])
     AS u(id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
       max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
-      run, ref, least, spare, map, refers, unique_key, needs)),
+      run, ref, least, spare, map, refers, unique_key, needs, size)),
 listed AS (INSERT INTO rota_listed (id, owner, queue, handler, run) SELECT id, owner, queue, handler, run FROM u)
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
   submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
-  run, ref, least, spare, map, refers, unique_key, needs)
+  run, ref, least, spare, map, refers, unique_key, needs, size)
 SELECT * FROM u;
 
 -- name: insert_labels
@@ -32,42 +32,42 @@ SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::te
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
   result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent,
-  run, ref, least, spare, map, refers, unique_key, needs
+  run, ref, least, spare, map, refers, unique_key, needs, size
 FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (SELECT * FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. This one only looks.
 -- name: look_at_job
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
   FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. The ids come sorted, and rows are locked in that order.
 -- name: lock_job
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE) j;
 
 -- The same, for a transaction that holds jobs already: it must not wait.
 -- name: lock_job_now
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE NOWAIT) j;
 
 -- The same, of those that nobody else holds.
 -- name: lock_free
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) j;
 
 -- name: result_of
 SELECT state, result, inputs, map IS NOT NULL FROM rota_jobs WHERE id = $1;
 
 -- name: become_array
-UPDATE rota_jobs SET inputs = $1 WHERE id = $2;
+UPDATE rota_jobs SET inputs = $1, size = $2 WHERE id = $3;
 
 -- name: after_of
 SELECT job, after, condition FROM rota_dependencies WHERE job = ANY($1::text[]) ORDER BY job, position;
@@ -75,7 +75,7 @@ SELECT job, after, condition FROM rota_dependencies WHERE job = ANY($1::text[]) 
 -- What a worker needs of an array that it is about to get a shard of.
 -- name: offer_job
 SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent,
-  run, refers
+  run, refers, size
 FROM rota_jobs WHERE id = $1 AND (state = 'queued' OR open);
 
 -- queued -> running: the first jobs of rows of turns that nobody else holds, and what a worker needs of them. Nobody waits
@@ -95,7 +95,7 @@ UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $
   deadline_at = $9::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
 FROM u WHERE j.ctid = u.tid
 RETURNING u.n, j.run_at, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s,
-  j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent, j.run, j.refers;
+  j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent, j.run, j.refers, j.size;
 
 -- running -> whatever was settled; a row that moved on meanwhile is left alone
 -- name: settle_job

@@ -3,8 +3,8 @@
 -- name: insert_jobs
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
   submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
-  run, ref, least, spare, map, refers, unique_key, needs)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
+  run, ref, least, spare, map, refers, unique_key, needs, size)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: insert_labels
 INSERT INTO rota_labels (name, value, job) VALUES (?, ?, ?);
@@ -16,20 +16,20 @@ INSERT INTO rota_dependencies (after, job, position, condition, told, met, refer
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
   result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent,
-  run, ref, least, spare, map, refers, unique_key, needs
+  run, ref, least, spare, map, refers, unique_key, needs, size
 FROM rota_jobs WHERE id = ?;
 
 -- What decides: no payload.
 -- name: lock_job
 SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs
+  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
 FROM rota_jobs WHERE id = ?;
 
 -- name: result_of
 SELECT state, result, inputs, map IS NOT NULL FROM rota_jobs WHERE id = ?;
 
 -- name: become_array
-UPDATE rota_jobs SET inputs = ? WHERE id = ?;
+UPDATE rota_jobs SET inputs = ?, size = ? WHERE id = ?;
 
 -- name: after_of
 SELECT after, condition FROM rota_dependencies WHERE job = ? ORDER BY position;
@@ -37,7 +37,7 @@ SELECT after, condition FROM rota_dependencies WHERE job = ? ORDER BY position;
 -- What a worker needs of a job that it is about to get. (As one statement with RETURNING, a claim costs a third more.)
 -- name: offer_job
 SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent,
-  run, refers
+  run, refers, size
 FROM rota_jobs WHERE id = ? AND (state = 'queued' OR open = 1);
 
 -- queued -> running

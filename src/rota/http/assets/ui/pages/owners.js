@@ -11,7 +11,11 @@ import { say, show } from "../parts/dialog.js";
 const PAGE = 50;
 const percent = (part) => `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
 const find = (name) => `/jobs?owner=${encodeURIComponent(name)}`;
-const LIMITS = [["max_priority", "Highest priority"]];
+const LIMITS = [["max_priority", "Highest priority"], ["max_waiting", "Most jobs that wait"], ["max_bytes", "Most bytes of jobs"]];
+const used = (one, name) => {
+  const now = one.use && one.use[name.slice("max_".length)];
+  return now === null || now === undefined ? "" : ` (${count(now)} in use)`;
+};
 
 /** A part of all as a bar, with a mark where it would be by weight. */
 function Share({ used, share, owner }) {
@@ -35,7 +39,7 @@ export default function Owners() {
       { name: "used", head: "Used in the last hour", kind: "wide", cell: (one) => html`<span class="progress"><${Share} ...${one} /><span class="num">${percent(one.used)}</span></span>` },
       { name: "running", head: "Running", kind: "num", cell: (one) => count(one.running) },
       { name: "ready", head: "Ready", kind: "num", cell: (one) => count(one.waiting) },
-      { name: "limits", head: "Limits", cell: (one) => LIMITS.filter(([name]) => one[name] !== null).map(([name, text]) => `${text.toLowerCase()} ${count(one[name])}`).join(", ") || html`<span class="quiet">none</span>` },
+      { name: "limits", head: "Limits", cell: (one) => LIMITS.filter(([name]) => one[name] !== null).map(([name, text]) => `${text.toLowerCase()} ${count(one[name])}${used(one, name)}`).join(", ") || html`<span class="quiet">none</span>` },
       ...(isAdmin() ? [{ name: "do", head: "", kind: "end", cell: (one) => html`<button class="small" onClick=${() => edit(one)} aria-label=${`Change ${one.owner}`}><${Icon} name="edit" size=${13} />Change</button>` }] : []),
     ]} />`}<div class="pager">${cursor && html`<button onClick=${() => history.back()}><${Icon} name="left" />Back</button>`}<span></span>${next && html`<button onClick=${() => turn({ cursor: next })}>More<${Icon} name="right" /></button>`}</div>`}<//></div>`;
 }

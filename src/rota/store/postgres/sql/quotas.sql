@@ -1,0 +1,33 @@
+-- name: get_quotas
+SELECT o.* FROM unnest($1::text::text[]) AS u(owner) CROSS JOIN LATERAL (
+  SELECT owner, weight, max_priority, max_waiting, max_running, max_bytes FROM rota_owners
+  WHERE owner = u.owner AND (max_waiting IS NOT NULL OR max_bytes IS NOT NULL) OFFSET 0) o;
+
+-- The same, and the answer of a key, in one: what a submission begins with.
+-- name: get_answer_and_quotas
+SELECT a.fingerprint, a.body, o.* FROM (VALUES (1)) AS v(v)
+LEFT JOIN LATERAL (SELECT fingerprint, body FROM rota_answers WHERE key = $1 OFFSET 0) a ON true
+LEFT JOIN LATERAL (
+  SELECT q.* FROM unnest($2::text::text[]) AS u(owner) CROSS JOIN LATERAL (
+    SELECT owner, weight, max_priority, max_waiting, max_running, max_bytes FROM rota_owners
+    WHERE owner = u.owner AND (max_waiting IS NOT NULL OR max_bytes IS NOT NULL) OFFSET 0) q) o ON true;
+
+-- Whoever submits jobs of an owner with quotas holds it, from before it looks at what is kept until it has committed.
+-- name: hold_quotas
+SELECT pg_advisory_xact_lock(n) FROM unnest($1::bigint[]) AS n;
+-- The same, for a transaction that holds something already: it must not wait.
+-- name: hold_quotas_now
+SELECT pg_try_advisory_xact_lock(n) FROM unnest($1::bigint[]) AS n;
+
+-- name: get_kept
+SELECT u.owner, k.waiting, k.size FROM unnest($1::text::text[]) AS u(owner) CROSS JOIN LATERAL (
+  SELECT coalesce(sum(waiting), 0)::bigint AS waiting, coalesce(sum(size), 0)::bigint AS size FROM rota_kept WHERE owner = u.owner) k;
+
+-- name: delete_kept
+DELETE FROM rota_kept WHERE owner = $1;
+
+-- Counted anew, by the jobs themselves.
+-- name: count_kept
+INSERT INTO rota_kept (owner, part, waiting, size)
+SELECT $1, 0, count(*) FILTER (WHERE state <> 'running'), coalesce(sum(size), 0)::bigint FROM rota_jobs
+WHERE state IN ('blocked', 'scheduled', 'queued', 'running') AND owner = $1;

@@ -1,0 +1,36 @@
+"""The part of a transaction on SQLite that knows owners' quotas; see store/quota_protocol.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rota.core.owners import Owner
+from rota.core.quotas import NOTHING, Kept
+from rota.store.owner_rows import owner_of
+from rota.store.sqlite.statement import BaseTx
+
+
+class QuotaTx(BaseTx):
+    """The part of `SqliteTx` that knows owners' quotas."""
+
+    async def quotas_of(self, owners: Iterable[str]) -> dict[str, Owner]:
+        if self._one("any_quota") is None:
+            return {}
+        return {owner: owner_of(row) for owner in owners if (row := self._one("get_quotas", owner)) is not None}
+
+    async def hold_quotas(self, owners: Iterable[str]) -> dict[str, Kept]:
+        """Hold nothing: there is one writer."""
+        return await self.kept_of(owners)
+
+    async def kept_of(self, owners: Iterable[str]) -> dict[str, Kept]:
+        self.flush()
+        return {owner: Kept(*row) if (row := self._one("get_kept", owner)) else NOTHING for owner in owners}
+
+    async def count_kept(self, owner: str) -> Kept:
+        self.flush()
+        self._run("delete_kept", owner)
+        self._named("count_kept", owner=owner)
+        return (await self.kept_of([owner]))[owner]
+
+    async def forget_kept(self, owner: str) -> None:
+        self._run("delete_kept", owner)
