@@ -279,3 +279,79 @@ def test_a_quota_that_is_set_while_jobs_come_counts_them_all() -> None:
         await postgres.cluster().give_store(url)
 
     asyncio.run(main())
+
+
+def test_no_more_of_an_owners_jobs_run_at_once_than_its_quota_says(scene: Scene) -> None:
+    scene.set(max_running=3)
+    jobs = scene.submit(6)
+    (other,) = scene.submit(owner="ben")
+    (array,) = scene.submit(handler=None, script="true", inputs=Raw(b"[1,2,3,4]"))
+    leases = scene.claim()
+    assert sorted(lease.job for lease in leases) == sorted([*(job.id for job in jobs[:3]), other.id])
+    assert scene.use() == OwnerUse(running=3)
+    assert scene.claim() == []
+    explained = scene.run(scene.service.jobs.explain(jobs[3].id))
+    assert (explained.reasons[0].code, explained.summary) == ("owner-full", "owner 'ana' is full: 3 of 3 in use")
+    assert explained.reasons[0].way_out == "wait for one to end, or raise it: rota owner ana --max-running 4"
+    with pytest.raises(Invalid, match="max_running: is below what is in use: 3 run"):
+        scene.set(max_running=2)
+    mine = [lease for lease in leases if lease.owner == "ana"]
+    scene.end(*mine[:2])
+    assert [lease.job for lease in scene.claim()] == [jobs[3].id, jobs[4].id]
+    assert scene.run(scene.service.owners.share("ana", LOCAL)).use == OwnerUse(running=3)
+    scene.set(max_running=5)
+    started = scene.claim()
+    assert [lease.job for lease in started] == [jobs[5].id, array.id]  # of an array each shard counts
+    assert scene.claim() == []
+    scene.set(max_running=None)
+    assert {lease.job for lease in scene.claim()} <= {array.id}
+
+
+def test_owners_at_their_quota_are_in_nobodys_way(scene: Scene) -> None:
+    """However many there are, before the one that has room."""
+    owners = [f"o{n:02}" for n in range(60)]
+    for owner in owners:
+        scene.set(owner, max_running=1)
+    for owner in owners * 2:
+        scene.submit(owner=owner, priority=1)
+    assert [len(scene.claim(40)), len(scene.claim(60))] == [40, 20]
+    scene.service.signals.full_owners.clear()  # as a server that has just started
+    (job,) = scene.submit(owner="last")
+    assert [lease.job for lease in scene.claim(1)] == [job.id]
+    assert len(scene.service.signals.full_owners) == 60
+    assert scene.claim(1) == []
+
+
+@pytest.mark.parametrize("quota", [1, 3])
+def test_many_servers_never_start_one_job_of_an_owner_too_many(quota: int) -> None:
+    async def main() -> None:
+        url = postgres.cluster().take_store()
+        stores = [PostgresStore(url) for _ in range(3)]
+        for store in stores:
+            await store.open()
+        servers = [Service(store, sender=Receiver(lambda _: status(204))) for store in stores]
+        hello = WorkerHello(name="w", handlers=[HandlerSpec(name="h"), HandlerSpec(name="g")], slots=9)
+        workers = [(server, (await server.work.register(hello)).worker) for server in servers for _ in range(2)]
+        await servers[0].owners.edit("ana", OwnerEdit(max_running=quota), LOCAL)
+        jobs = [Submission(handler="hg"[n % 2], owner="ana", queue=f"q{n % 3}") for n in range(12)]
+        await servers[0].jobs.submit_many(jobs)
+        free = Free(process=4, asynchronous=0, total=4)
+        ended = 0
+        for _ in range(60):
+            claims = await asyncio.gather(*(server.work.claim(worker, free) for server, worker in workers))
+            leases = [
+                (server, worker, lease) for (server, worker), got in zip(workers, claims, strict=True) for lease in got
+            ]
+            assert len(leases) <= quota
+            for server, worker, lease in leases:
+                report = Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.SUCCEEDED)
+                await server.work.settle(worker, [report])
+            ended += len(leases)
+            if ended == len(jobs):
+                break
+        assert ended == len(jobs)
+        for store in stores:
+            await store.close()
+        await postgres.cluster().give_store(url)
+
+    asyncio.run(main())

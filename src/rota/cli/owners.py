@@ -13,7 +13,7 @@ from rota.client import calls
 from rota.core.errors import Invalid
 from rota.core.owners import Owner, ShareView
 
-_LIMITS = ("max_priority", "max_waiting", "max_bytes")
+_LIMITS = ("max_priority", "max_waiting", "max_running", "max_bytes")
 
 
 @click.command(epilog="\b\nExamples:\n  rota owners\n  rota owners --json")
@@ -46,6 +46,7 @@ Examples:
 @click.option("--weight", type=float, metavar="W", help="Its share against others at equal priority: 0.001 to 1000.")
 @click.option("--max-priority", metavar="P", help="The highest priority of its jobs; none: any.")
 @click.option("--max-waiting", metavar="N", help="How many of its jobs may wait at once; none: any number.")
+@click.option("--max-running", metavar="N", help="How many of its jobs may run at once; none: any number.")
 @click.option(
     "--max-bytes", metavar="N", help="The bytes that its jobs may hold until they are over; none: any number."
 )

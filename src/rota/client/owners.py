@@ -15,6 +15,7 @@ class Limits(TypedDict, total=False):
     weight: float
     max_priority: int | None
     max_waiting: int | None
+    max_running: int | None
     max_bytes: int | None
 
 

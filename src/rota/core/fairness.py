@@ -38,7 +38,10 @@ class TurnName(NamedTuple):
 
 
 class Turn(Struct, frozen=True):
-    """A row of turns as a claim finds it: `heads` are the (run_at, id) of its first jobs, `more` says there may be others."""
+    """A row of turns as a claim finds it: `heads` are the (run_at, id) of its first jobs, `more` says there may be others.
+
+    `max_running` is its owner's.
+    """
 
     name: TurnName
     turn: int
@@ -47,6 +50,7 @@ class Turn(Struct, frozen=True):
     served_at: int
     heads: tuple[tuple[int, str], ...]
     more: bool
+    max_running: int | None = None
 
     @property
     def due(self) -> int:

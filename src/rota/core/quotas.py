@@ -28,6 +28,18 @@ class Kept(Struct, frozen=True):
 NOTHING = Kept()
 
 
+class Places(Struct, frozen=True):
+    """How many jobs of an owner may run at once, and how many do, shards of arrays among them."""
+
+    most: int
+    running: int
+
+    @property
+    def free(self) -> int:
+        """Return how many may start."""
+        return max(0, self.most - self.running)
+
+
 def stored_bytes(job: Job) -> int:
     """Return the bytes that a new job holds in the store: its data, arguments, text, options and inputs."""
     size = len(memoryview(job.data)) + len(memoryview(job.args))

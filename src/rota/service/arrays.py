@@ -139,6 +139,7 @@ async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Eff
     effects.outcomes.append(report.outcome)
     effects.use(job.owner, tx.now - shard.started_at)
     effects.freed[job.queue, job.lane] += 1
+    effects.freed_owners[job.owner] += 1
     if not await finish(tx, job, array, effects):
         await _wake(tx, job, array, ranges, effects)
 

@@ -54,6 +54,7 @@ async def end_attempts(tx: Tx, ended: Sequence[Ended], effects: Effects, *, sett
         if e.job.started_at is not None:
             effects.use(e.job.owner, tx.now - e.job.started_at)
         effects.freed[e.job.queue, e.job.lane] += 1
+        effects.freed_owners[e.job.owner] += 1
         if e.settlement.state in FINAL:
             over.append((e.job, e.settlement))
         else:

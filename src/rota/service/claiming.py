@@ -29,10 +29,12 @@ from rota.service import arrays
 from rota.service.inputs import Inputs
 from rota.service.limiting import Limiting
 from rota.service.offers import Offer
+from rota.service.places import MOST_KEPT, Places, owners_of
 from rota.service.signals import Effects
 from rota.store.protocol import Claimed, Store, Take, Tx
 
 _ROUNDS = 3  # a row may have fewer jobs than were chosen of it: how often a claim looks again for the rest
+_MOST_LOOKS = 20  # of a claim that finds owners of whom no more may run in its way
 _BEYOND = 16  # rows that are looked at besides one for each start: some have no job left
 _LANES_KEPT = 60 * SECOND  # how long a lane that had jobs is looked at without being asked for
 _ALL = "all"  # the pool of all places that are free
@@ -47,6 +49,8 @@ class Claim(Struct):
     shards: list[Claimed] = field(default_factory=list)
     lanes: list[tuple[str, str]] = field(default_factory=list)
     drained: set[TurnName] = field(default_factory=set)  # rows without a ready job
+    full_owners: set[str] = field(default_factory=set)  # that were seen at their `max_running`
+    free_owners: set[str] = field(default_factory=set)  # that were so before, and are not any more
     in_the_way: bool = False  # so many of them were met that there may be others with jobs behind them
     looked_for_aged: bool = False
     gave_to_aged: bool = False
@@ -71,13 +75,14 @@ class Claimer(Struct, frozen=True):
 class Claiming:
     """Claims of one server, and what it remembers between them. Losing that costs fairness a batch, nothing else."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, full_owners: set[str]) -> None:
         self._store = store
         self.inputs = Inputs()
         self._slots: dict[tuple[str, str], tuple[int, int]] = {}  # (queue, lane): when counted, how many
         self._lanes: dict[tuple[str, str], int] = {}  # that had jobs, and when that was seen
         self._owed: dict[OwnerName, int] = {}  # charges that are not written yet
         self._drained: set[TurnName] = set()
+        self.full_owners = full_owners  # as claims saw them; each claim looks again
         self._starts = 0  # since a row that had waited long got one
         self._look_for_aged_at = 0
 
@@ -102,6 +107,10 @@ class Claiming:
             self._lanes = {lane: at for lane, at in self._lanes.items() if now - at < _LANES_KEPT}
         self._lanes.update(dict.fromkeys(claim.lanes, now))
         self._drained |= claim.drained
+        self.full_owners -= claim.free_owners
+        self.full_owners |= claim.full_owners
+        while len(self.full_owners) > MOST_KEPT:
+            self.full_owners.pop()
         self._starts += len(claim.jobs) + len(claim.shards)
         if claim.looked_for_aged:
             self._look_for_aged_at = now + _AGED_LOOK
@@ -162,6 +171,7 @@ class _Taking:
         self._claim = claim
         self._effects = effects
         self.limiting = Limiting(tx, effects)
+        self._places = Places(tx)
         self._left: dict[Hashable, int] = {_ALL: by.room, False: by.process, True: by.asynchronous}
 
     def has_room(self) -> bool:
@@ -172,10 +182,11 @@ class _Taking:
         """Look, choose, take; return whether there may be others in place of jobs that were not there."""
         turns = await self._look()
         await self.limiting.look(turns)
+        await self._places.look(turns)
         if (old := await self._aged(turns)) is not None and old.name not in {turn.name for turn in turns}:
             turns.append(old)
-        pools = [self._pools(turn.name) for turn in turns]
-        left = self._left | self.limiting.rooms
+        pools = [self._pools(turn) for turn in turns]
+        left = self._rooms()
         if old is None:
             order = choose(turns, pools, left, self._claim.owed)
         else:
@@ -184,9 +195,19 @@ class _Taking:
             order = [first, *choose(turns, pools, room, self._claim.owed)]
         return await self._start(turns, order)
 
-    def _pools(self, name: TurnName) -> list[Hashable]:
+    def _has_place(self, turn: Turn) -> bool:
+        pools = self._pools(turn)
+        rooms = self._rooms()
+        return all(rooms[pool] > 0 for pool in pools)
+
+    def _rooms(self) -> dict[Hashable, int]:
+        """Return how many places each pool has."""
+        return self._left | self.limiting.rooms | self._places.rooms
+
+    def _pools(self, turn: Turn) -> list[Hashable]:
         """Return what a start from a row takes a place of."""
-        return [_ALL, self._offer.is_async(name.lane), *self.limiting.pools(name)]
+        name = turn.name
+        return [_ALL, self._offer.is_async(name.lane), *self.limiting.pools(name), *self._places.pools(turn)]
 
     def _served(self, lanes: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
         left, claim = self._left, self._claim
@@ -199,13 +220,22 @@ class _Taking:
         ]
 
     async def _look(self) -> list[Turn]:
-        """Return the first rows of all lanes that are served: of those that had jobs lately at once."""
-        tx, claim, room = self._tx, self._claim, self._left[_ALL]
-        asked = self._served({*self._claiming.lanes(tx.now), *claim.lanes})
-        claim.lanes, turns = await tx.turns(asked, room)
-        others = self._served(set(claim.lanes) - {lane[:2] for lane in asked})
-        if others:
-            turns = turns + (await tx.turns(others, room))[1]
+        """Return the first rows of all lanes that are served, but for those of owners of whom no more may run.
+
+        When such owners are in the way, it looks again, without them.
+        """
+        claim, places = self._claim, self._places
+        if known := self._claiming.full_owners - claim.full_owners - claim.free_owners:
+            full = await places.full_of(known)
+            claim.full_owners |= full
+            claim.free_owners |= known - full
+        for _ in range(_MOST_LOOKS):
+            turns, cut_off = await self._first_rows()
+            full = await places.full_of(owners_of(turns))
+            claim.full_owners |= full
+            turns = [turn for turn in turns if turn.name.owner not in full]
+            if not full or not cut_off:
+                break
         for at, turn in enumerate(turns):
             if _is_array(turn) and turn.heads:  # one array gives as many shards as are wanted
                 turns[at] = msgspec.structs.replace(turn, more=True)
@@ -213,6 +243,20 @@ class _Taking:
         claim.drained.update(headless)
         claim.in_the_way = len(headless) > _BEYOND // 2
         return turns
+
+    async def _first_rows(self) -> tuple[list[Turn], bool]:
+        """Return the first rows of all lanes that are served, and whether there may be others.
+
+        Those of lanes that had jobs lately come at once.
+        """
+        tx, claim, room = self._tx, self._claim, self._left[_ALL]
+        asked = self._served({*self._claiming.lanes(tx.now), *claim.lanes})
+        claim.lanes, turns = await tx.turns(asked, room, claim.full_owners)
+        others = self._served(set(claim.lanes) - {lane[:2] for lane in asked})
+        if others:
+            turns = turns + (await tx.turns(others, room, claim.full_owners))[1]
+        rows = Counter(turn.name[::3] for turn in turns)
+        return turns, any(rows[queue, lane] >= most for queue, lane, most in asked + others)
 
     async def _aged(self, turns: list[Turn]) -> Turn | None:
         """Return a row that has waited long behind a higher priority, if its turn has come: not of pulled tasks."""
@@ -223,7 +267,7 @@ class _Taking:
         claim.looked_for_aged = True
         top = max((turn.name.priority for turn in turns if turn.heads), default=0)
         old = aged(await tx.oldest_turns(lanes, tx.now - AGED, 3), top, tx.now - AGED)
-        if old is not None and any(self.limiting.rooms[pool] <= 0 for pool in self.limiting.pools(old.name)):
+        if old is not None and not self._has_place(old):
             old = None
         claim.gave_to_aged = old is not None
         return old
@@ -250,6 +294,7 @@ class _Taking:
             written = await tx.charge_turns(charges)
             claim.owed = {charge.whose: charge.owed + charge.units for charge in charges if charge.whose not in written}
         self.limiting.spend(started)
+        self._places.spend(started)
         for name, n in started.items():
             self._left[_ALL] -= n
             self._left[offer.is_async(name.lane)] -= n

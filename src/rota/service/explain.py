@@ -201,7 +201,7 @@ async def _jobs_ahead(tx: Tx, job: Job, outlook: Outlook) -> Why:
 
 
 async def _limited(tx: Tx, job: Job) -> list[Why]:
-    """Say which pause, and which limits of its queue and its handler, keep a job from starting."""
+    """Say which pause, and which limits of its queue, its handler and its owner, keep a job from starting."""
     reasons = []
     row = next((row for row in await tx.queue_rows() if row.queue == job.queue), None)
     if row is not None and row.paused_at is not None:
@@ -227,6 +227,11 @@ async def _limited(tx: Tx, job: Job) -> list[Why]:
             text = f"{kind} {name!r} starts at most {rate}: the next one in about {in_s:g} s"
             way_out = f"wait, or change it: rota limit set {kind}:{name} --rate N/TIME"
             reasons.append(Why(code="rate-limited", text=text, facts=facts, way_out=way_out))
+    if (places := (await tx.places_of([job.owner])).get(job.owner)) is not None and not places.free:
+        facts = {"owner": job.owner, "in_use": places.running, "max_running": places.most}
+        text = f"owner {job.owner!r} is full: {places.running} of {places.most} in use"
+        way_out = f"wait for one to end, or raise it: rota owner {job.owner} --max-running {places.most + 1}"
+        reasons.append(Why(code="owner-full", text=text, facts=facts, way_out=way_out))
     return reasons
 
 

@@ -13,7 +13,7 @@ from rota.core.access import Caller
 from rota.core.errors import Invalid, NotFound
 from rota.core.fairness import MAX_WEIGHT, MIN_WEIGHT, START, Turn
 from rota.core.owners import Owner, OwnerUse, Running, ShareView, TurnView
-from rota.core.quotas import MOST, Kept
+from rota.core.quotas import MOST, Kept, Places
 from rota.core.times import SECOND
 from rota.service import admission
 from rota.service.signals import Signals
@@ -26,7 +26,8 @@ MINUTE = 60 * SECOND
 HOUR = 60  # minutes
 _FLUSH_S = 10.0
 _BATCH = 500
-_QUOTAS = ("max_waiting", "max_bytes")
+_KEPT = ("max_waiting", "max_bytes")
+_QUOTAS = (*_KEPT, "max_running")
 
 
 class OwnerEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +36,7 @@ class OwnerEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weight: float | UnsetType = UNSET
     max_priority: int | UnsetType | None = UNSET
     max_waiting: int | UnsetType | None = UNSET
+    max_running: int | UnsetType | None = UNSET
     max_bytes: int | UnsetType | None = UNSET
 
 
@@ -84,11 +86,15 @@ class Owners:
         async def write(tx: Tx) -> Owner:
             before = await tx.lock_owner(owner)
             changed = replace(before, **given)
-            if _is_kept(changed) and any(given.get(name) is not None for name in _QUOTAS):
+            if _is_kept(changed) and any(given.get(name) is not None for name in _KEPT):
                 _check_use(given, await tx.count_kept(owner))
             elif _is_kept(before) and not _is_kept(changed):
                 await tx.forget_kept(owner)
+            if given.get("max_running") is not None:
+                await tx.hold_places([owner])
             await tx.put_owner(changed)
+            if given.get("max_running") is not None:
+                _check_places((await tx.places_of([owner]))[owner])
             return (await _with_use(tx, [changed]))[0]
 
         return await self._store.write(write)
@@ -163,13 +169,18 @@ async def share_of(tx: Tx, owner: str, pending: Counter[str]) -> ShareView:
 async def _with_use(tx: Tx, owners: Sequence[Owner]) -> list[Owner]:
     """Return owners with how much each uses of the quotas that it has."""
     kept = await tx.kept_of(names) if (names := [owner.owner for owner in owners if _is_kept(owner)]) else {}
-    return [replace(owner, use=_use(owner, kept[owner.owner])) if owner.owner in kept else owner for owner in owners]
+    limited = [owner.owner for owner in owners if owner.max_running is not None]
+    places = await tx.places_of(limited) if limited else {}
+    return [replace(owner, use=_use(owner, kept.get(owner.owner), places.get(owner.owner))) for owner in owners]
 
 
-def _use(owner: Owner, kept: Kept) -> OwnerUse:
+def _use(owner: Owner, kept: Kept | None, places: Places | None) -> OwnerUse | None:
+    if kept is None and places is None:
+        return None
     return OwnerUse(
-        waiting=None if owner.max_waiting is None else kept.waiting,
-        bytes=None if owner.max_bytes is None else kept.size,
+        waiting=None if kept is None or owner.max_waiting is None else kept.waiting,
+        running=None if places is None else places.running,
+        bytes=None if kept is None or owner.max_bytes is None else kept.size,
     )
 
 
@@ -184,6 +195,14 @@ def _check_use(given: Mapping[str, Any], kept: Kept) -> None:
             raise Invalid(
                 name, f"is below what is in use: {used:,} {what}; let it be at least that, or cancel jobs first"
             )
+
+
+def _check_places(places: Places) -> None:
+    """Raise Invalid when more run than there are places for."""
+    if places.most < places.running:
+        raise Invalid(
+            "max_running", f"is below what is in use: {places.running:,} run; let it be at least that, or wait"
+        )
 
 
 def _check(owner: str, caller: Caller) -> None:

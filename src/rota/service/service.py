@@ -113,7 +113,7 @@ class Service:
         self.deploys = Deploys(store, self.signals, self.schedules)
         self.runs = Runs(store, self.signals, ids, self.jobs)
         self.looking, self._present = Looking(store), Shared(self._look_now)
-        self.turns = TurnUpkeep(store, claiming := Claiming(store), monotonic)
+        self.turns = TurnUpkeep(store, claiming := Claiming(store, self.signals.full_owners), monotonic)
         self.work = Work(
             store, self.signals, observer, stopwatch, claiming=claiming, lease_s=lease_s, random_bits=rng.getrandbits,
             jitter=rng.random, handlers=self.handlers,

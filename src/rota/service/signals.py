@@ -52,6 +52,7 @@ class Effects:
         self.runs: set[str] = set()  # runs of which jobs are over
         self.over_runs: list[str] = []
         self.freed: Counter[tuple[str, str]] = Counter()  # leases that ended, by (queue, lane)
+        self.freed_owners: Counter[str] = Counter()  # the same, by owner
         self.orders: set[str] = set()  # workers that have new orders
         self.told: set[str] = set()  # jobs with new output or results
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
@@ -122,6 +123,7 @@ class Signals:
         self.runs: set[str] = set()  # of which jobs are over: upkeep looks whether they are too
         self.lanes: list[tuple[str, str]] = []  # that had queued jobs, and
         self.limited: frozenset[Pool] = frozenset()  # what has limits, when upkeep last looked
+        self.full_owners: set[str] = set()  # of whom claims have seen that no more may run
         self.closed = False
         self.used: Counter[str] = Counter()  # what `Effects.used` says of committed transactions, until it is written
         self.readied = 0  # how often jobs became ready, and orders came, as far as was heard here: who has looked
@@ -187,6 +189,8 @@ class Signals:
         over = [end.job for end in effects.over] + effects.over_runs
         self._wake_named(over, effects.told, effects.orders, events=events)
         ready = effects.ready + self._let_in(effects.freed) if self.limited else effects.ready
+        if freed := sum(n for owner, n in effects.freed_owners.items() if owner in self.full_owners):
+            ready = ready | Counter(dict.fromkeys(self.lanes, freed))
         left = Counter({lane: n for lane, jobs in ready.items() if (n := self.ready(*lane, jobs)) > 0})
         if effects.wake_at is not None:
             self.wake_upkeep(effects.wake_at)

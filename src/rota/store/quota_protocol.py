@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from rota.core.owners import Owner
-from rota.core.quotas import Kept
+from rota.core.quotas import Kept, Places
 
 
 class QuotaTx(Protocol):
@@ -25,6 +25,14 @@ class QuotaTx(Protocol):
 
     async def kept_of(self, owners: Iterable[str]) -> dict[str, Kept]:
         """Return what is kept for owners that have quotas, with what the transaction itself has changed."""
+        ...
+
+    async def hold_places(self, owners: Iterable[str]) -> None:
+        """Let nobody else start jobs of owners until the end of the transaction; called once in it, after `hold_limits`."""
+        ...
+
+    async def places_of(self, owners: Iterable[str]) -> dict[str, Places]:
+        """Return what may run and runs of those of these owners that have `max_running`; of an array each shard counts."""
         ...
 
     async def count_kept(self, owner: str) -> Kept:

@@ -6,7 +6,7 @@ else may be relied on: a ready row may have no job left. What a row says of virt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from rota.core.fairness import Charge, OwnerName, Turn, TurnName
@@ -21,10 +21,13 @@ class TurnTx(Protocol):
         """Return the (queue, lane) pairs with queued jobs."""
         ...
 
-    async def turns(self, lanes: Sequence[tuple[str, str, int]], room: int) -> tuple[list[tuple[str, str]], list[Turn]]:
+    async def turns(
+        self, lanes: Sequence[tuple[str, str, int]], room: int, without: Collection[str] = ()
+    ) -> tuple[list[tuple[str, str]], list[Turn]]:
         """Return what `ready_lanes` does, and of those of `lanes` (queue, lane, limit) that are there the first rows.
 
-        They come by priority, then turn; each with as many of its first jobs as `room` starts may need.
+        They come by priority, then turn, but for those of the owners `without`; each with as many of its first jobs as `room`
+        starts may need.
         """
         ...
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rota.core.owners import Owner
-from rota.core.quotas import Kept
+from rota.core.quotas import Kept, Places
 from rota.store.owner_rows import owner_of
-from rota.store.postgres.statement import BaseTx, array
+from rota.store.postgres.statement import BaseTx, array, number_of
 
 # Others who write jobs wait behind us, while we wait for those who do so already.
 _PATIENCE = "SET LOCAL lock_timeout = '2s'"
@@ -34,6 +34,15 @@ class QuotaTx(BaseTx):
         return {
             owner: Kept(waiting + self._kept[owner][0], size + self._kept[owner][1]) for owner, waiting, size in rows
         }
+
+    async def hold_places(self, owners: Iterable[str]) -> None:
+        await self._all("hold_limits", sorted({number_of("owner", owner) for owner in owners}))
+
+    async def places_of(self, owners: Iterable[str]) -> dict[str, Places]:
+        if self._deltas:
+            await self.flush()
+        rows = await self._all("places_of", array(sorted(set(owners))))
+        return {owner: Places(most, running) for owner, most, running in rows}
 
     async def count_kept(self, owner: str) -> Kept:
         # No transaction is in flight then that has not told what it keeps, or that knows nothing of the quotas.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec.structs import replace
 
 from rota.core.fairness import Charge, OwnerName, Turn, TurnName
 from rota.core.jobs import Job
@@ -16,9 +18,11 @@ class TurnTx(BaseTx):
         await self._flush_own()
         return [(queue, lane) for queue, lane in await self._all("ready_lanes")]
 
-    async def turns(self, lanes: Sequence[tuple[str, str, int]], room: int) -> tuple[list[tuple[str, str]], list[Turn]]:
+    async def turns(
+        self, lanes: Sequence[tuple[str, str, int]], room: int, without: Collection[str] = ()
+    ) -> tuple[list[tuple[str, str]], list[Turn]]:
         await self._flush_own()
-        rows = await self._all("turns", *columns(lanes, 3), room)
+        rows = await self._all("turns", *columns(lanes, 3), room, array(sorted(without)))
         self.has_limits = bool(rows) and rows[0][-1]
         return list(dict.fromkeys((row[0], row[1]) for row in rows)), _turns(rows)
 
@@ -75,16 +79,13 @@ def _turns(rows: Sequence[Row]) -> list[Turn]:
     found: dict[TurnName, Turn] = {}
     heads: dict[TurnName, list[tuple[int, str]]] = {}
     depth = 0
-    for queue, lane, priority, owner, turn, clock, weight, served_at, most, run_at, job, *_ in rows:
+    for queue, lane, priority, owner, turn, clock, weight, served_at, deep, run_at, job, most, *_ in rows:
         if owner is None:  # a lane with jobs whose rows were not asked for
             continue
-        name, depth = TurnName(queue, priority, owner, lane), most
+        name, depth = TurnName(queue, priority, owner, lane), deep
         if name not in found:
-            found[name] = Turn(name, turn, clock, weight, served_at, (), False)
+            found[name] = Turn(name, turn, clock, weight, served_at, (), False, most)
             heads[name] = []
         if job is not None:
             heads[name].append((run_at, job))
-    return [
-        Turn(name, t.turn, t.clock, t.weight, t.served_at, tuple(sorted(heads[name])), len(heads[name]) >= depth)
-        for name, t in found.items()
-    ]
+    return [replace(t, heads=tuple(sorted(heads[name])), more=len(heads[name]) >= depth) for name, t in found.items()]

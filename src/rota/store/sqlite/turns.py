@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from rota.core.fairness import Charge, OwnerName, Turn, TurnName, depth_of
 from rota.core.jobs import Job
+from rota.store.rows import encode
 from rota.store.sqlite.statement import BaseTx
 
 
@@ -17,15 +18,17 @@ class TurnTx(BaseTx):
         self.flush()
         return [(queue, lane) for queue, lane in self._all("ready_lanes")]
 
-    async def turns(self, lanes: Sequence[tuple[str, str, int]], room: int) -> tuple[list[tuple[str, str]], list[Turn]]:
+    async def turns(
+        self, lanes: Sequence[tuple[str, str, int]], room: int, without: Collection[str] = ()
+    ) -> tuple[list[tuple[str, str]], list[Turn]]:
         ready = await self.ready_lanes()
         self.has_limits = self._one("any_limit") is not None
-        there = set(ready)
+        there, left_out = set(ready), encode(sorted(without)).decode()
         rows = [
             (queue, lane, row)
             for queue, lane, limit in lanes
             if (queue, lane) in there
-            for row in self._all("turns", queue, lane, limit)
+            for row in self._all("turns", queue, lane, left_out, limit)
         ]
         return ready, self._whole_turns(rows, depth_of(len(rows), room))
 
@@ -87,8 +90,8 @@ class TurnTx(BaseTx):
 
     def _whole_turns(self, rows: Sequence[tuple[str, str, tuple[Any, ...]]], depth: int) -> list[Turn]:
         found = []
-        for queue, lane, (priority, owner, turn, clock, weight, served_at) in rows:
+        for queue, lane, (priority, owner, turn, clock, weight, served_at, most) in rows:
             name = TurnName(queue, priority, owner, lane)
             heads = self._heads(name, depth)
-            found.append(Turn(name, turn, clock, weight, served_at, tuple(heads), len(heads) == depth))
+            found.append(Turn(name, turn, clock, weight, served_at, tuple(heads), len(heads) == depth, most))
         return found

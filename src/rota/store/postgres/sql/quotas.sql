@@ -31,3 +31,15 @@ DELETE FROM rota_kept WHERE owner = $1;
 INSERT INTO rota_kept (owner, part, waiting, size)
 SELECT $1, 0, count(*) FILTER (WHERE state <> 'running'), coalesce(sum(size), 0)::bigint FROM rota_jobs
 WHERE state IN ('blocked', 'scheduled', 'queued', 'running') AND owner = $1;
+
+-- What may run of owners, and what does: of an array each shard counts.
+-- name: places_of
+SELECT o.owner, o.max_running, coalesce((
+  SELECT sum(n) FROM (SELECT queue, lane, starts_with(lane, 'array:') AS cut FROM rota_counts WHERE state = 'running' GROUP BY queue, lane HAVING sum(n) > 0) l
+  CROSS JOIN LATERAL (
+    SELECT count(*) AS n FROM rota_jobs WHERE NOT l.cut AND state = 'running' AND queue = l.queue AND lane = l.lane AND owner = o.owner
+    UNION ALL
+    SELECT sum(a.live) FROM (SELECT id FROM rota_jobs WHERE l.cut AND state = 'running' AND queue = l.queue AND lane = l.lane AND owner = o.owner OFFSET 0) r
+    CROSS JOIN LATERAL (SELECT live FROM rota_arrays WHERE job = r.id OFFSET 0) a) j), 0)::bigint
+FROM unnest($1::text::text[]) AS u(owner) CROSS JOIN LATERAL (
+  SELECT owner, max_running FROM rota_owners WHERE owner = u.owner AND max_running IS NOT NULL OFFSET 0) o;

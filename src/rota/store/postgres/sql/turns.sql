@@ -2,7 +2,7 @@
 -- who makes rows empty holds them FOR UPDATE, and passes over those that somebody else holds. Charges go past both.
 
 -- All lanes with queued jobs whose queue is not paused, and of those that are asked for the first rows whose turn it is, each with its first jobs
--- (core/fairness.py `depth_of`). In one statement: a claim asks nothing else before it takes, unless there are
+-- (core/fairness.py `depth_of`), but for those of some owners. In one statement: a claim asks nothing else before it takes, unless there are
 -- limits.
 -- name: turns
 WITH r AS MATERIALIZED (
@@ -11,26 +11,27 @@ WITH r AS MATERIALIZED (
       AND queue <> ALL (ARRAY(SELECT queue FROM rota_queues WHERE paused_at IS NOT NULL)) GROUP BY queue, lane HAVING sum(n) > 0) a
   LEFT JOIN LATERAL (
     SELECT priority, owner, turn, served_at FROM rota_turns WHERE queue = a.queue AND lane = a.lane AND state = 'ready'
+      AND owner <> ALL ($5::text::text[])
     ORDER BY priority DESC, turn, served_at
     LIMIT coalesce((SELECT l.most FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) AS l(queue, lane, most)
       WHERE l.queue = a.queue AND l.lane = a.lane LIMIT 1), 0)) t ON true),
 d AS MATERIALIZED (SELECT CASE WHEN count(owner) <= 1 THEN 2 ELSE 1 + least($4::bigint, (256 + 2 * $4::bigint) / count(owner)) END AS depth FROM r)
 SELECT r.queue, r.lane, r.priority, r.owner, r.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), r.served_at, d.depth, h.run_at, h.id,
-  (SELECT 1 FROM rota_limits LIMIT 1) IS NOT NULL
+  o.max_running, (SELECT 1 FROM rota_limits LIMIT 1) IS NOT NULL
 FROM d CROSS JOIN r
 LEFT JOIN LATERAL (SELECT clock FROM rota_clocks WHERE queue = r.queue AND priority = r.priority OFFSET 0) c ON true
-LEFT JOIN LATERAL (SELECT weight FROM rota_owners WHERE owner = r.owner OFFSET 0) o ON true
+LEFT JOIN LATERAL (SELECT weight, max_running FROM rota_owners WHERE owner = r.owner OFFSET 0) o ON true
 LEFT JOIN LATERAL (SELECT run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = r.queue AND lane = r.lane AND owner = r.owner
   AND priority = r.priority ORDER BY run_at, id LIMIT d.depth) h ON true;
 
 -- The rows of lanes that were served longest ago, each with its first job.
 -- name: oldest_turns
-SELECT t.queue, t.lane, t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, 1, h.run_at, h.id
+SELECT t.queue, t.lane, t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, 1, h.run_at, h.id, o.max_running
 FROM unnest($1::text::text[], $2::text::text[]) AS l(queue, lane)
 CROSS JOIN LATERAL (SELECT queue, lane, priority, owner, turn, served_at FROM rota_turns
   WHERE queue = l.queue AND lane = l.lane AND state = 'ready' AND served_at < $3 ORDER BY served_at LIMIT $4) t
 LEFT JOIN LATERAL (SELECT clock FROM rota_clocks WHERE queue = t.queue AND priority = t.priority OFFSET 0) c ON true
-LEFT JOIN LATERAL (SELECT weight FROM rota_owners WHERE owner = t.owner OFFSET 0) o ON true
+LEFT JOIN LATERAL (SELECT weight, max_running FROM rota_owners WHERE owner = t.owner OFFSET 0) o ON true
 LEFT JOIN LATERAL (SELECT run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = t.queue AND lane = t.lane AND owner = t.owner
   AND priority = t.priority ORDER BY run_at, id LIMIT 1) h ON true;
 

@@ -1,15 +1,16 @@
 -- INDEXED BY: see jobs.sql.
 
--- The rows of a lane whose turn it is, the first ones.
+-- The rows of a lane whose turn it is, the first ones; but for those of some owners.
 -- name: turns
-SELECT t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at
+SELECT t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, o.max_running
 FROM rota_turns t INDEXED BY rota_turns_ready
 LEFT JOIN rota_clocks c ON c.queue = t.queue AND c.priority = t.priority LEFT JOIN rota_owners o ON o.owner = t.owner
-WHERE t.queue = ? AND t.lane = ? AND t.state = 'ready' ORDER BY t.priority DESC, t.turn, t.served_at LIMIT ?;
+WHERE t.queue = ? AND t.lane = ? AND t.state = 'ready'
+  AND t.owner NOT IN (SELECT value FROM json_each(?)) ORDER BY t.priority DESC, t.turn, t.served_at LIMIT ?;
 
 -- The rows of a lane that were served longest ago.
 -- name: oldest_turns
-SELECT t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at
+SELECT t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, o.max_running
 FROM rota_turns t INDEXED BY rota_turns_served
 LEFT JOIN rota_clocks c ON c.queue = t.queue AND c.priority = t.priority LEFT JOIN rota_owners o ON o.owner = t.owner
 WHERE t.queue = ? AND t.lane = ? AND t.state = 'ready' AND t.served_at < ? ORDER BY t.served_at LIMIT ?;

@@ -11,7 +11,7 @@ import { say, show } from "../parts/dialog.js";
 const PAGE = 50;
 const percent = (part) => `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
 const find = (name) => `/jobs?owner=${encodeURIComponent(name)}`;
-const LIMITS = [["max_priority", "Highest priority"], ["max_waiting", "Most jobs that wait"], ["max_bytes", "Most bytes of jobs"]];
+const LIMITS = [["max_priority", "Highest priority"], ["max_waiting", "Most jobs that wait"], ["max_running", "Most jobs that run"], ["max_bytes", "Most bytes of jobs"]];
 const used = (one, name) => {
   const now = one.use && one.use[name.slice("max_".length)];
   return now === null || now === undefined ? "" : ` (${count(now)} in use)`;
