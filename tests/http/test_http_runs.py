@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from rota.cli.main import main
 
 from .live import Live, check_problem
 
@@ -95,3 +99,19 @@ def test_what_is_not_there_and_what_cannot_be_asked(live: Live) -> None:
     for query, field in (({"state": "blocked"}, "state"), ({"limit": 0}, "limit"), ({"x": 1}, "x")):
         check_problem(http.get("/v1/runs", params=query), 422, "invalid", field)
     check_problem(http.get("/v1/runs/r/graph", params={"limit": 1001}), 422, "invalid", "limit")
+
+
+def test_a_dry_run_says_what_would_become_of_the_jobs_and_writes_nothing(live: Live) -> None:
+    graph = {**GRAPH, "name": "rehearsed"}
+    answer = live.client.post("/v1/runs?dry_run=true", json=graph)
+    told = answer.json()
+    assert (answer.status_code, told["dry_run"]) == (200, True)
+    assert [(job["ref"], job["state"]) for job in told["jobs"]] == [("a", "queued"), ("b", "blocked"), ("c", "blocked")]
+    assert told["jobs"][0]["runnable"] is False
+    assert told["jobs"][1]["summary"] == "waits for job a to fail; it is queued"
+    assert live.client.get("/v1/runs", params={"name": "rehearsed"}).json()["items"] == []
+    circle = {"jobs": [{"ref": "a", "handler": "h", "after": ["b"]}, {"ref": "b", "handler": "h", "after": ["a"]}]}
+    check_problem(live.client.post("/v1/runs?dry_run=true", json=circle), 422, "invalid")
+    done = CliRunner().invoke(main, ["run", "submit", "-", "--dry-run", "--server", live.url], input=json.dumps(graph))
+    assert "a would be queued (queue default, owner default, priority 0)" in done.output
+    assert live.client.get("/v1/runs", params={"name": "rehearsed"}).json()["items"] == []

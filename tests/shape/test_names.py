@@ -67,7 +67,7 @@ def test_every_statement_of_a_store_is_used_and_exists(dialect: str):
     from rota.store import statements
 
     written = set(statements.load(f"rota.store.{dialect}.sql"))
-    texts_of = [path.read_text() for path in (SRC / "store" / dialect).glob("*.py")]
+    texts_of = [path.read_text() for at in ("store", f"store/{dialect}") for path in (SRC / at).glob("*.py")]
     tree = ast.Module([node for text in texts_of for node in ast.parse(text).body], [])
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert written - texts == set(), "statements that nobody runs"
@@ -103,6 +103,7 @@ ONLY_SQLITE = {
     "ready_heads": "PostgreSQL has them with the rows, and counts them: turns, ready_counts",
     "any_limit": "PostgreSQL sees it with the rows: turns",
     "any_quota": "PostgreSQL looks at each owner's row, where it writes anyhow: append_events, add_count",
+    **dict.fromkeys(("get_max_running", "owner_running", "owner_shards"), "PostgreSQL counts all at once: places_of"),
     "add_kept": "PostgreSQL writes it with the counters: append_events, add_count",
     "is_in_turn": "PostgreSQL sees to that in put_turns, which holds the row",
     **dict.fromkeys(("note_served", "set_clock"), "PostgreSQL writes all at once: charge_turns"),
@@ -115,6 +116,7 @@ ONLY_POSTGRES = {
     "take_due_jobs", "take_unnamed_leases",
     "take_over_before", "late_leases", "is_base", "lock_schedule", "lock_owner", "hold_turns",  # rows that others may hold
     "hold_limits", "hold_quotas", "hold_quotas_now",  # what several may start from, or submit to
+    "places_of",  # of all owners at once
     "get_answer_and_quotas",  # both, where each question is a journey
     "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
 }  # fmt: skip

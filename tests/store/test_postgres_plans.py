@@ -50,12 +50,14 @@ SMALL = {
     "rota_queues",
     "rota_limits",
     "rota_buckets",
+    "rota_kept",
 }  # as many rows as there are such things
 # A page of several walks is merged: at most a page of each. Others sort what one job, or one statement's arguments, have.
 SORTS_A_PAGE = {"find_by_state", "find_by_api", "find_by_label", "find_runs_by_name"}
 SORTS_ITS_OWN = {"after_of", "deliveries_of", "shards_of", "attempts_of", "shares_root", "clamp_shards", "is_base"}
 SORTS_ITS_OWN |= {"open_firings", "schedules_ahead", "series", "spread_ranges", "spread_results", "spread_bad_results"}
 NOT_HOT = {
+    "count_kept": "when a quota is set, by an admin",
     "running_shards": "what runs now, for a person who asks",
     "shares_root": "old arrays, once each",
     "spread_results": "all results of an array that an older server has stopped, for a person who asks",
@@ -230,7 +232,9 @@ async def do_everything(tx: Tx) -> None:
 
 
 async def quota_everything(tx: Tx) -> None:
-    await tx.put_owner(Owner(owner="owner7", max_waiting=10**9))
+    await tx.put_owner(Owner(owner="owner7", max_waiting=10**9, max_running=9))
+    await tx.hold_places(["owner7"])
+    await tx.places_of(["owner7", "owner3"])
     await tx.hold_quotas(await tx.quotas_of(["owner7", "owner3"]))
     await tx.count_kept("owner7")
     await tx.forget_kept("owner7")
@@ -317,6 +321,9 @@ LIKE: dict[str, tuple[Any, ...]] = {
     "delete_inputs": (["u"],),
     "has_event": (5, "j", 5),
     "holds": ("fo000000001", 1, "w"),
+    "get_answer_and_quotas": ("k", "{owner7}"),
+    "hold_quotas": ([5],),
+    "hold_quotas_now": ([5],),
     "insert_labels": ("{k}", "{v}", "{j}"),
     "late_leases": (5,),
     "lock_job_now": (["fw000000007"],),

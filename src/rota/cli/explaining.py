@@ -10,8 +10,9 @@ import msgspec
 from rota.cli import show
 from rota.cli.options import connect, json_option, server_option
 from rota.client import calls
-from rota.client.views import DryRun, Forecast, Reason, Spent
+from rota.client.views import DryRun, Forecast, Reason
 from rota.core.forecasts import about
+from rota.core.lifetimes import Spent
 
 _BAR = 30  # characters of the longest part
 _PARTS = (
@@ -67,10 +68,11 @@ def tell_dry_run(answer: bytes, *, as_json: bool) -> None:
 
 
 def _would(job: Forecast) -> str:
+    ref = f"{show.line(job.ref)} " if job.ref is not None else ""
     if job.existing is not None:
-        return f"would make no new job: {job.existing} stands for it, which is {show.state(job.state)}"
+        return f"{ref}would make no new job: {job.existing} stands for it, which is {show.state(job.state)}"
     where = f"queue {show.line(job.queue)}, owner {show.line(job.owner)}, priority {job.priority}"
-    return f"would be {show.state(job.state)} ({where})"
+    return f"{ref}would be {show.state(job.state)} ({where})"
 
 
 def _tell_reasons(reasons: Iterable[Reason]) -> None:

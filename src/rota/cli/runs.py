@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from rota.cli import show
+from rota.cli.explaining import tell_dry_run
 from rota.cli.main import JOB_FAILED
 from rota.cli.options import connect, json_option, server_option
 from rota.client import runs as run_calls
@@ -139,14 +140,16 @@ def _line(node: Node, depth: int, waits: list[tuple[str, str]], nodes: dict[str,
     epilog="""\b
 Examples:
   rota run submit nightly.json --wait
+  rota run submit nightly.json --dry-run      what would become of its jobs
   rota run submit - <<< '{"jobs": [{"ref": "a", "handler": "load"}, {"ref": "b", "handler": "save", "after": ["a"]}]}'"""
 )
 @click.argument("file", type=click.File("rb"))
 @click.option("--key", metavar="K", help="Submissions with the same key make one run.")
 @click.option("--wait", is_flag=True, help="Wait for its end; exit with 1 unless it succeeded.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and submit nothing.")
 @json_option
 @server_option
-def submit(file: Any, key: str | None, wait: bool, server: str | None, as_json: bool) -> None:
+def submit(file: Any, *, key: str | None, wait: bool, dry_run: bool, server: str | None, as_json: bool) -> None:
     """Submit a workflow from a file (or stdin: -), as `POST /v1/runs` takes it, and print the run's id."""
     text = file.read()
     try:
@@ -156,6 +159,9 @@ def submit(file: Any, key: str | None, wait: bool, server: str | None, as_json: 
     if isinstance(body, list):
         body = {"jobs": body}
     with connect(server) as client:
+        if dry_run:
+            tell_dry_run(bytes(client.call(run_calls.dry_run_call(body, key, msgspec.Raw))), as_json=as_json)
+            return
         made: msgspec.Raw = client.call(run_calls.submit_call(body, new_key(key), msgspec.Raw))
         read = msgspec.json.decode(made, type=RunFields)
         if not wait:

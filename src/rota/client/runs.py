@@ -123,6 +123,11 @@ def submit_call(body: Mapping[str, Any], key: str, run: type[T]) -> Call[T]:
     return Call(calls.submission("/v1/runs", key, encode(body)), run)
 
 
+def dry_run_call(body: Mapping[str, Any], key: str | None, told: type[T]) -> Call[T]:
+    """Ask what a submission of a run would do."""
+    return Call(Request(method="POST", path="/v1/runs?dry_run=true", body=encode(body), key=key), told)
+
+
 def get_call(id: str, run: type[T], wait_s: float = 0.0) -> Call[T]:
     """Read a run; with `wait_s`, when it is over or so many seconds later."""
     return Call(Request(method="GET", path=_path(id, "", {"wait": calls.wait_text(wait_s)}), wait_s=wait_s), run)

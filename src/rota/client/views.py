@@ -13,6 +13,7 @@ from msgspec import Struct, ValidationError, convert
 from rota.client.problems import JobFailed
 from rota.core.errors import Invalid
 from rota.core.jobs import Failure, HandlerSpec, Progress, Proof
+from rota.core.lifetimes import Spent
 from rota.core.states import FINAL
 
 
@@ -176,21 +177,6 @@ class Reason(Struct, kw_only=True):
     text: str
     facts: dict[str, Any] = {}
     way_out: str | None = None
-
-
-class Spent(Struct, kw_only=True):
-    """Where the time of a job went, in seconds, so far or in all; the parts sum to `total_s`, and `text` says it in words."""
-
-    dependency_s: float = 0.0
-    scheduled_s: float = 0.0
-    queued_s: float = 0.0
-    ran_s: float = 0.0
-    backoff_s: float = 0.0
-    other_s: float = 0.0
-    total_s: float = 0.0
-    attempts: int = 0
-    retries: int = 0
-    text: str = ""
 
 
 class Explanation(Struct, kw_only=True):

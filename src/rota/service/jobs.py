@@ -109,15 +109,23 @@ class Jobs:
         return await self._submit(submissions, key, "run", caller=caller, traceparent=traceparent, run=new)
 
     async def dry_run(
-        self, submissions: Sequence[Submission], *, bulk: bool, key: str | None = None, caller: Caller = LOCAL
+        self,
+        submissions: Sequence[Submission],
+        *,
+        bulk: bool,
+        key: str | None = None,
+        caller: Caller = LOCAL,
+        run: RunSubmission | None = None,
     ) -> DryRun:
         """Say what would become of submissions, and write nothing. Raises what submitting them would."""
+        lists = "jobs" if run is not None else "" if bulk else None
         uploads = {
-            at: measure(self._ids, submission.inputs, f"[{at}]." if bulk else "")
+            at: measure(self._ids, submission.inputs, "" if lists is None else f"{lists}[{at}].")
             for at, submission in enumerate(submissions)
             if submission.inputs != NO_INPUTS
         }
-        fingerprint = "" if key is None else _fingerprint(b"bulk" if bulk else b"one", submissions, None)
+        what = b"run" if run is not None else b"bulk" if bulk else b"one"
+        fingerprint = "" if key is None else _fingerprint(what, submissions, run)
         key = _own_key(key, caller)
         self._check_flight(key)
         known = await self._handlers.known()
@@ -125,17 +133,20 @@ class Jobs:
         async def make(tx: Tx, effects: Effects) -> tuple[list[Job], bool]:
             if (kept := await _kept(tx, key, fingerprint)) is not None:
                 return kept, False
-            return await admission.admit(
+            jobs = await admission.admit(
                 tx,
                 submissions,
                 self._ids,
                 self._zone,
                 effects,
-                lists="" if bulk else None,
+                lists=lists,
                 uploads=uploads,
                 caller=caller,
                 known=known,
-            ), True
+            )
+            if run is not None:
+                await insert_run(tx, admission.new_run(run, jobs, self._ids, tx.now), jobs, by=caller.by)
+            return jobs, True
 
         return await rehearse(self._store, make, [submission.ref for submission in submissions], caller)
 
@@ -370,8 +381,7 @@ class Jobs:
     ) -> list[Job]:
         """Insert the jobs that `make` returns, once for every key; `fingerprint` is what its request is known by again.
 
-        A user's keys are its owner's alone. `owners` are those of the jobs, where they are known. Raises InFlight, KeyReused,
-        QuotaFull.
+        A user's keys are its owner's alone; `owners` are those of the jobs, if known. Raises InFlight, KeyReused, QuotaFull.
         """
         effects = Effects()
         key = _own_key(key, caller)

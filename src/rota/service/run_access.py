@@ -8,6 +8,7 @@ from rota.core.access import Caller
 from rota.core.errors import NotFound
 from rota.core.runs import GraphView, Run, RunSubmission
 from rota.service.access import check_owner, check_submission
+from rota.service.dry_runs import DryRun
 from rota.service.runs import Runs, narrowed
 from rota.store.run_rows import RunQuery
 from rota.tracing import Submitting
@@ -23,13 +24,21 @@ class RunsFor:
 
     async def submit(self, new: RunSubmission, *, key: str | None = None) -> tuple[Run, dict[str, str]]:
         """Submit a run. Raises Forbidden too."""
+        new = self._own(new)
+        with Submitting(self._traceparent) as span:
+            return await self._runs.submit(new, key=key, caller=self._caller, traceparent=span.traceparent)
+
+    async def dry_run(self, new: RunSubmission, *, key: str | None = None) -> DryRun:
+        """Say what would become of the jobs of a run. Raises Forbidden too."""
+        return await self._runs.dry_run(self._own(new), key=key, caller=self._caller)
+
+    def _own(self, new: RunSubmission) -> RunSubmission:
         check_owner(self._caller, new.owner, "owner")
         if new.owner is None and self._caller.owner is not None:
             new = replace(new, owner=self._caller.owner)
         for at, job in enumerate(new.jobs):
             check_submission(self._caller, job, f"jobs[{at}].")
-        with Submitting(self._traceparent) as span:
-            return await self._runs.submit(new, key=key, caller=self._caller, traceparent=span.traceparent)
+        return new
 
     async def get(self, run: str) -> Run:
         """Return a run."""

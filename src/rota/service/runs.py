@@ -14,8 +14,10 @@ from rota.core.runs import ID_PREFIX, EdgeView, GraphView, NodeView, Run, RunSub
 from rota.core.states import State
 from rota.core.times import SECOND, rfc3339
 from rota.service import graphs
+from rota.service.admission import run_submissions
 from rota.service.changes import end_runs, insert_run
 from rota.service.copies import copy_of
+from rota.service.dry_runs import DryRun
 from rota.service.jobs import Jobs, digest
 from rota.service.signals import Effects, Signals, Waiter
 from rota.service.stopping import stop_all
@@ -46,6 +48,10 @@ class Runs:
         Raises Invalid, TooLarge; with a key InFlight, KeyReused.
         """
         return await self._made(await self._jobs.submit_run(new, key=key, caller=caller, traceparent=traceparent))
+
+    async def dry_run(self, new: RunSubmission, *, key: str | None = None, caller: Caller = LOCAL) -> DryRun:
+        """Say what would become of the jobs of a run, and write nothing. Raises what submitting it would."""
+        return await self._jobs.dry_run(run_submissions(new), bulk=True, key=key, caller=caller, run=new)
 
     async def get(self, run: str) -> Run:
         """Return a run. Raises NotFound."""

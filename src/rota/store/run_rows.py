@@ -42,6 +42,17 @@ class Node(Struct, frozen=True):
     owner: str
 
 
+def walk_of(query: RunQuery) -> tuple[str, list[Any]]:
+    """Return the statement that walks the most selective index for a query, and its first values."""
+    if query.name is not None:
+        return "find_runs_by_name", [query.name]
+    if query.owner is not None:
+        return "find_runs_by_owner", [query.owner]
+    if query.state is not None:
+        return "find_runs_by_state", [query.state.value]
+    return "find_runs", []
+
+
 def run_row(run: Run) -> tuple[Any, ...]:
     """Return the columns that `insert_run` writes."""
     return (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from rota.store.rows import CountRow, Query, encode
+from rota.store.rows import STATES, CountRow, Query, encode
 
 Walk = Literal["run", "api", "error", "label", "owner", "state", "handler", "queue", "all"]
 MOST_SCANNED = 8_000  # rows that one page of a listing may read: less than a tenth of a second
@@ -48,6 +48,19 @@ def choose(query: Query, counts: Sequence[CountRow] = ()) -> Walk:
     if query.queue is not None:
         return "queue"
     return "state" if query.states else "all"
+
+
+def fits(query: Query, row: Sequence[Any]) -> bool:
+    """Say whether a walk's row (id, state, owner, queue, handler, api, and whether it has what else was asked) is asked for."""
+    _, state, owner, queue, handler, api, *has = row
+    return (
+        (not query.states or STATES[state] in query.states)
+        and query.owner in (None, owner)
+        and query.queue in (None, queue)
+        and query.handler in (None, handler)
+        and query.api in (None, api)
+        and all(has)
+    )
 
 
 def exact_counts(query: Query, counts: Sequence[CountRow]) -> dict[str, int] | None:

@@ -21,7 +21,8 @@ from rota.core.wire import Page
 from rota.http.operations import BATCH_LIMIT, Call, NoBody, NoQuery, Operation
 from rota.http.replies import Reply, json_reply
 from rota.http.routes.filters import Limit
-from rota.http.routes.jobs import WaitQuery, check_submission, page_reply
+from rota.http.routes.jobs import SubmitQuery, WaitQuery, check_submission, page_reply
+from rota.service.dry_runs import DryRun
 from rota.service.run_access import RunsFor
 from rota.store.run_rows import RunQuery
 
@@ -54,10 +55,15 @@ def _submitted(made: tuple[Run, dict[str, str]]) -> Reply:
     return json_reply(submitted_view(run, jobs), 201, [(b"location", b"/v1/runs/" + run.id.encode())])
 
 
-async def submit(call: Call[NoQuery, RunSubmission]) -> Reply:
-    """Submit a workflow, all of it or nothing: up to 10,000 jobs that wait for each other. It has an id of its own."""
+async def submit(call: Call[SubmitQuery, RunSubmission]) -> Reply:
+    """Submit a workflow, all of it or nothing: up to 10,000 jobs that wait for each other. It has an id of its own.
+
+    200: it was a dry run.
+    """
     for at, submission in enumerate(call.body.jobs):
         check_submission(submission, f"jobs[{at}].")
+    if call.query.dry_run:
+        return json_reply(await _runs(call).dry_run(call.body, key=call.key))
     made = await _runs(call).submit(call.body, key=call.key)
     call.target = made[0].id
     return _submitted(made)
@@ -110,7 +116,7 @@ async def retry(call: Call[NoQuery, NoBody]) -> Reply:
 OPERATIONS: list[Operation[Any, Any]] = [
     Operation(
         method="POST", path="/v1/runs", function=submit, summary="Submit a workflow", tag="runs", who=Who.OWNERS,
-        query=NoQuery, body=RunSubmission, answers={201: SubmittedRunView}, keyed=True, limit=BATCH_LIMIT,
+        query=SubmitQuery, body=RunSubmission, answers={201: SubmittedRunView, 200: DryRun}, keyed=True, limit=BATCH_LIMIT,
     ),
     Operation(
         method="GET", path="/v1/runs", function=find, summary="List runs", tag="runs", who=Who.OWNERS,

@@ -12,7 +12,7 @@ from rota.core.waits import Condition
 from rota.store.postgres.arrays import ArrayTx
 from rota.store.postgres.statement import Row
 from rota.store.rows import STATES, Query, job_of
-from rota.store.walks import MOST_ERRORS, MOST_SCANNED, choose, needle, wants_counts
+from rota.store.walks import MOST_ERRORS, MOST_SCANNED, choose, fits, needle, wants_counts
 
 _MOST_AT_ONCE = 2_000  # rows of a listing in one statement
 
@@ -44,20 +44,13 @@ class ListingTx(ArrayTx):
         last, scanned = None, 0
         most = MOST_SCANNED if query.error is None else MOST_ERRORS
         async with aclosing(self._candidates(query)) as candidates:
-            async for job, state, owner, queue, handler, api, *has in candidates:
+            async for row in candidates:
                 if len(found) == query.limit or scanned == most:
                     break
                 scanned += 1
-                last = job
-                if (
-                    (not query.states or STATES[state] in query.states)
-                    and query.owner in (None, owner)
-                    and query.queue in (None, queue)
-                    and query.handler in (None, handler)
-                    and query.api in (None, api)
-                    and all(has)
-                ):
-                    found.append((job, STATES[state]))
+                last = row[0]
+                if fits(query, row):
+                    found.append((last, STATES[row[1]]))
             else:
                 last = None
         return found, last

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from msgspec import Raw
 
@@ -14,7 +13,7 @@ from rota.core.states import State
 from rota.store.postgres.arrays import ArrayTx
 from rota.store.postgres.statement import Row, array
 from rota.store.rows import STATES, Dependency
-from rota.store.run_rows import Node, RunQuery, chosen_run, node_of, run_of, run_row
+from rota.store.run_rows import Node, RunQuery, chosen_run, node_of, run_of, run_row, walk_of
 
 
 class RunTx(ArrayTx):
@@ -40,7 +39,7 @@ class RunTx(ArrayTx):
         return {run: found[run] for run in wanted if run in found}
 
     async def find_runs(self, query: RunQuery) -> tuple[list[Run], str | None]:
-        name, values = _walk(query)
+        name, values = walk_of(query)
         rows = await self._all(name, *values, query.cursor or "~", query.limit)
         runs = await self.get_runs([row[0] for row in rows if chosen_run(query, tuple(row))])
         return list(runs.values()), rows[-1][0] if len(rows) == query.limit else None
@@ -97,14 +96,3 @@ class RunTx(ArrayTx):
             for name in ("delete_events", "delete_deliveries"):
                 await self._run(name, old)
         return len(old)
-
-
-def _walk(query: RunQuery) -> tuple[str, list[Any]]:
-    """Return the statement that walks the most selective index for a query, and its first values."""
-    if query.name is not None:
-        return "find_runs_by_name", [query.name]
-    if query.owner is not None:
-        return "find_runs_by_owner", [query.owner]
-    if query.state is not None:
-        return "find_runs_by_state", [query.state.value]
-    return "find_runs", []

@@ -11,7 +11,7 @@ from rota.core.states import State
 from rota.store.protocol import Tx
 from rota.store.rows import STATES, Query
 from rota.store.sqlite.statement import BaseTx
-from rota.store.walks import MOST_ERRORS, MOST_SCANNED, choose, needle, wants_counts
+from rota.store.walks import MOST_ERRORS, MOST_SCANNED, choose, fits, needle, wants_counts
 
 Row = tuple[Any, ...]  # id, state, owner, queue, handler, api; of a walk over errors also whether it has the text
 
@@ -28,20 +28,12 @@ class ListingTx(BaseTx):
         last = None
         most = MOST_SCANNED if query.error is None else MOST_ERRORS
         counts = await self.counts() if wants_counts(query) else ()  # type: ignore[attr-defined]  # of the whole
-        for scanned, (job, state, owner, queue, handler, api, *has) in enumerate(self._candidates(query, counts)):
+        for scanned, row in enumerate(self._candidates(query, counts)):
             if len(found) == query.limit or scanned == most:
                 break
-            last = job
-            if (
-                (not query.states or STATES[state] in query.states)
-                and query.owner in (None, owner)
-                and query.queue in (None, queue)
-                and query.handler in (None, handler)
-                and query.api in (None, api)
-                and all(has)
-                and all(self._one("has_label", name, value, job) for name, value in query.labels)
-            ):
-                found.append((job, STATES[state]))
+            last = job = row[0]
+            if fits(query, row) and all(self._one("has_label", name, value, job) for name, value in query.labels):
+                found.append((job, STATES[row[1]]))
         else:
             last = None
         return found, last

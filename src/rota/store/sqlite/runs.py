@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from msgspec import Raw
 
@@ -11,7 +10,7 @@ from rota.core.jobs import Array, Job
 from rota.core.runs import Run
 from rota.core.states import State
 from rota.store.rows import STATES, Dependency, encode
-from rota.store.run_rows import Node, RunQuery, chosen_run, node_of, run_of, run_row
+from rota.store.run_rows import Node, RunQuery, chosen_run, node_of, run_of, run_row, walk_of
 from rota.store.sqlite.arrays import ArrayTx
 
 
@@ -34,7 +33,7 @@ class RunTx(ArrayTx):
         return await self.get_runs(runs)
 
     async def find_runs(self, query: RunQuery) -> tuple[list[Run], str | None]:
-        name, values = _walk(query)
+        name, values = walk_of(query)
         rows = self._all(name, *values, query.cursor or "~", query.limit)
         runs = await self.get_runs([row[0] for row in rows if chosen_run(query, row)])
         return list(runs.values()), rows[-1][0] if len(rows) == query.limit else None
@@ -89,14 +88,3 @@ class RunTx(ArrayTx):
         for name in ("delete_events", "delete_deliveries"):
             self._many(name, old)
         return len(old)
-
-
-def _walk(query: RunQuery) -> tuple[str, list[Any]]:
-    """Return the statement that walks the most selective index for a query, and its first values."""
-    if query.name is not None:
-        return "find_runs_by_name", [query.name]
-    if query.owner is not None:
-        return "find_runs_by_owner", [query.owner]
-    if query.state is not None:
-        return "find_runs_by_state", [query.state.value]
-    return "find_runs", []
