@@ -250,7 +250,8 @@ def test_many_servers_never_let_one_job_too_many_in(quota: str) -> None:
             *(server.jobs.submit(one) for server in servers for _ in range(4)),
             return_exceptions=True,
         )
-        assert {type(answer) for answer in made} == {list, Job, QuotaFull}
+        kinds = {type(answer) for answer in made}
+        assert QuotaFull in kinds and kinds <= {list, Job, QuotaFull}
         assert (await servers[1].owners.get("ana", LOCAL)).use in (OwnerUse(waiting=20), OwnerUse(bytes=120))
         for store in stores:
             await store.close()
