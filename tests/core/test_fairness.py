@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rota.core.fairness import (
     START,
@@ -35,7 +36,7 @@ def a_turn(owner: str, heads: Sequence[tuple[int, str]] | int = 1000, **fields: 
 
 
 def chosen(turns: Sequence[Turn], room: int, owed: Mapping[OwnerName, int] | None = None) -> list[str]:
-    return [turns[at].name.owner for at in choose(turns, [("all",)] * len(turns), {"all": room}, owed or {})]
+    return [turns[at].name.owner for at in choose(turns, [{"all": 1}] * len(turns), {"all": room}, owed or {}).rows]
 
 
 class World:
@@ -128,16 +129,45 @@ def test_owners_take_turns_and_their_own_jobs_go_by_age_over_all_lanes() -> None
         a_turn("a", [(1, "a1"), (4, "a4")], lane="i"),
         a_turn("b", [(2, "b2"), (9, "b9")]),
     ]
-    order = choose(turns, [("all",)] * 3, {"all": 9}, {})
+    order = choose(turns, [{"all": 1}] * 3, {"all": 9}, {}).rows
     assert order == [1, 2, 0, 2, 1, 0]
 
 
 def test_a_row_is_left_out_when_one_of_its_pools_is_used_up() -> None:
     turns = [a_turn("a", 5), a_turn("a", 5, lane="i"), a_turn("b", 5, lane="i")]
-    pools = [("all", "process"), ("all", "async"), ("all", "async")]
-    order = choose(turns, pools, {"all": 9, "process": 2, "async": 3}, {})
+    pools = [{"all": 1, "process": 1}, {"all": 1, "async": 1}, {"all": 1, "async": 1}]
+    order = choose(turns, pools, {"all": 9, "process": 2, "async": 3}, {}).rows
     assert Counter(order) == {0: 2, 1: 1, 2: 2}
-    assert choose(turns, pools, {"all": 9, "process": 0, "async": 0}, {}) == []
+    assert choose(turns, pools, {"all": 9, "process": 0, "async": 0}, {}).rows == []
+
+
+def test_places_are_kept_for_who_comes_first_and_takes_several() -> None:
+    turns = [a_turn("a", [(-1, "a1")], lane="big"), a_turn("b", 5), a_turn("c", 5, lane="async")]
+    pools = [{"all": 4, "process": 4}, {"all": 1, "process": 1}, {"async": 1}]
+    room = {"all": 3, "process": 3, "async": 2}
+    waits = {0: ("all", "process")}
+    choice = choose(turns, pools, room, {}, waits=waits)
+    assert (choice.rows, choice.kept) == ([2, 2], True), "what takes no place of those goes on"
+    choice = choose(turns, pools, room, {})
+    assert (Counter(choice.rows), choice.kept) == ({1: 3, 2: 2}, False)
+    choice = choose(turns, pools, {**room, "all": 5, "process": 5}, {}, waits=waits)
+    assert (Counter(choice.rows), choice.kept) == ({0: 1, 1: 1, 2: 2}, False)
+    first = replace(turns[1], heads=((-2, "b0"), *turns[1].heads))
+    choice = choose([turns[0], first, turns[2]], pools, room, {}, waits=waits)
+    assert (choice.rows[0], choice.kept) == (1, True), "what comes before it starts"
+    assert Counter(choice.rows) == {1: 1, 2: 2}
+    choice = choose(turns[:1], pools[:1], room, {}, waits=waits)
+    assert (choice.rows, choice.kept) == ([], True)
+
+
+def test_jobs_have_pools_of_their_own() -> None:
+    turns = [a_turn("a", [(n, f"a{n}") for n in range(5)]), a_turn("b", [(n, f"b{n}") for n in range(5)])]
+    own = {0: ["k", "k", None, "k", "l"], 1: ["k", "l", "l", None, None]}
+    choice = choose(turns, [{"all": 1}] * 2, {"all": 9, "k": 1, "l": 2}, {}, own=own)
+    assert choice.jobs == {0: ["a0", "a2"], 1: ["b1", "b2", "b3", "b4"]}
+    assert Counter(choice.rows) == {0: 2, 1: 4}
+    full = choose(turns, [{"all": 1}] * 2, {"all": 9, "k": 0, "l": 0}, {}, own=own)
+    assert full.jobs == {0: ["a2"], 1: ["b3", "b4"]}
 
 
 def test_queues_have_clocks_of_their_own() -> None:
@@ -149,7 +179,7 @@ def test_queues_have_clocks_of_their_own() -> None:
     ]
     assert chosen(turns, 4) == ["b", "a", "a", "a"]
     ours = [turn for turn in turns if turn.name.owner == "a"]
-    order = choose(ours, [("all",)] * 2, {"all": 3}, {})
+    order = choose(ours, [{"all": 1}] * 2, {"all": 3}, {}).rows
     assert order == [1, 0, 0], "what is one owner's goes by age"
 
 

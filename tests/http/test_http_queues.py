@@ -77,3 +77,28 @@ def test_both_clients_set_limits(live: Live) -> None:
                 await client.limits.remove("queue", "slow")
 
     asyncio.run(main())
+
+
+def test_keys_have_limits_and_jobs_have_keys_and_slots(live: Live) -> None:
+    key = "https://example.org/a?b=1"
+    with Client(live.url) as client:
+        client.limits.set("key", key, concurrency=1)
+        client.limits.set("key", "customer-*", concurrency=2)
+        shown = {limit.name: (limit.concurrency, limit.running) for limit in client.limits.list()}
+        assert shown == {key: (1, 0), "customer-*": (2, None)}
+        jobs = [client.submit("nobody", {"url": key}, limit_key="{url}", slots=2) for _ in range(2)]
+        assert {(job.limit_key, job.slots) for job in jobs} == {(key, 2)}
+        assert len(live.claim(live.worker("nobody", slots=4), 4)) == 1
+        assert {limit.name: limit.running for limit in client.limits.list()} == {key: 1, "customer-*": None}
+        client.limits.remove("key", key)
+    for body, field in (
+        ({"limit_key": "{customer}", "data": {}}, "limit_key"),
+        ({"limit_key": "k" * 201}, "limit_key"),
+        ({"limit_key": 7}, "limit_key"),
+        ({"limit_key": "k", "inputs": [1]}, "limit_key"),
+        ({"slots": 0}, "slots"),
+        ({"slots": 1001}, "slots"),
+        ({"slots": "two"}, "slots"),
+    ):
+        problem = check_problem(live.client.post("/v1/jobs", json={"handler": "h", **body}), 422, "invalid")
+        assert problem["field"].startswith(field), body

@@ -99,6 +99,8 @@ ONLY_SQLITE = {
         ),
         "PostgreSQL is asked for all of them at once: wakeups",
     ),
+    "ready_heads_keyed": "PostgreSQL has the keys with the heads: turns",
+    **dict.fromkeys(("held_heads", "stand_of"), "PostgreSQL has them with the rows: held_turns"),
     "next_set_owner": "PostgreSQL walks through both at once: next_owners",
     "ready_heads": "PostgreSQL has them with the rows, and counts them: turns, ready_counts",
     "any_limit": "PostgreSQL sees it with the rows: turns",
@@ -115,9 +117,10 @@ ONLY_POSTGRES = {
     "look_at_job", "lock_job_now", "lock_free", "lock_run", "lock_worker", "lock_worker_now",
     "take_due_jobs", "take_unnamed_leases",
     "take_over_before", "late_leases", "is_base", "lock_schedule", "lock_owner", "hold_turns",  # rows that others may hold
-    "hold_limits", "hold_quotas", "hold_quotas_now",  # what several may start from, or submit to
+    "hold_limits", "lock_keys", "hold_quotas", "hold_quotas_now",  # what several may start from, or submit to
     "places_of",  # of all owners at once
     "get_answer_and_quotas",  # both, where each question is a journey
+    "claim_these",  # SQLite takes those one by one as it does all others
     "edit_listed", "delete_listed",  # listings beside the jobs: a change of state leaves their indexes alone
 }  # fmt: skip
 

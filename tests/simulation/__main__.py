@@ -13,12 +13,12 @@ from .world import CALM, Odds
 _CHUNK = 20
 
 
-def live(seeds: range, odds: Odds | None, crash_at: int | None) -> tuple[int, list[str]]:
+def live(seeds: range, odds: Odds | None, crash_at: int | None, limited: bool) -> tuple[int, list[str]]:
     """Run some seeds; return how many transactions they had, and what failed."""
     steps, failures = 0, []
     for seed in seeds:
         try:
-            steps += run(seed, odds=odds, crash_at=crash_at).boundaries
+            steps += run(seed, odds=odds, crash_at=crash_at, limited=limited).boundaries
         except Failed as failure:
             failures.append(str(failure))
     return steps, failures
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--crash-at", type=int, help="without other faults, crash at this commit boundary")
+    parser.add_argument("--limited", action="store_true", help="with limits of a queue, a handler and a key")
     parser.add_argument(
         "--verbose", action="store_true", help="print what happened to the one seed, also when it is fine"
     )
@@ -37,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     odds = None if options.crash_at is None else CALM
     if options.seed is not None and options.verbose:
-        world = run(options.seed, odds=odds, crash_at=options.crash_at)
+        world = run(options.seed, odds=odds, crash_at=options.crash_at, limited=options.limited)
         print(world.tell_history())
         print(f"seed {options.seed}: fine; digest {digest(world)}")
         return 0
@@ -45,7 +46,10 @@ def main() -> int:
     seeds = range(start, start + n)
     began, steps, failed = time.monotonic(), 0, 0
     with ProcessPoolExecutor() as processes:
-        chunks = [processes.submit(live, seeds[at : at + _CHUNK], odds, options.crash_at) for at in range(0, n, _CHUNK)]
+        chunks = [
+            processes.submit(live, seeds[at : at + _CHUNK], odds, options.crash_at, options.limited)
+            for at in range(0, n, _CHUNK)
+        ]
         for chunk in as_completed(chunks):
             some, failures = chunk.result()
             steps += some

@@ -60,9 +60,14 @@ _TRIES = """SELECT count(*), coalesce(max(attempt), 0) FROM (SELECT attempt FROM
 _EARLY = (
     "SELECT id, gone_at, lease_until FROM rota_workers WHERE gone_why = 'its lease ran out' AND lease_until > gone_at"
 )
-_HIDDEN = """SELECT id FROM rota_jobs j WHERE (state = 'queued' OR open = 1) AND NOT EXISTS (
+_HIDDEN = """SELECT id FROM rota_jobs j WHERE (state = 'queued' OR open = 1) AND substr(lane, 1, 5) <> 'held:' AND NOT EXISTS (
   SELECT 1 FROM rota_turns t WHERE t.queue = j.queue AND t.priority = j.priority AND t.owner = j.owner AND t.lane = j.lane
   AND t.state <> 'empty')"""
+# What runs of each queue, handler and key that has a limit, and the limit; of an array each shard.
+_USES = """SELECT l.kind, l.name, l.concurrency, coalesce(sum(CASE WHEN j.inputs IS NULL THEN 1 ELSE a.live END), 0)
+FROM rota_limits l JOIN rota_jobs j ON j.state = 'running'
+  AND CASE l.kind WHEN 'queue' THEN j.queue = l.name WHEN 'handler' THEN j.handler = l.name ELSE j.limit_key = l.name END
+LEFT JOIN rota_arrays a ON a.job = j.id GROUP BY l.kind, l.name"""
 _COUNTS = "SELECT queue, lane, state, n FROM rota_counts WHERE n <> 0"
 
 
@@ -157,11 +162,17 @@ class Invariants:
         self.arrays.check({job: row for job, row in self.rows.items() if row[_INPUTS] is not None})
         if hidden := execute(_HIDDEN).fetchall():
             raise Broken(f"10. ready, and not in turn: {hidden}")
-        counted = Counter((row[_QUEUE], row[_LANE], row[_STATE]) for row in self.rows.values())
+        counted = Counter((row[_QUEUE], row[_LANE].removeprefix("held:"), row[_STATE]) for row in self.rows.values())
         counted.update((row[_QUEUE], row[_LANE], "open") for row in self.rows.values() if row[_OPEN])
         kept = {(queue, lane, state): n for queue, lane, state, n in execute(_COUNTS)}
         if counted != kept:
             raise Broken(f"8. the counters say {kept}, the rows {dict(counted)}")
+
+    def check_limits(self) -> None:
+        """Of what has a limit no more runs than that, from when it was set: nothing ran before."""
+        for kind, name, most, n in self.world.connection.execute(_USES):
+            if n > most:
+                raise Broken(f"{n} run of {kind} {name}, and {most} may")
 
     def _changed(self, job: str, old: Row | None, row: Row, events: list[Row]) -> None:
         was, state = old and State(old[_STATE]), State(row[_STATE])

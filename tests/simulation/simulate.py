@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ FAULTS_S = 70
 CALM_S = 150
 _WAITING = "SELECT count(*) FROM rota_jobs WHERE finished_at IS NULL"
 _STUCK = "SELECT id, state, attempt, worker, lease_until, run_at, abort_requested_at FROM rota_jobs WHERE finished_at IS NULL"
+_LIMIT = "INSERT INTO rota_limits (kind, name, concurrency) VALUES (?, ?, ?)"
 _LEASED = """SELECT id, attempt, worker FROM rota_jobs WHERE state = 'running' AND inputs IS NULL
 UNION ALL SELECT job, attempt, worker FROM rota_shards"""
 
@@ -37,7 +39,9 @@ class Failed(Exception):
 class Simulation:
     """The people, the faults and the calm after them."""
 
-    def __init__(self, seed: int, *, odds: Odds | None = None, crash_at: int | None = None) -> None:
+    def __init__(
+        self, seed: int, *, odds: Odds | None = None, crash_at: int | None = None, limited: bool = False
+    ) -> None:
         self.seed = seed
         self.quiet = odds is CALM
         rng = World(seed, servers=0, odds=CALM).rng  # what kind of cluster this seed has
@@ -55,6 +59,10 @@ class Simulation:
             )
             for n in range(self.world.rng.choice((2, 3, 4)))
         ]  # fmt: skip
+        self.keys = random.Random(seed) if limited else None  # of its own: other lives stay as they are
+        if limited:
+            self.world.checks.append(self.invariants.check_limits)
+            self.world.connection.executemany(_LIMIT, [("queue", "other", 2), ("handler", "plain", 3), ("key", "k", 1)])
         self.jobs: list[str] = []
         self.storm = self.world.rng.uniform(10, FAULTS_S - 15)
 
@@ -145,6 +153,7 @@ class Simulation:
             backoff=Backoff(base=rng.choice((0.0, 0.5)), factor=2, limit=4),
             after=after if after is not None else [rng.choice(self.jobs)] if self.jobs and rng.random() < 0.25 else [],
             ref=ref,
+            limit_key=None if self.keys is None or array else self.keys.choice(("k", "k", "l", None)),
         )
 
     def _send(self, key: str, submissions: list[Submission]) -> None:
@@ -265,13 +274,14 @@ def _whatever(_value: Any, _error: Exception | None) -> None:
     """People get an answer, or none; what must be true is checked in the store."""
 
 
-def run(seed: int, *, odds: Odds | None = None, crash_at: int | None = None) -> World:
-    """Run a seed. Raises Failed with the seed's history when it breaks an invariant."""
-    simulation = Simulation(seed, odds=odds, crash_at=crash_at)
+def run(seed: int, *, odds: Odds | None = None, crash_at: int | None = None, limited: bool = False) -> World:
+    """Run a seed, `limited` with limits and keys. Raises Failed with its history when it breaks an invariant."""
+    simulation = Simulation(seed, odds=odds, crash_at=crash_at, limited=limited)
     try:
         return simulation.run()
     except Broken as broken:
         again = f"python -m tests.simulation --seed {seed}" + ("" if crash_at is None else f" --crash-at {crash_at}")
+        again += " --limited" if limited else ""
         text = f"seed {seed}: {broken}\n{simulation.world.tell_history()}\nseed {seed}: {broken}\nagain: {again}"
         raise Failed(text) from broken
     finally:

@@ -22,6 +22,11 @@ def test_nothing_breaks_and_everything_ends(start: int):
         run(seed)
 
 
+def test_limits_of_queues_handlers_and_keys_hold_and_everything_ends():
+    for seed in range(10):
+        run(seed, limited=True)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_crash_at_every_commit_boundary(seed: int):
     """No other fault: the same life, once for each boundary. Here some eighty; all of them with ROTA_SIMULATE_ALL=1."""

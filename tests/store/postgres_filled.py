@@ -58,6 +58,9 @@ INSERT INTO rota_schedules SELECT 's' || lpad(n::text, 9, '0'), 'n' || n, 'owner
   'once', 1, 'queue', 0, NULL, NULL, NULL, 1700000000000000, 2700000000000000 + n, CASE WHEN n % 1000 = 0 THEN 1 END,
   '2026:a', 1, 1, 1
   FROM generate_series(1, 20000) n;
+UPDATE rota_jobs SET limit_key = 'k' || run_at % 50, lane = CASE WHEN run_at % 2 = 0 THEN 'held:' || lane ELSE lane END
+  WHERE id LIKE 'fw%' AND id > 'fw000010000';
+INSERT INTO rota_buckets SELECT 'key', 'k' || n, n FROM generate_series(1, 20000) n;
 UPDATE rota_schedules SET origin = 'app' || substr(id, 7);
 INSERT INTO rota_deploys SELECT 'app' || n / 20, 'd' || n, n FROM generate_series(1, 20000) n;
 INSERT INTO rota_firings SELECT 's' || lpad((n % 2000 + 1)::text, 9, '0'), 1000000 + n, 1700000000000000 + n, 'submitted',

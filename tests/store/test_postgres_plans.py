@@ -251,6 +251,18 @@ async def limit_everything(tx: Tx) -> None:
     await tx.queue_rows()
     await tx.count_running([*await tx.running_lanes(), ("default", "a"), ("default", "array:a")], 100)
     await tx.delete_limit(limit)
+    places = [("k7", "default", "a"), ("k8", "default", "b")]
+    await tx.lock_keys(["k7"])
+    await tx.hold_jobs(places, 50)
+    await tx.count_keys(["k7", "k8"], 100)
+    await tx.running_of_key("k7", 10)
+    await tx.ready_of_key("k7", "default", "a", 50)
+    await tx.held_keys("k3", 500)
+    await tx.are_held(["k7", "k8"])
+    first = TurnName("", 0, "", "")
+    held = [(turn.heads[0][1], turn.name) for turn in await tx.held_turns("k7", first, 100, 6)]
+    await tx.release_jobs(held or [("fw000000011", first)])
+    await tx.forget_buckets(7, 500)
 
 
 async def schedule_everything(tx: Tx) -> None:
@@ -315,6 +327,7 @@ async def _record(url: str) -> None:
 # What is run only when others are in the way, or now and then: values for those.
 LIKE: dict[str, tuple[Any, ...]] = {
     "add_run_count": ("{run-1}", "{queued}", "{1}"),
+    "claim_these": ("{default}", "{1}", "{owner1}", "{a}", "{fw000000007}", "{NULL}", "{1}", "w", 5, "{1}"),
     "become_array": (3, 100, "fw000000007"),
     "result_of": ("fo000000001",),
     "clamp_unnamed": (5, ["fw000000007"]),
@@ -348,9 +361,9 @@ def test_no_statement_scans_or_sorts(recorded: tuple[str, dict[str, tuple[Any, .
 
 
 HOT = [
-    "claim_job", "get_job", "lock_job", "lock_job_now", "look_at_job", "tell", "move_job", "put_turns",
-    "request_abort", "set_progress", "settle_job", "settle_known", "unname_lease", "dependents_of",
-    "lock_free", "told_of", "set_waits", "add_run_count", "start_run",
+    "claim_job", "claim_these", "count_keys", "ready_of_key", "are_held", "release_jobs", "hold_jobs", "get_job", "lock_job",
+    "lock_job_now", "look_at_job", "tell", "move_job", "put_turns", "request_abort", "set_progress", "settle_job",
+    "settle_known", "unname_lease", "dependents_of", "lock_free", "told_of", "set_waits", "add_run_count", "start_run",
 ]  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def limit(*, queue: str, server: str | None, **given: Any) -> None:
 @json_option
 @server_option
 def limits(server: str | None, as_json: bool) -> None:
-    """List the limits of queues and handlers, and how much of each is used."""
+    """List the limits of queues, handlers and keys, and how much of each is used."""
     with connect(server) as client:
         answer = client.call(calls.limits(msgspec.Raw))
     if as_json:
@@ -98,21 +98,27 @@ def limits(server: str | None, as_json: bool) -> None:
 
 
 @click.command(
-    epilog="\b\nExamples:\n  rota limit set handler:resize --concurrency 2\n  rota limit set queue:mail --rate 10/s"
+    epilog="\b\nExamples:\n  rota limit set handler:resize --concurrency 2\n  rota limit set queue:mail --rate 10/s\n"
+    "  rota limit set key:acme --concurrency 5            jobs submitted with --limit-key acme\n"
+    "  rota limit set 'key:customer-*' --concurrency 2    of each key with that beginning"
 )
-@click.argument("which", metavar="handler:NAME|queue:NAME")
+@click.argument("which", metavar="handler:NAME|queue:NAME|key:NAME")
 @_MOST
 @_RATE
 @_BURST
 @server_option
 def set_(*, which: str, server: str | None, **given: Any) -> None:
-    """Set a limit: how many jobs of a handler or a queue run at once, how many start in a period. `none` takes it away."""
+    """Set a limit: how many jobs of a handler, a queue or a key run at once, how many start in a period. `none` takes it away.
+
+    A key is what jobs were submitted with as --limit-key. A name that ends in * is for every key with that beginning, each by
+    itself; of several the longest holds, and a limit of the key's own before all.
+    """
     with connect(server) as client:
         client.call(calls.set_limit(*_pool(which), setting_of(**given)))
 
 
 @click.command(epilog="\b\nExample:\n  rota limit rm handler:resize")
-@click.argument("which", metavar="handler:NAME|queue:NAME")
+@click.argument("which", metavar="handler:NAME|queue:NAME|key:NAME")
 @server_option
 def rm(which: str, server: str | None) -> None:
     """Take a limit away."""
@@ -142,7 +148,7 @@ def setting_of(concurrency: str | None, rate: str | None, burst: int | None) -> 
 def _pool(which: str) -> tuple[str, str]:
     kind, colon, name = which.partition(":")
     if not colon:
-        raise Invalid("LIMIT", "is handler:NAME or queue:NAME")
+        raise Invalid("LIMIT", "is handler:NAME, queue:NAME or key:NAME")
     return kind, name
 
 

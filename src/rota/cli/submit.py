@@ -41,6 +41,14 @@ _OPTIONS = (
     click.option("--key", metavar="K", help="Submissions with the same key make one job."),
     click.option("--need", "needs", metavar="K=V", multiple=True, help="Run it where this label is; may be repeated."),
     click.option(
+        "--slots", type=click.IntRange(1), metavar="N", help="Slots of its worker that it takes.  [default: 1]"
+    ),
+    click.option(
+        "--limit-key",
+        metavar="K",
+        help="Limit it together with the others of this key: text, with places like {customer} that its data fill.",
+    ),
+    click.option(
         "--unique", "unique_key", metavar="K", help="Refuse it while a job of its owner with this key is not over."
     ),
     click.option("--unique-for", metavar="TIME", help="With --unique: for this long, whatever becomes of the job."),

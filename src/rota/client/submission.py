@@ -28,7 +28,9 @@ class Options(TypedDict, total=False):
     "on": "failed"}` on which end of each this one waits; `join` how many of them must come about. `retries` is how many
     failures are forgiven. `key` makes repeated submissions one: give what is unique to the work.
 
-    `needs` are labels that the job's worker must have (`rota worker --label gpu=true`).
+    `needs` are labels that the job's worker must have (`rota worker --label gpu=true`), `slots` is how many of its slots the
+    job takes. `limit_key` is what the job is limited by together with the others of that key (`rota limit set key:acme
+    --concurrency 5`); places in it, like `{customer}`, are filled from its data.
 
     At most one job of an owner has a `unique_key`: while it is not over, or for as long as `unique_for` says, from its
     submission. `on_conflict` is what becomes of the next one: `reject` (raises KeyTaken), `existing` (the job that has the key
@@ -65,6 +67,8 @@ class Options(TypedDict, total=False):
     pull: Pull
     network: str
     needs: Mapping[str, str | bool | int | float]
+    limit_key: str
+    slots: int
     unique_key: str
     unique_for: Duration
     on_conflict: OnConflict

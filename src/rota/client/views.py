@@ -106,6 +106,8 @@ class JobFields(Struct, kw_only=True, eq=False):
     hook: str | None = None
     retry_of: str | None = None
     needs: dict[str, str | bool | int | float] = {}
+    limit_key: str | None = None
+    slots: int = 1
     unique_key: str | None = None
     traceparent: str | None = None
     checkpoint: CheckpointFields | None = None

@@ -8,8 +8,8 @@ Who comes new, or again after a pause, is due at the clock: at once, and with no
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -40,7 +40,7 @@ class TurnName(NamedTuple):
 class Turn(Struct, frozen=True):
     """A row of turns as a claim finds it: `heads` are the (run_at, id) of its first jobs, `more` says there may be others.
 
-    `max_running` is its owner's.
+    `keys` are the keys of those jobs, one by one; none at all where no key has a limit. `max_running` is its owner's.
     """
 
     name: TurnName
@@ -51,6 +51,7 @@ class Turn(Struct, frozen=True):
     heads: tuple[tuple[int, str], ...]
     more: bool
     max_running: int | None = None
+    keys: tuple[str | None, ...] = ()
 
     @property
     def due(self) -> int:
@@ -77,9 +78,14 @@ def cost(weight: float) -> int:
     return max(1, round(START / weight))
 
 
-def depth_of(rows: int, room: int) -> int:
-    """Return how many jobs of each of so many rows a claim must see to choose so many starts well."""
-    return 2 if rows <= 1 else 1 + min(room, (256 + 2 * room) // rows)
+def depth_of(rows: int, room: int, *, keyed: bool = False) -> int:
+    """Return how many jobs of each of so many rows a claim must see to choose so many starts well.
+
+    `keyed`: some keys have limits, so that one job of a row may start and the next may not.
+    """
+    if rows <= 1 and not keyed:
+        return 2
+    return 1 + min(room, (256 + 2 * room) // max(rows, 1))
 
 
 class _Owner:
@@ -124,30 +130,59 @@ class _Walk:
 
 
 class _Choosing:
-    """How far each row has been taken from, and each pool. Behind the jobs that are known the last stands for the others."""
+    """How far each row has been taken from, and each pool. Behind the jobs that are known the last stands for the others.
+
+    Not so where jobs have pools of their own: what is not known may count against another one.
+    """
 
     def __init__(
-        self, turns: Sequence[Turn], pools: Sequence[Sequence[Hashable]], room: Mapping[Hashable, int]
+        self,
+        turns: Sequence[Turn],
+        pools: Sequence[Mapping[Hashable, int]],
+        room: Mapping[Hashable, int],
+        own: Mapping[int, Sequence[Hashable | None]],
+        waits: Mapping[int, Collection[Hashable]],
     ) -> None:
         self._turns = turns
         self._pools = pools
+        self._own = own
+        self._waits = waits
         self._left = dict(room)
         self._at = [0] * len(turns)
+        self.jobs: dict[int, list[str]] = {row: [] for row in own}
+        self.kept = False
 
     def head(self, row: int) -> tuple[int, str] | None:
-        """Return the next job of a row, None if there is none or no room for it."""
-        if any(self._left[pool] <= 0 for pool in self._pools[row]):
+        """Return the next job of a row, None if there is none or no room for it, unless places are kept for it."""
+        waits = self._waits.get(row, ())
+        if any(self._left[pool] < n for pool, n in self._pools[row].items() if pool not in waits):
             return None
-        turn, at = self._turns[row], self._at[row]
+        turn = self._turns[row]
+        if (own := self._own.get(row)) is not None:
+            while (at := self._at[row]) < len(own) and (pool := own[at]) is not None and self._left[pool] <= 0:
+                self._at[row] += 1
+        at = self._at[row]
         if at < len(turn.heads):
             return turn.heads[at]
-        return turn.heads[-1] if turn.more and turn.heads else None
+        return turn.heads[-1] if turn.more and turn.heads and own is None else None
+
+    def keep(self, row: int) -> bool:
+        """Let nothing else have the places that the next job of a row needs more of than there are; say whether it does."""
+        short = [pool for pool in self._waits.get(row, ()) if self._left[pool] < self._pools[row].get(pool, 0)]
+        for pool in short:
+            self.kept = self.kept or self._left[pool] > 0
+            self._left[pool] = 0
+        return bool(short)
 
     def take(self, row: int) -> None:
         """Let the next start be this row's."""
+        if (own := self._own.get(row)) is not None:
+            self.jobs[row].append(self._turns[row].heads[self._at[row]][1])
+            if (mine := own[self._at[row]]) is not None:
+                self._left[mine] -= 1
         self._at[row] += 1
-        for pool in self._pools[row]:
-            self._left[pool] -= 1
+        for pool, n in self._pools[row].items():
+            self._left[pool] -= n
 
     def push(self, walk: _Walk, owner: _Owner) -> None:
         """Let an owner wait for its turn, if it has a job that there is room for."""
@@ -162,7 +197,9 @@ class _Choosing:
         while found := [(first, walk) for walk in walks if (first := walk.first()) is not None]:
             (ahead, _, _, row, owner), walk = found[0] if len(found) == 1 else _first_of_all(found)
             walk.pop()
-            if self.head(row) is not None:  # or else a pool was used up since: it may have jobs of another
+            if self.keep(row):
+                owner.rows.remove(row)
+            elif self.head(row) is not None:  # or else a pool was used up since: it may have jobs of another
                 walk.clock += ahead
                 owner.turn = walk.clock + owner.cost
                 self.take(row)
@@ -178,24 +215,45 @@ def _first_of_all(found: Sequence[tuple[_Waits, _Walk]]) -> tuple[_Waits, _Walk]
     return min(found, key=lambda each: (ahead[each[0][4].name], each[0][1:4]))
 
 
+class Choice(NamedTuple):
+    """What a claim starts: a row for each start, in order; of rows whose jobs have pools of their own, which jobs.
+
+    `kept`: places are left free for a job that comes first, and needs more than there are.
+    """
+
+    rows: list[int]
+    jobs: dict[int, list[str]]
+    kept: bool
+
+
+_NOTHING: Mapping[int, Any] = {}
+
+
 def choose(
     turns: Sequence[Turn],
-    pools: Sequence[Sequence[Hashable]],
+    pools: Sequence[Mapping[Hashable, int]],
     room: Mapping[Hashable, int],
     owed: Mapping[OwnerName, int],
-) -> list[int]:
+    *,
+    own: Mapping[int, Sequence[Hashable | None]] = _NOTHING,
+    waits: Mapping[int, Collection[Hashable]] = _NOTHING,
+) -> Choice:
     """Return the rows (by their place in `turns`) that starts are to be taken from, in order, as many as there is room for.
 
-    `pools` says for each row of which pools a start takes one place, `room` how many places those have. `owed` are
+    `pools` says for each row of which pools a start takes how many places, `room` how many places those have. `owed` are
     charges that are not written yet. The highest priority comes first; within it the owner whose turn is due first, and
     of several that are due the one with the oldest job. Queues of one priority have clocks of their own: the queue comes
     first whose next start is least ahead of its clock, then the one with the older job; what is one owner's goes by age.
+
+    `own` are the pools that jobs of some rows count against besides, one for each of the row's first jobs, or None: one
+    that has no room is passed over. Of these rows it is returned which jobs are to be taken. Of the pools in `waits`, by row,
+    nothing of lower order takes a place while the row comes first and needs more places than there are.
     """
-    if len(turns) == 1:  # there is nothing to choose
-        n = min(room[pool] for pool in pools[0])
+    if len(turns) == 1 and not own and not waits:  # there is nothing to choose
+        n = min(room[pool] // each for pool, each in pools[0].items())
         turn = turns[0]
-        return [0] * max(0, n if turn.more and turn.heads else min(n, len(turn.heads)))
-    choosing = _Choosing(turns, pools, room)
+        return Choice([0] * max(0, n if turn.more and turn.heads else min(n, len(turn.heads))), {}, kept=False)
+    choosing = _Choosing(turns, pools, room, own, waits)
     priorities: dict[int, dict[str, _Walk]] = {}
     for at, turn in enumerate(turns):
         if not turn.heads:
@@ -212,7 +270,7 @@ def choose(
             for owner in walk.owners.values():
                 choosing.push(walk, owner)
         order += choosing.walk(walks)
-    return order
+    return Choice(order, choosing.jobs, choosing.kept)
 
 
 def charges_of(turns: Sequence[Turn], started: Mapping[TurnName, int], owed: Mapping[OwnerName, int]) -> list[Charge]:

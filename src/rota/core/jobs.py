@@ -91,10 +91,13 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     of its `inputs`) and `image`. With `inputs` (a list; or a text: its lines) the job is an array; `parallel` is how many
     of them run at once at most, `halt` when it stops early (`now,fail=1`, `soon,success=10%`). Sizes in `limits` are
     bytes or texts like `512M`. `secrets` are names of variables whose values the worker has. Without an `owner` the job is
-    the caller's, or `default`. `needs` are labels that its worker must have. At most one job of an owner has a `unique_key`:
-    while it is not over, or with `unique_for` (a duration) for so long from its submission; `on_conflict` says what becomes of
-    the next one: `reject` (409), `existing` (the answer is the job that has the key), `replace` (that one is canceled if it
-    waits). `traceparent` names the span that submits it (W3C Trace Context), in place of the request's header of that name.
+    the caller's, or `default`. `needs` are labels that its worker must have, `slots` how
+    many of its slots it takes. `limit_key` is what it is limited by together with
+    the other jobs of that key; places in it, like `{customer}`, are filled from `data`.
+    At most one job of an owner has a `unique_key`: while it is not over, or with `unique_for` (a duration) for so long from
+    its submission; `on_conflict` says what becomes of the next one: `reject` (409), `existing` (the answer is the job that
+    has the key), `replace` (that one is canceled if it waits). `traceparent` names the span that submits it (W3C Trace
+    Context), in place of the request's header of that name.
     `after` names jobs that must succeed first, or says on which end of each this one waits; `join` how many must come about.
     `{"$result": "JOB"}` in data, args and variables is the result of a job that it waits for, a `map` an array over one.
     """
@@ -133,6 +136,8 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     unique_for: str | float | None = None
     on_conflict: OnConflict | None = None
     needs: dict[str, str | bool | int | float] | None = None
+    limit_key: str | None = None
+    slots: int | None = None
     traceparent: str | None = None
 
 
@@ -214,6 +219,9 @@ class Job(Struct, kw_only=True):
     retry_of: str | None = None
     traceparent: str | None = None  # the span that submitted it, where it has said so
     needs: dict[str, str | bool | int | float] | None = None  # labels that its worker must have
+    slots: int = 1  # of its worker, that it takes
+    limit_key: str | None = None  # what has one may be limited together (core/keys.py)
+    held: bool = False  # its key is full, or was lately: no claim looks at it (service/keys.py)
     unique_key: str | None = None  # that no other job of its owner has (service/uniques.py)
     existed: bool = False  # only in an answer: it was there before, and stands for one that was submitted
     checkpoint: Kept | None = None  # where it was asked for
@@ -224,7 +232,7 @@ class Job(Struct, kw_only=True):
         """Return the name of what a worker must offer to run this job."""
         lane = lane_of(self.kind, self.handler)
         lane = lane if self.array is None and self.map is None else ARRAY_LANE + lane
-        return lane_with(lane, self.needs)
+        return lane_with(lane, self.needs, self.slots)
 
     def on(self, after: str) -> Condition:
         """Return on which end of a job of `after` this one waits."""
@@ -240,6 +248,7 @@ SCRIPT_LANE = "script:"  # no handler can be called so: names have no colon
 IMAGE_LANE = "image:"
 ARRAY_LANE = "array:"  # and the lane that each input alone would have: for workers that know what a shard is
 PULL_LANE = "pull:"  # and the name of a function: for workers that pull through API C
+HELD_LANE = "held:"  # and the lane of a job that no claim is to look at: its key is full
 
 
 def lane_of(kind: Kind, handler: str | None) -> str:
@@ -271,7 +280,7 @@ class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
 
     `schema` says what it takes (core/arguments.py), where somebody knows. The server keeps it apart: `version` names it.
     `limit` is how many of its jobs run at once on all workers together, `rate` how many start in a period (`100/1m`), unless
-    an admin has set it.
+    an admin has set it. `limit_key`, `needs` and `slots` are those of its jobs that do not say otherwise, once it is known.
     """
 
     name: str
@@ -284,6 +293,9 @@ class HandlerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     version: str = ""
     limit: int | None = None
     rate: str | None = None
+    limit_key: str | None = None
+    needs: dict[str, str | bool | int | float] = {}
+    slots: int | None = None
 
 
 class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -294,7 +306,7 @@ class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `traceparent` (W3C Trace Context) names the span whose child the attempt is; `trace_link` one that it is only linked
     to: its submitter's, when it runs later than at once. There is never more than one of them. `checkpoint` is what an attempt
-    before has left.
+    before has left. `slots` is how many of its worker's the attempt takes.
     """
 
     job: str
@@ -317,6 +329,7 @@ class Lease(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str | None = None
     trace_link: str | None = None
     checkpoint: Checkpoint | None = None
+    slots: int = 1
 
     @property
     def limits(self) -> Limits:
@@ -511,7 +524,7 @@ class Settled(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Free(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many more jobs a worker can take now: in processes of their own, async ones, and together."""
+    """How many slots a worker has free: for jobs in processes of their own, for async ones, and together."""
 
     process: int
     asynchronous: int

@@ -14,7 +14,7 @@ from msgspec import Struct
 from rota.core.jobs import handler_of
 from rota.core.times import SECOND, parse_duration
 
-LimitKind = Literal["queue", "handler"]
+LimitKind = Literal["queue", "handler", "key"]
 Pool = tuple[LimitKind, str]  # what jobs count against
 MAX_CONCURRENCY = 1_000_000
 MAX_STARTS = 1_000_000
@@ -76,7 +76,10 @@ def rate_of(starts: int, per_s: float, burst: int | None) -> Rate:
 
 
 class Limit(Struct, frozen=True, kw_only=True):
-    """What a queue or a handler may use. `declared`: by the handler's own code; what an admin sets stands above it."""
+    """What a queue, a handler or the jobs of a key may use; a name of keys that ends in `*` is for all with that beginning.
+
+    `declared`: by the handler's own code; what an admin sets stands above it.
+    """
 
     kind: LimitKind
     name: str
@@ -91,7 +94,7 @@ class Limit(Struct, frozen=True, kw_only=True):
 
 
 def pools_of(queue: str, lane: str) -> list[Pool]:
-    """Return what the jobs of a lane may count against."""
+    """Return what the jobs of a lane may count against, besides their key."""
     handler = handler_of(lane)
     return [("queue", queue)] if handler is None else [("queue", queue), ("handler", handler)]
 
@@ -102,6 +105,11 @@ class Use(Struct, frozen=True):
     limit: Limit
     running: int
     full_at: int | None
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether as many run as may run at once."""
+        return self.limit.concurrency is not None and self.running >= self.limit.concurrency
 
     def room(self, now: int) -> int:
         """Return how many jobs may start now."""

@@ -14,6 +14,7 @@ from msgspec import json
 Value = str | bool | int | float
 MAX_NEEDS = 16
 _MARK = "\t"  # no handler's name has one
+_SLOTS = "=slots"  # no need is called so; to a server of before it is one that nobody meets
 
 
 def text_of(value: Value) -> str:
@@ -25,11 +26,13 @@ def text_of(value: Value) -> str:
     return str(value)
 
 
-def lane_with(base: str, needs: Mapping[str, Value] | None) -> str:
-    """Return the lane of jobs that would be in the lane `base` if they had no needs."""
-    if not needs:
+def lane_with(base: str, needs: Mapping[str, Value] | None, slots: int = 1) -> str:
+    """Return the lane of jobs that would be in the lane `base` if they had no needs, and took one slot."""
+    if not needs and slots == 1:
         return base
-    texts = {name: text_of(value) for name, value in needs.items()}
+    texts = {name: text_of(value) for name, value in (needs or {}).items()}
+    if slots > 1:
+        texts[_SLOTS] = str(slots)
     return base + _MARK + json.encode(texts, order="sorted").decode()
 
 
@@ -41,8 +44,18 @@ def base_of(lane: str) -> str:
 @lru_cache(maxsize=4096)
 def needs_of(lane: str) -> frozenset[tuple[str, str]]:
     """Return what a lane's jobs need."""
+    return frozenset((name, text) for name, text in _texts_of(lane).items() if name != _SLOTS)
+
+
+@lru_cache(maxsize=4096)
+def slots_of(lane: str) -> int:
+    """Return how many slots of its worker each job of a lane takes."""
+    return int(_texts_of(lane).get(_SLOTS, "1"))
+
+
+def _texts_of(lane: str) -> dict[str, str]:
     _, mark, texts = lane.partition(_MARK)
-    return frozenset(json.decode(texts).items()) if mark else frozenset()
+    return json.decode(texts, type=dict[str, str]) if mark else {}
 
 
 def labels_of(labels: Mapping[str, Value]) -> frozenset[tuple[str, str]]:

@@ -110,6 +110,8 @@ class JobView(Struct, kw_only=True):
     hook: str | None
     retry_of: str | None
     needs: dict[str, str | bool | int | float]
+    limit_key: str | None
+    slots: int
     unique_key: str | None
     traceparent: str | None
     array: ArrayView | None
@@ -272,6 +274,8 @@ def job_view(job: Job) -> JobView:
         hook=job.hook,
         retry_of=job.retry_of,
         needs=job.needs or {},
+        limit_key=job.limit_key,
+        slots=job.slots,
         unique_key=job.unique_key,
         traceparent=job.traceparent,
         array=None if job.array is None else array_view(job.array),

@@ -182,10 +182,10 @@ class _Gauges(Collector):
         used: Tally[str] = Tally()
         free: Tally[str] = Tally()
         for worker in self._workers:
-            running = {"process": worker.running - worker.running_async, "async": worker.running_async}
-            used.update(running)
+            taken = {"process": worker.used, "async": worker.used_async}
+            used.update(taken)
             if worker_state(worker) == "present":
-                free.update(_free(worker.row.hello, running))
+                free.update(_free(worker.row.hello, taken))
         slots = GaugeMetricFamily("rota_slots", "Slots of workers by state.", labels=["state", "mode"])
         for mode in ("process", "async"):
             slots.add_metric(["used", mode], used[mode])
@@ -230,8 +230,8 @@ def _fullest(queues: Mapping[str, Mapping[str, int]]) -> set[str]:
     return set(sorted(queues, key=lambda queue: (-open_[queue], queue))[:MAX_QUEUES])
 
 
-def _free(hello: WorkerHello, running: dict[str, int]) -> dict[str, int]:
-    """Return how many more jobs of each mode a worker can take; never less than none."""
+def _free(hello: WorkerHello, used: dict[str, int]) -> dict[str, int]:
+    """Return how many slots of each mode a worker has free; never less than none."""
     slots = {"process": hello.slots, "async": hello.async_slots}
-    left = sum(slots.values()) if hello.max_jobs is None else hello.max_jobs - sum(running.values())
-    return {mode: max(0, min(slots[mode] - running[mode], left)) for mode in slots}
+    left = sum(slots.values()) if hello.max_jobs is None else hello.max_jobs - sum(used.values())
+    return {mode: max(0, min(slots[mode] - used[mode], left)) for mode in slots}

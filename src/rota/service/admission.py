@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import tzinfo
-from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from rota.core.ids import Ids
 from rota.core.jobs import (
     ARRAY_LANE,
     DEFAULT_GRACE_S,
+    HELD_LANE,
     IMAGE_LANE,
     PULL_LANE,
     SCRIPT_LANE,
@@ -27,13 +27,13 @@ from rota.core.jobs import (
     Kind,
     Submission,
 )
-from rota.core.needs import MAX_NEEDS, text_of
 from rota.core.results import MARK, MAX_REFERENCES, Mapped, ResultOf, check_path, names
 from rota.core.runs import ID_PREFIX, Run, RunSubmission
 from rota.core.states import State
 from rota.core.times import SECOND, parse_duration, parse_time
 from rota.core.traces import read_traceparent
 from rota.core.waits import Condition, least_of, words
+from rota.service.demands import MAX_NAME, check_key, demands_of, is_name
 from rota.service.graphs import Draft, in_order, open_map, place, resolve
 from rota.service.handlers import NOBODY, Known, check_arguments
 from rota.service.run_options import check_array, run_options
@@ -46,7 +46,6 @@ MAX_SCRIPT = 1 << 20
 MAX_BULK = 10_000
 MAX_AFTER = 10_000
 MAX_EDGES = 100_000  # of a bulk: what its jobs wait for, in all
-MAX_NAME = 200
 MAX_LABELS = 64
 MAX_PRIORITY = 1_000_000
 MAX_RETRIES = 100_000
@@ -54,8 +53,7 @@ PULL_API = "c"  # its tasks are run by whoever pulls them, never by a worker tha
 TIMED_API = "b"  # its jobs may have any name: one that no handler can have waits, as every unknown one does
 MAX_TIMEOUT_S = 366 * 86400.0
 _PAST_SLACK = 60 * SECOND  # a clock that is a little wrong is no error; a date in the past is
-_OTHER_LANES = (ARRAY_LANE, SCRIPT_LANE, IMAGE_LANE, PULL_LANE)
-_NAME = re.compile(r"[^\x00-\x1f\x7f]+")
+_OTHER_LANES = (HELD_LANE, ARRAY_LANE, SCRIPT_LANE, IMAGE_LANE, PULL_LANE)
 _TEXT = re.compile(r"[^\x00]*")
 
 
@@ -193,37 +191,19 @@ def draft(
     after = _after(s, where)
     referred = _referred(s, after, where) if api is None else set()
     timeout, grace = _durations(s, where)
+    handler = known.get(s.handler or "") if kind == "handler" else None
+    needs, slots, key = demands_of(s, where, None if handler is None else handler.spec)
     job = Job(
-        id=ids.new(now),
-        state=State.QUEUED,
-        kind=kind,
-        handler=s.handler,
-        script=s.script if s.command is None else s.command,
-        image=s.image,
-        options=run_options(s, where),
-        api=api,
-        data=s.data,
-        args=s.args,
-        variables=s.variables,
-        owner=DEFAULT_OWNER if s.owner is None else s.owner,
-        queue=s.queue,
-        priority=s.priority,
-        labels=s.labels or None,
-        ref=s.ref,
-        refers=bool(referred),
+        id=ids.new(now), state=State.QUEUED, kind=kind, handler=s.handler,
+        script=s.script if s.command is None else s.command, image=s.image, options=run_options(s, where), api=api,
+        data=s.data, args=s.args, variables=s.variables, owner=DEFAULT_OWNER if s.owner is None else s.owner,
+        queue=s.queue, priority=s.priority, labels=s.labels or None, ref=s.ref, refers=bool(referred),
         map=None if s.map is None else Mapped(s.map.over, s.map.path, s.parallel, s.halt),
-        least=_least(s, len(after), where),
-        run_at=run_at(s.run_at, s.delay, where, now, zone),
-        submitted_at=now,
-        max_failures=None if s.retries is None else s.retries + 1,
-        timeout_s=timeout,
-        grace_s=grace,
-        backoff=s.backoff,
-        hook=s.hook,
-        unique_key=s.unique_key,
-        needs=s.needs or None,
+        least=_least(s, len(after), where), run_at=run_at(s.run_at, s.delay, where, now, zone), submitted_at=now,
+        max_failures=None if s.retries is None else s.retries + 1, timeout_s=timeout, grace_s=grace,
+        backoff=s.backoff, hook=s.hook, unique_key=s.unique_key, needs=needs, slots=slots, limit_key=key,
         traceparent=None if s.traceparent is None else _traceparent(s.traceparent, where),
-    )
+    )  # fmt: skip
     uses = referred if s.map is None else referred | {s.map.over}
     return Draft(job=job, after=after, ref=s.ref, referred=frozenset(uses), wish=_wish(s, job, where))
 
@@ -308,28 +288,10 @@ def _wish(s: Submission, job: Job, where: str) -> Wish | None:
     return Wish(job, None if period is None else round(period * SECOND), s.on_conflict or "reject")
 
 
-def check_needs(field: str, needs: Mapping[str, str | bool | float], where: str) -> None:
-    """Raise Invalid unless these can be needs, or a worker's labels."""
-    if len(needs) > MAX_NEEDS:
-        raise Invalid(where + field, f"are at most {MAX_NEEDS}")
-    for name, value in needs.items():
-        if not (0 < len(name) <= 100 and _is_name(name) and "=" not in name):
-            raise Invalid(where + field, "have names of 1 to 100 characters, without '=' and control characters")
-        if len(text_of(value)) > MAX_NAME or (isinstance(value, str) and value and not _is_name(value)):
-            raise Invalid(where + field, f"have values of at most {MAX_NAME} characters, without control characters")
-
-
 def _check_marks(s: Submission, where: str) -> None:
     check_labels(s.labels, where)
-    check_needs("needs", s.needs or {}, where)
     if s.hook is not None:
         check_hook(s.hook, where)
-
-
-def check_key(field: str, key: str, where: str) -> None:
-    """Raise Invalid unless this can be a key."""
-    if len(key) > MAX_NAME or not _is_name(key):
-        raise Invalid(where + field, f"is 1 to {MAX_NAME} characters, no control characters")
 
 
 def _durations(s: Submission, where: str) -> tuple[float | None, float]:
@@ -364,13 +326,8 @@ def check_name(field: str, name: str, where: str, *, colons: bool = False) -> No
     `colons`: a handler's may have some, though no worker can offer it, but it may not be taken for another lane.
     """
     barred = field == "handler" and (name.startswith(_OTHER_LANES) if colons else ":" in name)
-    if barred or len(name) > MAX_NAME or not _is_name(name):
+    if barred or len(name) > MAX_NAME or not is_name(name):
         raise Invalid(where + field, f"is 1 to {MAX_NAME} characters, no control characters; a handler's has no colon")
-
-
-@lru_cache(maxsize=1024)  # the same few names come again and again
-def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
 
 
 def run_at(at: str | None, delay: str | float | None, where: str, now: int, zone: tzinfo) -> int:

@@ -55,6 +55,8 @@ async def end_attempts(tx: Tx, ended: Sequence[Ended], effects: Effects, *, sett
             effects.use(e.job.owner, tx.now - e.job.started_at)
         effects.freed[e.job.queue, e.job.lane] += 1
         effects.freed_owners[e.job.owner] += 1
+        if e.job.limit_key is not None:
+            effects.keys.add(e.job.limit_key)
         if e.settlement.state in FINAL:
             over.append((e.job, e.settlement))
         else:
@@ -66,7 +68,7 @@ async def cancel_jobs(
     tx: Tx, jobs: Sequence[Job], reason: Reason, effects: Effects, *, by: str | None = None, why: str | None = None
 ) -> None:
     """Cancel waiting jobs (from `lock_jobs`), and all that wait for them."""
-    over = await _cancel(tx, [(job, why) for job in jobs], reason, by)
+    over = await _cancel(tx, [(job, why) for job in jobs], reason, by, effects)
     await conclude(tx, over, effects)
 
 
@@ -198,11 +200,11 @@ async def _count(
             waits.append((id_, stands.need, stands.spare))
     await tx.set_waits(waits)
     over = await _release(tx, free, effects)
-    return over + await _cancel(tx, lost, Reason.DEPENDENCY, None)
+    return over + await _cancel(tx, lost, Reason.DEPENDENCY, None, effects)
 
 
 async def _cancel(
-    tx: Tx, jobs: Sequence[tuple[Job, str | None]], reason: Reason, by: str | None
+    tx: Tx, jobs: Sequence[tuple[Job, str | None]], reason: Reason, by: str | None, effects: Effects
 ) -> list[tuple[Job, Settlement]]:
     """Cancel jobs, each for its own reason in words."""
     canceled = [
@@ -210,6 +212,7 @@ async def _cancel(
         for job, why in jobs
     ]
     await tx.move_jobs(canceled)
+    effects.keys.update(job.limit_key for job, _ in jobs if job.limit_key is not None)
     await tx.append_events(
         [NewEvent(job.id, job.owner, "canceled", State.CANCELED, job.attempt, by, why) for job, why in jobs]
     )

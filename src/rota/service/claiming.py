@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from rota.core.fairness import (
     AGED,
     STARTS_BETWEEN_AGED,
+    Choice,
     OwnerName,
     Turn,
     TurnName,
@@ -23,14 +24,18 @@ from rota.core.fairness import (
     choose,
 )
 from rota.core.jobs import ARRAY_LANE, PULL_LANE
+from rota.core.limits import Pool
+from rota.core.needs import slots_of
 from rota.core.states import State
 from rota.core.times import SECOND
 from rota.service import arrays
 from rota.service.inputs import Inputs
+from rota.service.keys import hold
 from rota.service.limiting import Limiting
 from rota.service.offers import Offer
 from rota.service.places import MOST_KEPT, Places, owners_of
 from rota.service.signals import Effects
+from rota.store.key_protocol import HeldAt
 from rota.store.protocol import Claimed, Store, Take, Tx
 
 _ROUNDS = 3  # a row may have fewer jobs than were chosen of it: how often a claim looks again for the rest
@@ -38,6 +43,8 @@ _MOST_LOOKS = 20  # of a claim that finds owners of whom no more may run in its 
 _BEYOND = 16  # rows that are looked at besides one for each start: some have no job left
 _LANES_KEPT = 60 * SECOND  # how long a lane that had jobs is looked at without being asked for
 _ALL = "all"  # the pool of all places that are free
+_SLOTS: frozenset[Hashable] = frozenset({_ALL, False, True})  # the pools of a worker's places
+_PATIENCE = 60 * SECOND  # how long a worker keeps slots free for a job that comes first and takes several
 _AGED_LOOK = 10 * SECOND  # how often a server looks for rows that have waited long
 
 
@@ -52,8 +59,10 @@ class Claim(Struct):
     full_owners: set[str] = field(default_factory=set)  # that were seen at their `max_running`
     free_owners: set[str] = field(default_factory=set)  # that were so before, and are not any more
     in_the_way: bool = False  # so many of them were met that there may be others with jobs behind them
+    full: set[HeldAt] = field(default_factory=set)  # where jobs were met whose key is full
     looked_for_aged: bool = False
     gave_to_aged: bool = False
+    kept: bool = False  # slots were left free for a job that takes several
     now: int = 0
 
     @property
@@ -63,13 +72,17 @@ class Claim(Struct):
 
 
 class Claimer(Struct, frozen=True):
-    """Who claims: a worker, what it offers, and how many jobs it can take: in all, in processes, on event loops."""
+    """Who claims: a worker, what it offers, and how many slots it has free: in all, for processes, on event loops.
+
+    `patient`: it leaves some free, for a job that comes first and takes more than there are.
+    """
 
     worker: str
     offer: Offer
     room: int
     process: int
     asynchronous: int
+    patient: bool = True
 
 
 class Claiming:
@@ -83,13 +96,15 @@ class Claiming:
         self._owed: dict[OwnerName, int] = {}  # charges that are not written yet
         self._drained: set[TurnName] = set()
         self.full_owners = full_owners  # as claims saw them; each claim looks again
+        self._full: set[HeldAt] = set()
         self._starts = 0  # since a row that had waited long got one
         self._look_for_aged_at = 0
+        self._keeps: dict[str, int] = {}  # since when workers leave slots free
 
     @property
-    def drained(self) -> bool:
-        """Say whether there are rows that `tidy` has something to do with."""
-        return bool(self._drained)
+    def untidy(self) -> bool:
+        """Say whether `tidy` has something to do."""
+        return bool(self._drained or self._full)
 
     def begin(self) -> Claim:
         """Begin a claim, before its transaction: it alone writes what is owed until now."""
@@ -111,6 +126,7 @@ class Claiming:
         self.full_owners |= claim.full_owners
         while len(self.full_owners) > MOST_KEPT:
             self.full_owners.pop()
+        self._full |= claim.full
         self._starts += len(claim.jobs) + len(claim.shards)
         if claim.looked_for_aged:
             self._look_for_aged_at = now + _AGED_LOOK
@@ -118,18 +134,23 @@ class Claiming:
             self._starts = 0
             self._look_for_aged_at = now
 
-    async def tidy(self) -> None:
-        """Empty the rows that were seen without a job, so that no claim goes over them."""
+    async def tidy(self) -> bool:
+        """Empty rows that were seen without a job, hold jobs whose key was seen full: no claim is to go over them.
+
+        Return whether jobs were held.
+        """
         drained, self._drained = self._drained, set()
+        full, self._full = self._full, set()
         if drained:
             await self._store.write(lambda tx: tx.empty_turns(drained))
+        return bool(full) and await self._store.write(lambda tx: hold(tx, full)) > 0
 
     async def again(self, claim: Claim) -> bool:
-        """Say whether a claim that got nothing is to look again: rows without a job were in its way, and are no more."""
-        if claim.started or not claim.in_the_way:
+        """Say whether a claim that got nothing is to look again: rows without a job, or with jobs that may not start, were
+        in its way, and are no more."""
+        if claim.started or not (claim.in_the_way or claim.full):
             return False
-        await self.tidy()
-        return True
+        return await self.tidy() or claim.in_the_way
 
     async def take(self, tx: Tx, began: Claim, by: Claimer, effects: Effects) -> Claim:
         """Lease as many of the first jobs in order as there is room for."""
@@ -140,6 +161,22 @@ class Claiming:
                 break
         await taking.limiting.write()
         return claim
+
+    def is_patient(self, worker: str, now: int) -> bool:
+        """Say whether a worker may leave slots free: for a while, then as long not, lest they stay empty."""
+        return now - self._keeps.get(worker, now) < _PATIENCE
+
+    def note_kept(self, worker: str, now: int, *, kept: bool) -> None:
+        """Note whether a worker that might has left slots free."""
+        since = self._keeps.get(worker)
+        if kept:
+            self._keeps.setdefault(worker, now)
+        elif since is not None and not _PATIENCE <= now - since < 2 * _PATIENCE:
+            del self._keeps[worker]
+
+    def forget(self, worker: str) -> None:
+        """Forget a worker that is gone."""
+        self._keeps.pop(worker, None)
 
     async def live_slots(self, tx: Tx, queue: str, lane: str) -> int:
         """Return how many slots there are in all for a lane; counted once a second."""
@@ -181,33 +218,54 @@ class _Taking:
     async def round(self) -> bool:
         """Look, choose, take; return whether there may be others in place of jobs that were not there."""
         turns = await self._look()
-        await self.limiting.look(turns)
-        await self._places.look(turns)
         if (old := await self._aged(turns)) is not None and old.name not in {turn.name for turn in turns}:
             turns.append(old)
+        await self.limiting.look(turns)
+        await self._places.look(turns)
         pools = [self._pools(turn) for turn in turns]
-        left = self._rooms()
-        if old is None:
-            order = choose(turns, pools, left, self._claim.owed)
-        else:
-            first = next(at for at, turn in enumerate(turns) if turn.name == old.name)
-            room = {pool: n - (pool in pools[first]) for pool, n in left.items()}
-            order = [first, *choose(turns, pools, room, self._claim.owed)]
-        return await self._start(turns, order)
+        own = {at: self.limiting.own_pools(turn) for at, turn in enumerate(turns) if turn.keys}
+        first = None if old is None else next(at for at, turn in enumerate(turns) if turn.name == old.name)
+        choice = self._choose(turns, pools, own, first)
+        self._claim.kept = self._claim.kept or choice.kept
+        more = await self._start(turns, choice, own)
+        self._note_full(turns, own)
+        return more and not choice.kept
 
-    def _has_place(self, turn: Turn) -> bool:
-        pools = self._pools(turn)
-        rooms = self._rooms()
-        return all(rooms[pool] > 0 for pool in pools)
+    def _choose(
+        self, turns: list[Turn], pools: list[dict[Hashable, int]], own: dict[int, list[Pool | None]], first: int | None
+    ) -> Choice:
+        """Choose what to start; one start is the row `first`'s."""
+        left, owed = self._left | self.limiting.rooms | self._places.rooms, self._claim.owed
+        waits = {
+            at: _SLOTS
+            for at, turn in enumerate(turns)
+            if self._by.patient and turn.heads and slots_of(turn.name.lane) > 1
+        }
+        if first is None:
+            return choose(turns, pools, left, owed, own=own, waits=waits)
+        most = left | {_ALL: min(left[_ALL], pools[first][_ALL])}
+        one = choose([turns[first]], [pools[first]], most, owed, own={0: own[first]} if first in own else {})
+        self._claim.gave_to_aged = bool(one.rows)
+        if not one.rows:
+            return choose(turns, pools, left, owed, own=own, waits=waits)
+        left = {pool: n - pools[first].get(pool, 0) for pool, n in left.items()}
+        if first not in own:
+            choice = choose(turns, pools, left, owed, own=own, waits=waits)
+            return choice._replace(rows=[first, *choice.rows])
+        heads, mine, picked = turns[first].heads, own[first], one.jobs[0]
+        at = [job for _, job in heads].index(picked[0])
+        if (pool := mine[at]) is not None:
+            left[pool] -= 1
+        others = [*turns]
+        others[first] = msgspec.structs.replace(turns[first], heads=heads[:at] + heads[at + 1 :])
+        choice = choose(others, pools, left, owed, own=own | {first: mine[:at] + mine[at + 1 :]}, waits=waits)
+        return choice._replace(rows=[first, *choice.rows], jobs=choice.jobs | {first: picked + choice.jobs[first]})
 
-    def _rooms(self) -> dict[Hashable, int]:
-        """Return how many places each pool has."""
-        return self._left | self.limiting.rooms | self._places.rooms
-
-    def _pools(self, turn: Turn) -> list[Hashable]:
-        """Return what a start from a row takes a place of."""
-        name = turn.name
-        return [_ALL, self._offer.is_async(name.lane), *self.limiting.pools(name), *self._places.pools(turn)]
+    def _pools(self, turn: Turn) -> dict[Hashable, int]:
+        """Return of what a start from a row takes how many places."""
+        slots = slots_of(turn.name.lane)
+        limits = [*self.limiting.pools(turn.name), *self._places.pools(turn)]
+        return {_ALL: slots, self._offer.is_async(turn.name.lane): slots} | dict.fromkeys(limits, 1)
 
     def _served(self, lanes: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
         left, claim = self._left, self._claim
@@ -266,22 +324,23 @@ class _Taking:
         lanes = [(queue, lane) for queue, lane, _ in self._served(claim.lanes) if not lane.startswith(PULL_LANE)]
         claim.looked_for_aged = True
         top = max((turn.name.priority for turn in turns if turn.heads), default=0)
-        old = aged(await tx.oldest_turns(lanes, tx.now - AGED, 3), top, tx.now - AGED)
-        if old is not None and not self._has_place(old):
-            old = None
-        claim.gave_to_aged = old is not None
-        return old
+        return aged(await tx.oldest_turns(lanes, tx.now - AGED, 3), top, tx.now - AGED)
 
-    async def _start(self, turns: list[Turn], order: list[int]) -> bool:
+    async def _start(
+        self,
+        turns: list[Turn],
+        choice: Choice,
+        own: dict[int, list[Pool | None]],
+    ) -> bool:
         """Take what was chosen, and charge it."""
-        tx, claim, offer = self._tx, self._claim, self._offer
+        tx, claim, offer, order = self._tx, self._claim, self._offer, choice.rows
         chosen = {0: len(order)} if len(turns) == 1 and order else Counter(order)
         started: dict[TurnName, int] = {}
         for at, n in chosen.items():  # arrays first: they are waited for, and who holds jobs must not wait
             if _is_array(turns[at]):
                 started[turns[at].name] = await self._cut(turns[at], n)
         rows = [at for at in chosen if not _is_array(turns[at])]
-        takes = [Take(turns[at].name, chosen[at], offer.spec(turns[at].name.lane)) for at in rows]
+        takes = [Take(turns[at].name, chosen[at], offer.spec(turns[at].name.lane), choice.jobs.get(at)) for at in rows]
         taken = await tx.claim_jobs(self._by.worker, takes) if takes else []
         started |= {take.turn: len(of_row) for take, of_row in zip(takes, taken, strict=True)}
         if len(taken) == 1:
@@ -293,12 +352,21 @@ class _Taking:
             charges = charges_of(turns, started, claim.owed)
             written = await tx.charge_turns(charges)
             claim.owed = {charge.whose: charge.owed + charge.units for charge in charges if charge.whose not in written}
-        self.limiting.spend(started)
+        self.limiting.spend(started, _keys_of(turns, own, rows, taken))
         self._places.spend(started)
         for name, n in started.items():
-            self._left[_ALL] -= n
-            self._left[offer.is_async(name.lane)] -= n
+            self._left[_ALL] -= n * slots_of(name.lane)
+            self._left[offer.is_async(name.lane)] -= n * slots_of(name.lane)
         return self._note_drained(turns, chosen, started) and any(started.values())
+
+    def _note_full(self, turns: list[Turn], own: dict[int, list[Pool | None]]) -> None:
+        """Note where a claim goes over jobs because their key is full."""
+        mine = {claimed.lease.job for claimed in self._claim.jobs} if own else set()
+        for at, pools in own.items():
+            turn = turns[at]
+            for (_, job), key, pool in zip(turn.heads, turn.keys, pools, strict=True):
+                if key is not None and pool is not None and job not in mine and self.limiting.is_full(pool):
+                    self._claim.full.add((key, turn.name.queue, turn.name.lane))
 
     def _note_drained(self, turns: list[Turn], chosen: dict[int, int], started: dict[TurnName, int]) -> bool:
         """Note which rows have no job left; return whether others have."""
@@ -330,6 +398,18 @@ class _Taking:
                 self._claim.shards.append(shard)
                 cut += 1
         return cut
+
+
+def _keys_of(
+    turns: list[Turn], own: dict[int, list[Pool | None]], rows: list[int], taken: list[list[Claimed]]
+) -> list[Pool]:
+    """Return which keys' limits the jobs count against that were taken of these rows."""
+    found: list[Pool] = []
+    for at, of_row in zip(rows, taken, strict=True):
+        if at in own:
+            pools = {job: pool for (_, job), pool in zip(turns[at].heads, own[at], strict=True)}
+            found += [pool for claimed in of_row if (pool := pools[claimed.lease.job]) is not None]
+    return found
 
 
 def _is_array(turn: Turn) -> bool:

@@ -30,6 +30,7 @@ async def copy_of(
         priority=old.priority, labels=old.labels, run_at=tx.now, submitted_at=tx.now,
         max_failures=old.max_failures, timeout_s=old.timeout_s, grace_s=old.grace_s, backoff=old.backoff,
         hook=old.hook, retry_of=old.id, image=old.image, options=old.options, api=old.api, needs=old.needs,
+        limit_key=old.limit_key, slots=old.slots,
         traceparent=traceparent,
         array=old.array and (old.array if dry_run else await retry_array(tx, id_, old)),
         refers=old.refers, map=old.map if old.array is None else None,

@@ -14,6 +14,7 @@ from rota.core.access import LOCAL, Caller
 from rota.core.arrays import left_s
 from rota.core.forecasts import about
 from rota.core.jobs import Event, Job
+from rota.core.keys import KeyLimits
 from rota.core.lifetimes import Spent, in_words, spent
 from rota.core.limits import pools_of
 from rota.core.needs import needs_of, shown
@@ -27,8 +28,9 @@ from rota.service.owners import share_of
 from rota.store.protocol import Tx, WorkerRow
 
 NOT_RUNNABLE = frozenset(
-    {"needs-unmet", "no-worker", "queue-not-served", "workers-draining"}
+    {"needs-unmet", "no-worker", "queue-not-served", "too-few-slots", "workers-draining"}
 )  # no live worker could run it
+_MOST_NAMED = 10  # jobs that use up a key
 _EVENTS_A_PAGE, _MOST_PAGES = 1000, 5  # of a job's history that are read to say where its time went
 
 
@@ -201,7 +203,7 @@ async def _jobs_ahead(tx: Tx, job: Job, outlook: Outlook) -> Why:
 
 
 async def _limited(tx: Tx, job: Job) -> list[Why]:
-    """Say which pause, and which limits of its queue, its handler and its owner, keep a job from starting."""
+    """Say which pause, and which limits of its queue, its handler, its key and its owner, keep a job from starting."""
     reasons = []
     row = next((row for row in await tx.queue_rows() if row.queue == job.queue), None)
     if row is not None and row.paused_at is not None:
@@ -210,14 +212,23 @@ async def _limited(tx: Tx, job: Job) -> list[Why]:
         facts: dict[str, Any] = {"queue": job.queue, "paused_at": rfc3339(row.paused_at), "paused_by": row.paused_by}
         reasons.append(Why(code="queue-paused", text=text, facts=facts, way_out=f"rota queue resume {job.queue}"))
     pools = pools_of(job.queue, job.lane)
-    for use in await uses(tx, [limit for limit in await tx.limits() if limit.pool in pools]):
+    limits = await tx.limits()
+    found = await uses(tx, [limit for limit in limits if limit.pool in pools])
+    if job.limit_key is not None and (limit := KeyLimits(limits).of(job.limit_key)) is not None:
+        found += await uses(tx, [limit])
+    for use in found:
         kind, name = use.limit.pool
         most, rate = use.limit.concurrency, use.limit.rate
         if most is not None and use.running >= most:
             facts = {"kind": kind, "name": name, "in_use": use.running, "concurrency": most}
             text = f"{kind} {name!r} is full: {use.running} of {most} in use"
             way_out = f"wait for one to end, or raise it: rota limit set {kind}:{name} --concurrency {most + 1}"
-            if kind == "queue":
+            if kind == "key":
+                facts["jobs"] = jobs = await tx.running_of_key(name, _MOST_NAMED)
+                others = f" and {use.running - len(jobs)} others" if use.running > len(jobs) else ""
+                text = f"limit key {name}: {use.running} of {most} in use, by {', '.join(jobs)}{others}"
+                reasons.append(Why(code="limit-key-full", text=text, facts=facts, way_out=way_out))
+            elif kind == "queue":
                 reasons.append(Why(code="queue-full", text=text, facts=facts, way_out=way_out))
             else:
                 reasons.append(Why(code="handler-full", text=text, facts=facts, way_out=way_out))
@@ -278,6 +289,8 @@ async def _no_worker(tx: Tx, job: Job) -> list[Why]:
                 + "".join(f" --label {name}={value}" for name, value in sorted(needs_of(job.lane))),
             )
         ]
+    if job.slots > 1 and not any(Offer(w.hello).slots(job.lane) for w in able):
+        return [_too_few_slots(job, able, what)]
     serving = able
     if all(w.draining for w in serving):
         return [
@@ -289,6 +302,18 @@ async def _no_worker(tx: Tx, job: Job) -> list[Why]:
             )
         ]
     return []
+
+
+def _too_few_slots(job: Job, able: Sequence[WorkerRow], what: str) -> Why:
+    nearest = max(able, key=lambda w: (Offer(w.hello).total(job.lane), w.id))
+    has = Offer(nearest.hello).total(job.lane)
+    return Why(
+        code="too-few-slots",
+        text=f"takes {job.slots} slots, and no live worker that offers {what} has so many; "
+        f"the nearest, {nearest.id}, has {has}",
+        facts={"slots": job.slots, "nearest": nearest.id, "has": has, "workers": len(able)},
+        way_out=f"start a worker with more: rota worker --slots {job.slots}",
+    )
 
 
 async def _array(tx: Tx, job: Job) -> list[Why]:

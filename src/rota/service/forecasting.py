@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from rota.core.fairness import OwnerName, Turn, cost, due_before
 from rota.core.forecasts import Pace, Rival, start_in_s
 from rota.core.jobs import Job
+from rota.core.needs import slots_of
 from rota.core.times import SECOND
 from rota.service.offers import Offer
 from rota.store.protocol import Tx, WorkerRow
@@ -43,9 +44,9 @@ UNKNOWN = Outlook()
 async def outlook_of(tx: Tx, job: Job, able: Sequence[WorkerRow]) -> Outlook:
     """Return when a queued job will start on the workers that can run it, should no more jobs come."""
     offers = [Offer(worker.hello) for worker in able]
-    slots = sum(offer.slots(job.lane) for offer in offers)
+    slots = sum(offer.total(job.lane) for offer in offers)
     running = await tx.held_lanes([worker.id for worker in able])
-    busy = min(slots, sum(running.values()))
+    busy = min(slots, sum(n * slots_of(lane) for lane, n in running.items()))
     served = [
         (queue, lane, _ROWS)
         for queue, lane in await tx.ready_lanes()
@@ -55,7 +56,7 @@ async def outlook_of(tx: Tx, job: Job, able: Sequence[WorkerRow]) -> Outlook:
     paces = await tx.recent_runs(_RUNS)
     own, rivals = await _ahead(tx, job, turns, paces)
     ahead = own.total() + sum(min(sum(r.ready.values()), MOST_COUNTED if r.most is None else r.most) for r in rivals)
-    in_s = start_in_s(own, rivals, paces, slots=slots, running=running)
+    in_s = start_in_s(own, rivals, paces, slots=sum(offer.slots(job.lane) for offer in offers), running=running)
     return Outlook(min(MOST_COUNTED, ahead), None if in_s is None else round(in_s, 3), slots, busy)
 
 

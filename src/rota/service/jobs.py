@@ -454,6 +454,8 @@ async def change(
     if dry_run:
         return
     await tx.edit_job(job, priority=priority, run_at=run_at, queue=queue, state=state.value)
+    if job.limit_key is not None:  # what was ready in its place may be another one now
+        effects.keys.add(job.limit_key)
     await tx.append_events([NewEvent(job.id, job.owner, "edited", state, job.attempt, by)])
     if state is State.QUEUED:
         effects.ready[queue, job.lane] += 1

@@ -32,7 +32,7 @@ class Known:
                 self._jobs[lease.job, lease.attempt] = Job(
                     id=lease.job, state=State.RUNNING, kind=lease.kind, handler=lease.handler, owner=lease.owner,
                     queue=each.queue, run=each.run, run_at=each.ready_at, started_at=now, attempt=lease.attempt, worker=worker,
-                    size=each.size,
+                    size=each.size, limit_key=each.limit_key,
                 )  # fmt: skip
 
     def take(self, worker: str, reports: Sequence[Report]) -> list[tuple[Job, Report]]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from rota.core.fairness import Turn, TurnName
+from rota.core.keys import KeyLimits
 from rota.core.limits import MAX_CONCURRENCY, Limit, Pool, Use, pools_of
 from rota.core.times import SECOND
 from rota.service.signals import Effects
@@ -19,17 +20,25 @@ _SOONEST = SECOND // 100  # a claim that found no start left is woken no sooner
 
 
 async def uses(tx: Tx, limits: Sequence[Limit]) -> list[Use]:
-    """Count how much of limits is used."""
-    lanes = await tx.running_lanes() if any(limit.concurrency is not None for limit in limits) else []
+    """Count how much of limits is used. Of a name that stands for several keys nothing is known."""
+    counted = [limit for limit in limits if limit.concurrency is not None]
+    lanes = await tx.running_lanes() if any(limit.kind != "key" for limit in counted) else []
+    keys = await tx.count_keys([limit.name for limit in counted if limit.kind == "key"], MAX_CONCURRENCY)
     buckets = await tx.buckets([limit.pool for limit in limits if limit.rate is not None])
     found = []
     for limit in limits:
-        running = 0
-        if limit.concurrency is not None:
+        running = keys.get(limit.name, 0) if limit.kind == "key" else 0
+        if limit.concurrency is not None and limit.kind != "key":
             mine = [lane for lane in lanes if limit.pool in pools_of(*lane)]
             running = sum(await tx.count_running(mine, MAX_CONCURRENCY))
         found.append(Use(limit, running, buckets.get(limit.pool)))
     return found
+
+
+async def use_of_key(tx: Tx, key: str) -> Use | None:
+    """Count how much of what a key may use is used; None: it may use what there is."""
+    limit = KeyLimits(await tx.limits()).of(key)
+    return None if limit is None else (await uses(tx, [limit]))[0]
 
 
 class Limiting:
@@ -39,6 +48,7 @@ class Limiting:
         self._tx = tx
         self._effects = effects
         self._limits: dict[Pool, Limit] | None = None
+        self._keys = KeyLimits(())
         self._uses: dict[Pool, Use] = {}
         self._spent: Counter[Pool] = Counter()
         self.rooms: dict[Pool, int] = {}
@@ -47,9 +57,13 @@ class Limiting:
         """Find out what there is room for, of all that the first look at turns shows; nobody else starts such jobs then."""
         if not self._tx.has_limits or self._limits is not None:
             return
-        self._limits = {limit.pool: limit for limit in await self._tx.limits()}
+        found = await self._tx.limits()
+        self._keys = KeyLimits(found)
+        self._limits = {limit.pool: limit for limit in found if limit.kind != "key"}
         wanted = {pool for turn in turns for pool in pools_of(turn.name.queue, turn.name.lane)}
         limits = [limit for pool, limit in self._limits.items() if pool in wanted]
+        keys = sorted({key for turn in turns for key in turn.keys if key is not None})
+        limits += [limit for key in keys if (limit := self._keys.of(key)) is not None]
         if not limits:
             return
         # What is full now is full: no claim waits for another one only to see that.
@@ -72,12 +86,29 @@ class Limiting:
             self.rooms.setdefault(pool, 0)
         return found
 
-    def spend(self, started: Mapping[TurnName, int]) -> None:
-        """Note what was started."""
+    def own_pools(self, turn: Turn) -> list[Pool | None]:
+        """Return which limit each of a row's first jobs counts against by its key; none at all if no job has such a key."""
+        found: list[Pool | None] = []
+        for key in turn.keys:
+            limit = None if key is None else self._keys.of(key)
+            found.append(None if limit is None else limit.pool)
+            if limit is not None:
+                self.rooms.setdefault(limit.pool, 0)
+        return found
+
+    def is_full(self, pool: Pool) -> bool:
+        """Say whether a limit that was looked at lets nothing more start."""
+        return pool in self._uses and self.rooms[pool] <= 0
+
+    def spend(self, started: Mapping[TurnName, int], keys: Iterable[Pool]) -> None:
+        """Note what was started, and which keys' limits that counts against besides."""
         for name, n in started.items():
             for pool in self.pools(name) if n else ():
                 self._spent[pool] += n
                 self.rooms[pool] -= n
+        for pool in keys:
+            self._spent[pool] += 1
+            self.rooms[pool] -= 1
 
     async def write(self) -> None:
         """Write what was spent of rates."""

@@ -14,12 +14,13 @@ from rota.core.jobs import HandlerSpec
 from rota.core.limits import MAX_CONCURRENCY, Limit, LimitKind, Rate, Use, parse_rate, rate_of
 from rota.core.states import WAITING, State
 from rota.service.admission import check_name
-from rota.service.limiting import uses
+from rota.service.demands import check_key
+from rota.service.limiting import use_of_key, uses
 from rota.service.signals import Signals
 from rota.store.protocol import Store, Tx
 from rota.store.rows import QueueRow
 
-KINDS: tuple[LimitKind, ...] = ("queue", "handler")
+KINDS: tuple[LimitKind, ...] = ("queue", "handler", "key")
 
 
 class RateSetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,17 +83,22 @@ class Limits:
         return await self._store.read(look)
 
     async def get(self, kind: str, name: str) -> Use:
-        """Return a limit. Raises NotFound, Invalid."""
+        """Return a limit, of a key that of its beginning if it has none of its own. Raises NotFound, Invalid."""
         _check_kind(kind)
         for use in await self.list():
             if use.limit.pool == (kind, name):
                 return use
+        if kind == "key" and (found := await self._store.read(lambda tx: use_of_key(tx, name))) is not None:
+            return found
         raise NotFound(f"{kind} {name!r} has no limit")
 
     async def set(self, kind: str, name: str, setting: LimitSetting) -> None:
         """Set a limit. Nothing that runs is stopped: if more runs than that, no other starts. Raises Invalid."""
         known = _check_kind(kind)
-        check_name(kind, name, "")
+        if known == "key":
+            check_key("key", name, "")
+        else:
+            check_name(kind, name, "")
 
         async def write(tx: Tx) -> None:
             await tx.hold_limits([(known, name)])
@@ -105,17 +111,20 @@ class Limits:
                 await tx.delete_limit(old)
             await tx.put_limit(limit)
 
-        await self._change(write)
+        await self._change(write, kind)
 
     async def remove(self, kind: str, name: str) -> None:
         """Take a limit away. Raises NotFound, Invalid."""
-        limit = (await self.get(kind, name)).limit
+        known = _check_kind(kind)
+        limit = Limit(kind=known, name=name)
 
         async def write(tx: Tx) -> None:
+            if limit.pool not in {each.pool for each in await tx.limits()}:
+                raise NotFound(f"{kind} {name!r} has no limit")
             await tx.hold_limits([limit.pool])
             await tx.delete_limit(limit)
 
-        await self._change(write)
+        await self._change(write, kind)
 
     async def _set_pause(self, name: str, caller: Caller, *, paused: bool) -> QueueInfo:
         check_name("queue", name, "")
@@ -129,8 +138,10 @@ class Limits:
         await self._change(write)
         return await self.queue(name)
 
-    async def _change(self, write: Callable[[Tx], Awaitable[None]]) -> None:
+    async def _change(self, write: Callable[[Tx], Awaitable[None]], kind: str = "queue") -> None:
         await self._store.write(write)
+        if kind == "key":
+            self._signals.limits_changed = True
         self._signals.everybody()
 
 
@@ -193,7 +204,7 @@ def _check_kind(kind: str) -> LimitKind:
     for known in KINDS:
         if kind == known:
             return known
-    raise Invalid("kind", f"{kind!r} has no limits; there are limits of {' and '.join(KINDS)}")
+    raise Invalid("kind", f"{kind!r} has no limits; there are limits of a queue, a handler, a key")
 
 
 def _changed(limit: Limit, setting: LimitSetting) -> Limit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rota.core.jobs import ARRAY_LANE, IMAGE_LANE, PULL_LANE, SCRIPT_LANE, Free, HandlerSpec, WorkerHello, family_of
-from rota.core.needs import base_of, labels_of, needs_of
+from rota.core.needs import base_of, labels_of, needs_of, slots_of
 from rota.service.signals import Rooms
 
 
@@ -38,7 +38,7 @@ class Offer:
         return spec is not None and spec.mode == "async"
 
     def rooms(self, free: Free) -> Rooms:
-        """Return its groups of lanes, and how many jobs of each it can take now."""
+        """Return its groups of lanes, and how many slots are free for each."""
         return (self._process, min(free.process, free.total)), (self._async, min(free.asynchronous, free.total))
 
     def offers(self, lane: str) -> bool:
@@ -52,10 +52,19 @@ class Offer:
 
     def serves(self, queue: str, lane: str) -> bool:
         """Say whether it takes jobs of a lane from a queue."""
-        return self.offers(lane) and (not self.queues or queue in self.queues) and not self.lacks(lane)
+        return (
+            self.offers(lane)
+            and (not self.queues or queue in self.queues)
+            and not self.lacks(lane)
+            and (slots_of(lane) == 1 or self.slots(lane) > 0)
+        )
 
-    def slots(self, lane: str) -> int:
-        """Return how many jobs of a lane it runs at once at most."""
+    def total(self, lane: str) -> int:
+        """Return how many slots it has for jobs of a lane, busy or not."""
         hello = self._hello
         slots = hello.async_slots if self.is_async(lane) else hello.slots
         return slots if hello.max_jobs is None else min(slots, hello.max_jobs)
+
+    def slots(self, lane: str) -> int:
+        """Return how many jobs of a lane it runs at once at most."""
+        return self.total(lane) // slots_of(lane)

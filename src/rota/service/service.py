@@ -25,6 +25,7 @@ from rota.service.firing import ScheduleUpkeep
 from rota.service.handlers import Handlers
 from rota.service.hooks import Hooks, Sender
 from rota.service.jobs import Jobs
+from rota.service.keys import KeyUpkeep
 from rota.service.limits import Limits
 from rota.service.looking import Looking
 from rota.service.nodes import Nodes
@@ -50,11 +51,12 @@ _MOST_ROWS = 50  # of a lane that are looked at for its oldest job: those from w
 
 
 class WorkerInfo(Struct, frozen=True):
-    """A worker, and how many jobs it runs; `running_async` of them share an event loop."""
+    """A worker, how many jobs it runs, and in how many slots: those of processes, and those of event loops."""
 
     row: WorkerRow
     running: int
-    running_async: int
+    used: int
+    used_async: int
 
 
 class Stats(Struct, frozen=True, kw_only=True):
@@ -135,8 +137,8 @@ class Service:
         self.upkeep = Upkeep(
             store, self.signals, observer, self.work, self.hooks, tokens=self.tokens, audit=self.audit, schedules=firing,
             counting=self.counting, runs=RunUpkeep(store, self.signals, monotonic), turns=self.turns, usage=self.usage,
-            lease_s=lease_s, retention_s=retention_s, jitter=rng.random, monotonic=monotonic, failed=failed,
-            stopwatch=stopwatch,
+            keys=KeyUpkeep(store, self.signals, monotonic), lease_s=lease_s, retention_s=retention_s, jitter=rng.random,
+            monotonic=monotonic, failed=failed, stopwatch=stopwatch,
         )  # fmt: skip
         if bell is not None:
             name = f"{rng.getrandbits(64):016x}"
@@ -238,4 +240,6 @@ class Service:
 
 def _info(row: WorkerRow, running: Sequence[RunningRow]) -> WorkerInfo:
     async_handlers = {spec.name for spec in row.hello.handlers if spec.mode == "async"}
-    return WorkerInfo(row, len(running), sum(each.handler in async_handlers for each in running))
+    used = sum(each.slots for each in running)
+    used_async = sum(each.slots for each in running if each.handler in async_handlers)
+    return WorkerInfo(row, len(running), used - used_async, used_async)

@@ -15,12 +15,12 @@ from msgspec import Struct
 
 from rota.core.jobs import family_of
 from rota.core.limits import Pool, pools_of
-from rota.core.needs import base_of, needs_of
+from rota.core.needs import base_of, needs_of, slots_of
 from rota.core.states import Outcome, State
 from rota.service.observer import Observer
 from rota.service.relay import News, Relay
 
-Rooms = tuple[tuple[frozenset[str], int], ...]  # groups of lanes, and how many jobs of each group there is room for
+Rooms = tuple[tuple[frozenset[str], int], ...]  # groups of lanes, and how many slots are free for each group
 
 
 class Over(Struct, frozen=True):
@@ -53,6 +53,7 @@ class Effects:
         self.over_runs: list[str] = []
         self.freed: Counter[tuple[str, str]] = Counter()  # leases that ended, by (queue, lane)
         self.freed_owners: Counter[str] = Counter()  # the same, by owner
+        self.keys: set[str] = set()  # that may have room for jobs that are held
         self.orders: set[str] = set()  # workers that have new orders
         self.told: set[str] = set()  # jobs with new output or results
         self.wake_at: int | None = None  # when upkeep has something to do, at the latest
@@ -107,7 +108,10 @@ class _Claimant(Waiter):
         if not needs_of(lane) <= self._labels:
             return 0
         base = base_of(lane)
-        return sum(room for lanes, room in self._rooms if base in lanes or family_of(base) in lanes)
+        slots = sum(room for lanes, room in self._rooms if base in lanes or family_of(base) in lanes)
+        return slots // slots_of(lane) or min(
+            slots, 1
+        )  # for a job that takes more it asks again, with what is free then
 
 
 class Signals:
@@ -124,6 +128,9 @@ class Signals:
         self.lanes: list[tuple[str, str]] = []  # that had queued jobs, and
         self.limited: frozenset[Pool] = frozenset()  # what has limits, when upkeep last looked
         self.full_owners: set[str] = set()  # of whom claims have seen that no more may run
+        self.keyed = False  # whether keys had limits then
+        self.keys: set[str] = set()  # that may have room for jobs that are held: upkeep looks
+        self.limits_changed = False  # so that any key may
         self.closed = False
         self.used: Counter[str] = Counter()  # what `Effects.used` says of committed transactions, until it is written
         self.readied = 0  # how often jobs became ready, and orders came, as far as was heard here: who has looked
@@ -138,7 +145,7 @@ class Signals:
     def claimant(
         self, rooms: Rooms, queues: frozenset[str], labels: frozenset[tuple[str, str]] = frozenset()
     ) -> Iterator[Waiter]:
-        """Wait for jobs of these lanes, each group with room for so many, and queues (empty: all queues).
+        """Wait for jobs of these lanes, each group with so many free slots, and queues (empty: all queues).
 
         `labels` are what the jobs may need.
         """
@@ -194,6 +201,9 @@ class Signals:
         left = Counter({lane: n for lane, jobs in ready.items() if (n := self.ready(*lane, jobs)) > 0})
         if effects.wake_at is not None:
             self.wake_upkeep(effects.wake_at)
+        if effects.keys and self.keyed:
+            self.keys |= effects.keys
+            self.wake("upkeep")
         if effects.runs:
             known = bool(self.runs)
             self.runs |= effects.runs

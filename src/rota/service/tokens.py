@@ -19,7 +19,8 @@ from msgspec import Struct
 from rota.core.access import PERMISSIONS, Caller, Role
 from rota.core.errors import Invalid, NotFound
 from rota.core.times import SECOND, parse_duration, parse_time
-from rota.service.admission import MAX_NAME, check_name
+from rota.service.admission import check_name
+from rota.service.demands import MAX_NAME
 from rota.store.protocol import Store, TokenRow, Tx
 
 PREFIX = "rota_"

@@ -25,7 +25,7 @@ class TurnUpkeep:
 
     def due(self, ready: Sequence[tuple[str, str]]) -> bool:
         """Say whether there is something to do, when these lanes have queued jobs."""
-        return self._claiming.drained or (bool(ready) and self._monotonic() >= self._look_at)
+        return self._claiming.untidy or (bool(ready) and self._monotonic() >= self._look_at)
 
     async def step(self) -> int:
         """Do it, once round the rows in as many steps as that takes; return how many rows were missing."""

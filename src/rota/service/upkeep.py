@@ -22,6 +22,7 @@ from rota.service.changes import Ended, end_attempts
 from rota.service.firing import ScheduleUpkeep
 from rota.service.heartbeats import TIMEOUT_SLACK
 from rota.service.hooks import Hooks
+from rota.service.keys import KeyUpkeep
 from rota.service.observer import Observer, Stopwatch
 from rota.service.owners import Usage
 from rota.service.runs import RunUpkeep
@@ -74,6 +75,7 @@ class Upkeep:
         counting: Counting,
         runs: RunUpkeep,
         turns: TurnUpkeep,
+        keys: KeyUpkeep,
         usage: Usage,
         lease_s: float,
         retention_s: float,
@@ -93,6 +95,7 @@ class Upkeep:
         self._counting = counting
         self._runs = runs
         self._turns = turns
+        self._keys = keys
         self._usage = usage
         self._lease = round(lease_s * SECOND)
         self._retention = round(retention_s * SECOND)
@@ -138,6 +141,7 @@ class Upkeep:
             self._clock_offset = None
             return _LOOK_S
         self._signals.lanes, self._signals.limited = seen.lanes, seen.limited
+        self._signals.keyed = any(kind == "key" for kind, _ in seen.limited)
         for lane in seen.lanes:  # a job may have come by another road than this server, and woken nobody
             self._signals.ready(*lane, 1 if self._store.exclusive else _MANY)
         if seen.events is not None:
@@ -150,6 +154,7 @@ class Upkeep:
             ("tell", now if next_.told else None, self.count_told),
             ("promote", next_.due, self.promote),
             ("overdue", next_.deadline, self.end_overdue),
+            ("keys", self._keys.due_at(now, held=next_.held), self._keys.step),
             ("runs", self._runs.due_at(now), self._runs.step),
             ("rescue", next_.lease if rescuable else None, self.rescue),
             ("deliver", next_.delivery, self._hooks.step),
@@ -283,7 +288,7 @@ class Upkeep:
             await tx.forget_workers(tx.now - _GONE_WORKERS_KEPT)
             await audit.prune(tx)
             firings = await tx.forget_firings(tx.now - self._retention, _BATCH)
-            keys = await tx.forget_uniques(tx.now, _BATCH)
+            keys = await tx.forget_uniques(tx.now, _BATCH) + await tx.forget_buckets(tx.now, _BATCH)
             runs = await tx.delete_runs(tx.now - self._retention, _BATCH)
             turns = await tx.forget_turns(tx.now - _IDLE_TURNS_KEPT, _BATCH)
             return len(old), whole and max(firings, keys, runs, turns) < _BATCH

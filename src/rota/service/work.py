@@ -36,10 +36,11 @@ from rota.core.settling import settle
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND, rfc3339
 from rota.service import arrays
-from rota.service.admission import MAX_DATA, check_name, check_needs
+from rota.service.admission import MAX_DATA, check_name
 from rota.service.changes import Ended, call_of, end_attempts
 from rota.service.checkpoints import check_checkpoints, keep_checkpoints, with_checkpoints
 from rota.service.claiming import Claim, Claimer, Claiming
+from rota.service.demands import check_needs, check_spec
 from rota.service.filling import fill
 from rota.service.handlers import KEPT_VERSIONS, Handlers, take_schemas
 from rota.service.heartbeats import Heartbeats, present, to_abort, to_halt
@@ -53,6 +54,7 @@ from rota.store.protocol import Begins, NewEvent, Store, Tx, WorkerRow
 MAX_CLAIM = 1000  # leases in one claim
 MAX_CHUNK = 1 << 20  # characters in one piece of output
 MAX_CHUNKS = 100_000  # pieces of output of one attempt
+_KEPT_S = 0.5  # for how long a claim waits that keeps slots free: then its worker may have more
 _DRAIN = Held(job="", attempt=0)  # among what a watch has said: to drain
 
 
@@ -101,6 +103,7 @@ class Work:
         check_needs("labels", hello.labels, "")
         for at, spec in enumerate(hello.handlers):
             check_name("handler", spec.name, f"handlers[{at}].")
+            check_spec(spec, f"handlers[{at}].")
         worker = f"{re.sub(r'[^A-Za-z0-9._-]', '-', hello.name)}.{self._random_bits(64):016x}"
         declared = declared_limits(hello.handlers)
         hello, signatures = take_schemas(hello)
@@ -131,16 +134,18 @@ class Work:
             while True:
                 heard = self._signals.readied
                 leases: list[Lease] | None = []
+                kept = False
                 if (
                     wait_s <= 0 or self._found_none.get(kinds) != heard
                 ):  # or there is still none: idle workers ask nobody
-                    leases = await self._claim(worker, offer, free, room)
-                    if leases == []:
+                    leases, kept = await self._claim(worker, offer, free, room)
+                    if leases == [] and not kept:
                         self._found_none[kinds] = heard
                 if leases or wait_s <= 0 or self._signals.closed:
                     return leases or []
-                if not await waiter.wait(until - asyncio.get_running_loop().time()):
-                    return []
+                left_s = until - asyncio.get_running_loop().time()
+                if not await waiter.wait(min(left_s, _KEPT_S) if kept else left_s) or kept:
+                    return []  # or it asks again, with what is free then
 
     async def heartbeat(self, worker: str, held: list[Held]) -> Orders:
         """Renew what is named; answer what to abort, what is lost, whether to drain. Raises NotFound."""
@@ -333,6 +338,7 @@ class Work:
 
         ended = await self._store.write(write)
         self._offers.pop(worker, None)
+        self._claiming.forget(worker)
         self._told.pop(worker, None)
         self._found_no_orders.pop(worker, None)
         for process, asynchronous in ((True, True), (True, False), (False, True)):
@@ -346,16 +352,17 @@ class Work:
             self._offers[worker] = Offer(present(row, worker).hello)
         return self._offers[worker]
 
-    async def _claim(self, worker: str, offer: Offer, free: Free, room: int) -> list[Lease] | None:
-        """Lease what there is; None: it may take nothing now."""
+    async def _claim(self, worker: str, offer: Offer, free: Free, room: int) -> tuple[list[Lease] | None, bool]:
+        """Lease what there is; None: it may take nothing now. And say whether slots are kept for a job that takes more."""
         effects = Effects()
-        by = Claimer(worker, offer, room, free.process, free.asynchronous)
 
         async def write(tx: Tx) -> Claim | None:
             effects.begin()
             row = present(await tx.lock_worker(worker), worker)
             if row.draining or room <= 0 or row.lease_until <= tx.now:  # who is that late sends a heartbeat first
                 return None
+            patient = self._claiming.is_patient(worker, tx.now)
+            by = Claimer(worker, offer, room, free.process, free.asynchronous, patient)
             claim = await self._claiming.take(tx, began, by, effects)
             claim.jobs = await with_checkpoints(tx, claim.jobs)
             await tx.append_events(
@@ -379,7 +386,8 @@ class Work:
             elif claim is None or not await self._claiming.again(claim):
                 break
         if claim is None:
-            return None
+            return None, False
+        self._claiming.note_kept(worker, claim.now, kept=claim.kept)
         if claimed := claim.started:
             firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]
             effects.started = [(c.queue, (claim.now - c.ready_at) / SECOND) for c in firsts]
@@ -388,7 +396,7 @@ class Work:
             self._signals.publish(effects)
         elif effects.wake_at is not None:
             self._signals.wake_upkeep(effects.wake_at)
-        return [c.lease for c in claimed]
+        return [c.lease for c in claimed], claim.kept
 
 
 async def end_lost(

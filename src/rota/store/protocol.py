@@ -21,6 +21,7 @@ from rota.core.jobs import Array, Attempt, Event, HandlerSpec, InputResult, Job,
 from rota.core.settling import Settlement
 from rota.store.handler_protocol import HandlerTx
 from rota.store.input_protocol import InputTx
+from rota.store.key_protocol import KeyTx
 from rota.store.limit_protocol import LimitTx
 from rota.store.overview_protocol import OverviewTx
 from rota.store.quota_protocol import QuotaTx
@@ -80,11 +81,12 @@ class Begins(Generic[T]):
         return self._function(tx)
 
 
-class Tx(LimitTx, QuotaTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, InputTx, Protocol):
+class Tx(LimitTx, KeyTx, QuotaTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, HandlerTx, InputTx, Protocol):
     """One transaction. `now` is the store's clock, the same through the whole transaction (microseconds)."""
 
     now: int
     has_limits: bool  # as `turns` has seen it
+    has_keys: bool  # whether some of them are of keys
 
     # -- jobs -----------------------------------------------------------------------------------------------------
     async def insert_jobs(self, jobs: Sequence[Job]) -> None:
@@ -110,7 +112,7 @@ class Tx(LimitTx, QuotaTx, ScheduleTx, RunTx, TurnTx, OverviewTx, UniqueTx, Hand
         """queued -> running, `attempt` + 1: of each row of turns its first jobs. Of each take those that it got.
 
         What somebody else holds is passed over: where others claim too these may be other jobs than were seen, or fewer.
-        What a job left open (timeout, retries) is taken from the handler.
+        What a job left open (timeout, retries) is taken from the handler. See `Take` for what keys with limits change.
         """
         ...
 

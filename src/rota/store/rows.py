@@ -13,6 +13,7 @@ from rota.core.access import Role
 from rota.core.fairness import TurnName
 from rota.core.jobs import (
     ARRAY_LANE,
+    HELD_LANE,
     Array,
     Attempt,
     Failure,
@@ -26,6 +27,7 @@ from rota.core.jobs import (
     WorkerHello,
 )
 from rota.core.limits import Limit, Rate
+from rota.core.needs import slots_of
 from rota.core.results import Mapped, ResultOf
 from rota.core.retry import Backoff
 from rota.core.schedules import Change, Fate, Firing, Missed, OpenFiring, Overlap, Schedule
@@ -84,18 +86,26 @@ class Claimed(Struct, frozen=True, kw_only=True):
     size: int = 0
     refers: bool = False
     variables: dict[str, str | ResultOf] | None = None
+    limit_key: str | None = None
 
 
 class Take(NamedTuple):
-    """What a claim takes: the first `n` jobs of a row of turns, and their handler if the worker told of it."""
+    """What a claim takes: the first `n` jobs of a row of turns, and their handler if the worker told of it.
+
+    Where some keys have limits: these `jobs`; None: of the first `n` those that have no key.
+    """
 
     turn: TurnName
     n: int
     spec: HandlerSpec | None
+    jobs: Sequence[str] | None = None
 
 
 class RunningRow(Struct, frozen=True):
-    """An attempt that a worker holds. Of a `shard`, `halt` is its array's rule, and `halted` says that it has come true."""
+    """An attempt that a worker holds, in so many of its slots.
+
+    Of a `shard`, `halt` is its array's rule, and `halted` says that it has come true.
+    """
 
     job: str
     attempt: int
@@ -104,6 +114,7 @@ class RunningRow(Struct, frozen=True):
     deadline_at: int | None
     grace_s: float
     handler: str | None
+    slots: int
     shard: int = 0
     halt: str | None = None
     halted: str | None = None
@@ -142,7 +153,8 @@ class Overdue(Struct, frozen=True):
 class Wakeups(Struct, frozen=True):
     """When upkeep has something to do next, by kind; a time that has passed is work to do now.
 
-    `waits` says that a slot of a schedule waits for a job, `told` that jobs have not been told yet what they waited for.
+    `waits` says that a slot of a schedule waits for a job, `told` that jobs have not been told yet what they waited for,
+    `held` that jobs are held because their key is full.
     """
 
     due: int | None
@@ -152,6 +164,7 @@ class Wakeups(Struct, frozen=True):
     slot: int | None
     waits: bool
     told: bool
+    held: bool = False
 
 
 class WorkerRow(Struct, frozen=True):
@@ -345,7 +358,8 @@ def row_of(job: Job) -> tuple[Any, ...]:
         job.submitted_at, job.max_failures, job.timeout_s, job.grace_s, text(job.backoff), job.hook, job.retry_of,
         job.finished_at, text(job.error), job.reason, job.image, text(job.options), job.api,
         None if job.array is None else job.array.inputs, job.traceparent, job.run, job.ref, job.least, job.spare,
-        text(job.map), job.refers, job.unique_key, text(job.needs or None), job.size,
+        text(job.map), job.refers, job.unique_key, text(job.needs or None), job.size, job.limit_key,
+        job.slots if job.slots > 1 else None,
     )  # fmt: skip
 
 
@@ -365,7 +379,8 @@ def job_of(row: tuple[Any, ...], after: Sequence[tuple[str, Condition]]) -> Job:
         options=_options(row[35]) if row[35] else None, api=row[36], array=row[37] and Array(inputs=row[37]),
         open=bool(row[38]), traceparent=row[39], run=row[40], ref=row[41], least=row[42], spare=row[43],
         map=_mapped(row[44]) if row[44] else None, refers=bool(row[45]), unique_key=row[46],
-        needs=_needs(row[47]) if row[47] else None, size=row[48] or 0,
+        needs=_needs(row[47]) if row[47] else None, size=row[48] or 0, limit_key=row[49],
+        slots=row[50] or 1,
         after_on={job: on for job, on in after if on != "succeeded"},
     )  # fmt: skip
 
@@ -380,7 +395,7 @@ def locked_job_of(row: tuple[Any, ...]) -> Job:
         error=_failure(row[20]) if row[20] else None, abort_requested_at=row[21], hook=row[22], api=row[23],
         array=row[24] and Array(inputs=row[24]), open=bool(row[25]), run=row[26], spare=row[27],
         map=_mapped(row[28]) if row[28] else None, needs=_needs(row[29]) if row[29] else None,
-        size=row[30] or 0,
+        size=row[30] or 0, limit_key=row[31], held=row[32].startswith(HELD_LANE), slots=row[33] or 1,
     )  # fmt: skip
 
 
@@ -408,6 +423,7 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
         run,
         refers,
         size,
+        *keys,
     ) = row
     if timeout is None and spec is not None:
         timeout = spec.timeout
@@ -422,6 +438,8 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
     ):  # what runs at once belongs to the trace of its submitter, what runs later is linked to it
         at_once = ready <= submitted and (attempt == 0 or lane.startswith(ARRAY_LANE))  # each shard is an attempt
         lease = replace(lease, **{"traceparent" if at_once else "trace_link": traceparent})
+    if (slots := slots_of(lane)) > 1:
+        lease = replace(lease, slots=slots)
     retries = 0 if spec is None else spec.retries
     return Claimed(
         lease=lease,
@@ -433,6 +451,7 @@ def offer_of(row: tuple[Any, ...], job: str, spec: HandlerSpec | None) -> Claime
         size=size or 0,
         refers=bool(refers),
         variables=_variables(variables) if refers and variables else None,
+        limit_key=keys[0] if keys else None,
     )
 
 

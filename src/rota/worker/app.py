@@ -12,6 +12,7 @@ import msgspec
 from rota.core.arguments import Fit
 from rota.core.errors import Invalid
 from rota.core.jobs import NO_SCHEMA, HandlerSpec
+from rota.core.keys import check_places
 from rota.core.limits import parse_rate, rate_of
 from rota.core.times import parse_duration
 from rota.worker.middleware import Middleware, check_middleware
@@ -29,6 +30,9 @@ class Handler:
         self.app = app
         self._limit: int | None = None
         self._rate: str | None = None
+        self._limit_key: str | None = None
+        self._needs: dict[str, str | bool | int | float] = {}
+        self._slots: int | None = None
         self.function = function
         self.name = name
         self.is_async = inspect.iscoroutinefunction(function)
@@ -47,6 +51,16 @@ class Handler:
             raise ValueError(f"the limit of {self.name!r} is 1 or more")
         self._limit = limit
         self._rate = rate
+
+    def demand(
+        self, limit_key: str | None, needs: dict[str, str | bool | int | float] | None, slots: int | None
+    ) -> None:
+        """Note what its jobs are limited by, need, and take, if they do not say so. Raises ValueError."""
+        if limit_key is not None:
+            check_places(limit_key)
+        if slots is not None and slots < 1:
+            raise ValueError(f"the slots of {self.name!r} are 1 or more")
+        self._limit_key, self._needs, self._slots = limit_key, needs or {}, slots
 
     @cached_property
     def signature(self) -> Signature:
@@ -67,6 +81,9 @@ class Handler:
             schema=self.signature.schema(self.name, doc) or NO_SCHEMA,
             limit=self._limit,
             rate=self._rate,
+            limit_key=self._limit_key,
+            needs=self._needs,
+            slots=self._slots,
         )
 
 
@@ -91,6 +108,9 @@ class App:
         retries: int = 0,
         limit: int | None = None,
         rate: str | None = None,
+        limit_key: str | None = None,
+        needs: dict[str, str | bool | int | float] | None = None,
+        slots: int | None = None,
     ) -> Callable[[F], F]: ...
 
     def handler(
@@ -103,19 +123,24 @@ class App:
         retries: int = 0,
         limit: int | None = None,
         rate: str | None = None,
+        limit_key: str | None = None,
+        needs: dict[str, str | bool | int | float] | None = None,
+        slots: int | None = None,
     ) -> Any:
         """Make a function a handler: bare, or with its name, its timeout (`30`, "2m") and how often it is tried again.
 
         The function stays as it is and can be called. `def` runs in a process of its own, `async def` on an event loop
         that it shares. What its parameters are annotated with is checked when a job is submitted, and decoded before the
         call. At most `limit` of its jobs run at once on all workers together, and start as fast as `rate` says (`100/1m`),
-        unless an admin has set otherwise. Raises ValueError for a name that is taken or wrong, and TypeError for what cannot
-        be called.
+        unless an admin has set otherwise. `limit_key` (like `{customer}`, filled from the data), `needs` and `slots` are those
+        of its jobs that do not say otherwise, where a server knows the handler. Raises ValueError for a name that is taken or
+        wrong, and TypeError for what cannot be called.
         """
 
         def register(function: F) -> F:
             handler = self._describe(function, name, None if timeout is None else parse_duration(timeout), retries)
             handler.limit_to(limit, rate)
+            handler.demand(limit_key, needs, slots)
             if handler.name in self.handlers:
                 raise ValueError(f"there are two handlers named {handler.name!r}")
             self.handlers[handler.name] = handler

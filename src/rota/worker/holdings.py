@@ -77,8 +77,9 @@ class Holdings:
         self.margin_s = min(_MARGIN_S, lease_s / 5)
         self._ours_s = lease_s - self.margin_s
         self._by_key: dict[Key, Holding] = {}
-        self._taken = {False: 0, True: 0}  # waiting, running, lost; by `asynchronous`
-        self._in_slots = {False: 0, True: 0}  # running, lost
+        self._taken = {False: 0, True: 0}  # slots: waiting, running, lost; by `asynchronous`
+        self._in_slots = {False: 0, True: 0}  # slots: running, lost
+        self._unfinished = 0  # waiting, running, lost
         self._shards = 0  # waiting, running, lost
         self._usual_s: float | None = None  # how long a job in a process lasts; None: not known to be short
         self._oldest: float | None = None  # a lower bound of `since` of what is started
@@ -102,19 +103,21 @@ class Holdings:
         asynchronous = lease.handler in self._async_handlers
         holding = Holding(lease, asynchronous=asynchronous, since=since, taken_at=now)
         self._by_key[holding.key] = holding
-        self._taken[asynchronous] += 1
+        self._taken[asynchronous] += lease.slots
+        self._unfinished += 1
         self._shards += holding.is_shard
         return holding
 
     def has_slot(self, holding: Holding) -> bool:
-        """Say whether a slot is free for what waits."""
+        """Say whether as many slots are free as what waits takes."""
         slots = self._async_slots if holding.asynchronous else self._slots
-        return self._in_slots[holding.asynchronous] < slots and self.running() < self._capacity
+        more = holding.lease.slots
+        return self._in_slots[holding.asynchronous] + more <= slots and self.running() + more <= self._capacity
 
     def started(self, holding: Holding) -> None:
         """waiting -> running: from now on the end of its lease is the end of what runs."""
         holding.stage = Stage.RUNNING
-        self._in_slots[holding.asynchronous] += 1
+        self._in_slots[holding.asynchronous] += holding.lease.slots
         self._oldest = holding.since if self._oldest is None else min(self._oldest, holding.since)
 
     def lost(self, holding: Holding) -> None:
@@ -125,10 +128,11 @@ class Holdings:
         """waiting, running, lost -> finished: its slot is free."""
         if holding.stage is Stage.FINISHED:
             return
-        self._taken[holding.asynchronous] -= 1
+        self._taken[holding.asynchronous] -= holding.lease.slots
+        self._unfinished -= 1
         self._shards -= holding.is_shard
         if holding.stage is not Stage.WAITING:
-            self._in_slots[holding.asynchronous] -= 1
+            self._in_slots[holding.asynchronous] -= holding.lease.slots
         holding.stage = Stage.FINISHED
 
     def lasted(self, holding: Holding, seconds: float) -> None:
@@ -154,7 +158,7 @@ class Holdings:
     def free(self, ahead: int = 0) -> Free:
         """Return what can be claimed now, `ahead` more than there are slots for. Less, when too many reports wait."""
         taken = self._taken[False] + self._taken[True]
-        unsettled = len(self._by_key) - taken
+        unsettled = len(self._by_key) - self._unfinished
         total = min(self._capacity + ahead - taken, _UNSETTLED * (self._capacity + ahead) - unsettled)
         total = max(total, 0)
         return Free(

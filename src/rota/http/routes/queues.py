@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from rota.core.access import Role, Who
+from rota.core.keys import is_pattern
 from rota.core.limits import Rate, Use
 from rota.core.states import WAITING, State
 from rota.core.times import SECOND, rfc3339
@@ -39,7 +40,9 @@ class QueueView(Struct, kw_only=True):
 
 
 class LimitView(Struct, kw_only=True):
-    """A limit. `running` leases count against it now (null for who is no admin, and without a concurrency).
+    """A limit. `running` leases count against it now: null for who is no admin, without a concurrency, and of a name of keys
+    that ends in `*`, which is each key's own limit.
+
 
     `next_at` is when its rate lets the next job start, if not now.
     """
@@ -74,13 +77,14 @@ def _queue_view(info: QueueInfo, call: Call[Any, Any]) -> QueueView:
 
 def _limit_view(use: Use, now: int, call: Call[Any, Any]) -> LimitView:
     limit = use.limit
+    each = limit.kind == "key" and is_pattern(limit.name)
     waits = limit.rate is not None and limit.rate.room(use.full_at, now) == 0
     return LimitView(
         kind=limit.kind,
         name=limit.name,
         concurrency=limit.concurrency,
         rate=_rate_view(limit.rate),
-        running=use.running if call.caller.role is Role.ADMIN and limit.concurrency is not None else None,
+        running=use.running if call.caller.role is Role.ADMIN and limit.concurrency is not None and not each else None,
         next_at=rfc3339(limit.rate.next_at(use.full_at, now)) if waits and limit.rate is not None else None,
     )
 
@@ -132,7 +136,7 @@ async def limit(call: Call[NoQuery, NoBody]) -> Reply:
 
 
 async def set_limit(call: Call[NoQuery, LimitSetting]) -> Reply:
-    """Set a limit of a queue or a handler; null takes a part of it away, what is left out stays."""
+    """Set a limit of a queue, a handler or a key; null takes a part of it away, what is left out stays."""
     await call.service.limits.set(*_pool(call), call.body)
     return Reply(204)
 
@@ -169,15 +173,15 @@ OPERATIONS: list[Operation[Any, Any]] = [
         query=NoQuery, body=NoBody, answers={200: Page[LimitView]},
     ),
     Operation(
-        method="GET", path="/v1/limits/{kind}/{name}", function=limit, summary="Show a limit", tag="queues",
+        method="GET", path="/v1/limits/{kind}/{name:path}", function=limit, summary="Show a limit", tag="queues",
         who=Who.OWNERS, query=NoQuery, body=NoBody, answers={200: LimitView}, problems=(404,),
     ),
     Operation(
-        method="PUT", path="/v1/limits/{kind}/{name}", function=set_limit, summary="Set a limit", tag="queues",
+        method="PUT", path="/v1/limits/{kind}/{name:path}", function=set_limit, summary="Set a limit", tag="queues",
         who=Who.ADMINS, query=NoQuery, body=LimitSetting, answers={204: None},
     ),
     Operation(
-        method="DELETE", path="/v1/limits/{kind}/{name}", function=remove_limit, summary="Take a limit away", tag="queues",
+        method="DELETE", path="/v1/limits/{kind}/{name:path}", function=remove_limit, summary="Take a limit away", tag="queues",
         who=Who.ADMINS, query=NoQuery, body=NoBody, answers={204: None}, problems=(404,),
     ),
 ]  # fmt: skip

@@ -60,6 +60,7 @@ class BaseTx:
     ) -> None:
         self.now = now
         self.has_limits = False
+        self.has_keys = False
         self.xid: str | None = None  # of a transaction that has numbered events
         self.last_event_written: tuple[int, str] | None = None  # (number, job)
         self._con = connection

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from msgspec.structs import replace
-
 from rota.core.fairness import Charge, OwnerName, Turn, TurnName
 from rota.core.jobs import Job
 from rota.store.postgres.statement import BaseTx, Row, array, columns
+from rota.store.turn_rows import turn_of
 
 
 class TurnTx(BaseTx):
@@ -23,11 +22,12 @@ class TurnTx(BaseTx):
     ) -> tuple[list[tuple[str, str]], list[Turn]]:
         await self._flush_own()
         rows = await self._all("turns", *columns(lanes, 3), room, array(sorted(without)))
-        self.has_limits = bool(rows) and rows[0][-1]
-        return list(dict.fromkeys((row[0], row[1]) for row in rows)), _turns(rows)
+        self.has_limits, self.has_keys = rows[0][-2:] if rows else (False, False)
+        return list(dict.fromkeys((row[0], row[1]) for row in rows)), _turns(rows, keyed=self.has_keys)
 
     async def oldest_turns(self, lanes: Sequence[tuple[str, str]], before: int, limit: int) -> list[Turn]:
-        return _turns(await self._all("oldest_turns", *columns(lanes, 2), before, limit)) if lanes else []
+        rows = await self._all("oldest_turns", *columns(lanes, 2), before, limit) if lanes else []
+        return _turns(rows, keyed=self.has_keys)
 
     async def ready_counts(self, turns: Sequence[tuple[TurnName, int]]) -> list[int]:
         if not turns:
@@ -74,12 +74,12 @@ class TurnTx(BaseTx):
             await self.flush()
 
 
-def _turns(rows: Sequence[Row]) -> list[Turn]:
+def _turns(rows: Sequence[Row], *, keyed: bool) -> list[Turn]:
     """Build rows of turns, each of which comes once for each of its first jobs, or once without one."""
     found: dict[TurnName, Turn] = {}
-    heads: dict[TurnName, list[tuple[int, str]]] = {}
+    heads: dict[TurnName, list[tuple[int, str, str | None]]] = {}
     depth = 0
-    for queue, lane, priority, owner, turn, clock, weight, served_at, deep, run_at, job, most, *_ in rows:
+    for queue, lane, priority, owner, turn, clock, weight, served_at, deep, run_at, job, key, most, *_ in rows:
         if owner is None:  # a lane with jobs whose rows were not asked for
             continue
         name, depth = TurnName(queue, priority, owner, lane), deep
@@ -87,5 +87,8 @@ def _turns(rows: Sequence[Row]) -> list[Turn]:
             found[name] = Turn(name, turn, clock, weight, served_at, (), False, most)
             heads[name] = []
         if job is not None:
-            heads[name].append((run_at, job))
-    return [replace(t, heads=tuple(sorted(heads[name])), more=len(heads[name]) >= depth) for name, t in found.items()]
+            heads[name].append((run_at, job, key))
+    return [
+        turn_of(name, (t.turn, t.clock, t.weight, t.served_at), sorted(heads[name]), depth, t.max_running, keyed=keyed)
+        for name, t in found.items()
+    ]

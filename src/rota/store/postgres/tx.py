@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from rota.core.forecasts import Pace
-from rota.core.jobs import Job, Progress
+from rota.core.jobs import HandlerSpec, Job, Progress
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
 from rota.store.pace_rows import paces_of
 from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.handlers import HandlerTx
 from rota.store.postgres.history import HistoryTx
+from rota.store.postgres.keys import KeyTx
 from rota.store.postgres.limits import LimitTx
 from rota.store.postgres.listing import ListingTx
 from rota.store.postgres.overview import OverviewTx
@@ -42,7 +43,7 @@ from rota.store.rows import (
 
 
 class PostgresTx(
-    ListingTx, RunTx, HistoryTx, LimitTx, QuotaTx, ScheduleTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx
+    ListingTx, RunTx, HistoryTx, KeyTx, LimitTx, QuotaTx, ScheduleTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx
 ):
     """See store/protocol.py."""
 
@@ -59,7 +60,7 @@ class PostgresTx(
                 self._came(job.queue, job.lane, job.owner, job.priority)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
-        await self._run("insert_jobs", *columns(rows, 39))
+        await self._run("insert_jobs", *columns(rows, 41))
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
@@ -79,8 +80,14 @@ class PostgresTx(
         claimed: list[list[Claimed]] = [[] for _ in takes]
         if not takes:
             return claimed
-        rows = [(*turn, n, spec and spec.timeout, 1 if spec is None else spec.retries + 1) for turn, n, spec in takes]
-        taken = await self._all("claim_job", *columns(rows, 7), worker, self.now)
+        rows = [(*turn, n if jobs is None else 0, *_defaults(spec)) for turn, n, spec, jobs in takes]
+        taken = await self._all("claim_job", *columns(rows, 7), worker, self.now, self.has_keys)
+        named = [
+            (*turn, job, *_defaults(spec), n) for n, (turn, _, spec, jobs) in enumerate(takes, 1) for job in jobs or ()
+        ]
+        if named:
+            *rest, takes_ = columns(named, 8)
+            taken += await self._all("claim_these", *rest, worker, self.now, takes_)
         for n, _, job, *offer in sorted(taken, key=lambda row: (row[0], row[1], row[2])):
             made = offer_of(tuple(offer), job, takes[n - 1].spec)
             claimed[n - 1].append(made)
@@ -125,6 +132,7 @@ class PostgresTx(
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
         if not moved:
             return
+        await self._unhold([job for job, _ in moved])
         rows = []
         for job, s in moved:
             waiting_for = 0 if s.state in (State.QUEUED, State.SCHEDULED, State.SUCCEEDED) else job.waiting_for
@@ -151,12 +159,17 @@ class PostgresTx(
         await self._run("request_abort", self.now, [job.id for job in jobs])
 
     async def edit_job(self, job: Job, *, priority: int, run_at: int, queue: str, state: str) -> None:
+        await self._unhold([job])
         await self._run("edit_job", priority, run_at, queue, state, job.id, job.state.value)
         await self._run("edit_listed", queue, job.id)
         self._moved(job.queue, job.lane, job.state, None, run=job.run)
         self._moved(queue, job.lane, None, state, run=job.run)
         if state == State.QUEUED:
             self._came(queue, job.lane, job.owner, priority)
+
+    async def _unhold(self, jobs: Sequence[Job]) -> None:
+        if held := [job.id for job in jobs if job.held]:
+            await self._all("release_jobs", array(held))
 
     async def due_jobs(self, limit: int) -> list[str]:
         return await self._taken("due_jobs", "take_due_jobs", self.now, limit)
@@ -277,6 +290,11 @@ class PostgresTx(
         jobs = [job for (job,) in await self._all(take, *values)]
         self._held.update(jobs)
         return jobs
+
+
+def _defaults(spec: HandlerSpec | None) -> tuple[float | None, int]:
+    """Return the timeout of a handler, and how often it may fail."""
+    return (None, 1) if spec is None else (spec.timeout, spec.retries + 1)
 
 
 _DELETIONS = (

@@ -18,6 +18,7 @@ class BaseTx:
     def __init__(self, connection: sqlite3.Connection | sqlite3.Cursor, now: int, statements: dict[str, str]) -> None:
         self.now = now
         self.has_limits = False
+        self.has_keys = False
         self._con = connection
         self._sql = statements
         self._deltas: Counter[tuple[str, str, str]] = Counter()

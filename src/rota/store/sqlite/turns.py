@@ -6,9 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from rota.core.fairness import Charge, OwnerName, Turn, TurnName, depth_of
-from rota.core.jobs import Job
+from rota.core.jobs import HELD_LANE, Job
 from rota.store.rows import encode
 from rota.store.sqlite.statement import BaseTx
+from rota.store.turn_rows import turn_of
+
+_BEHIND_HELD = "held;"  # the first text that does not begin as the lanes do of what is held
 
 
 class TurnTx(BaseTx):
@@ -22,7 +25,7 @@ class TurnTx(BaseTx):
         self, lanes: Sequence[tuple[str, str, int]], room: int, without: Collection[str] = ()
     ) -> tuple[list[tuple[str, str]], list[Turn]]:
         ready = await self.ready_lanes()
-        self.has_limits = self._one("any_limit") is not None
+        self.has_limits, self.has_keys = map(bool, self._one("any_limit") or (0, 0))
         there, left_out = set(ready), encode(sorted(without)).decode()
         rows = [
             (queue, lane, row)
@@ -30,7 +33,7 @@ class TurnTx(BaseTx):
             if (queue, lane) in there
             for row in self._all("turns", queue, lane, left_out, limit)
         ]
-        return ready, self._whole_turns(rows, depth_of(len(rows), room))
+        return ready, self._whole_turns(rows, depth_of(len(rows), room, keyed=self.has_keys))
 
     async def oldest_turns(self, lanes: Sequence[tuple[str, str]], before: int, limit: int) -> list[Turn]:
         rows = [
@@ -76,6 +79,9 @@ class TurnTx(BaseTx):
             if row is None:
                 return missing, None
             queue, lane, owner, priority = row
+            if lane.startswith(HELD_LANE):  # those need none, and there may be many: on behind them
+                at = TurnName(queue, priority, "", _BEHIND_HELD)
+                continue
             at = TurnName(queue, priority, owner, lane)
             if self._one("is_in_turn", *at) is None:
                 missing.append(at)
@@ -90,8 +96,9 @@ class TurnTx(BaseTx):
 
     def _whole_turns(self, rows: Sequence[tuple[str, str, tuple[Any, ...]]], depth: int) -> list[Turn]:
         found = []
+        look = "ready_heads_keyed" if self.has_keys else "ready_heads"
         for queue, lane, (priority, owner, turn, clock, weight, served_at, most) in rows:
             name = TurnName(queue, priority, owner, lane)
-            heads = self._heads(name, depth)
-            found.append(Turn(name, turn, clock, weight, served_at, tuple(heads), len(heads) == depth, most))
+            heads = self._all(look, name.queue, name.lane, name.owner, name.priority, depth)
+            found.append(turn_of(name, (turn, clock, weight, served_at), heads, depth, most, keyed=self.has_keys))
         return found

@@ -40,6 +40,7 @@ from rota.store.rows import (
 )
 from rota.store.sqlite.arrays import MOST_DELETED
 from rota.store.sqlite.handlers import HandlerTx
+from rota.store.sqlite.keys import KeyTx
 from rota.store.sqlite.limits import LimitTx
 from rota.store.sqlite.listing import ListingTx
 from rota.store.sqlite.overview import OverviewTx
@@ -56,7 +57,7 @@ _tries = msgspec.json.Decoder(list[Try]).decode
 
 
 class SqliteTx(
-    ListingTx, RunTx, LimitTx, QuotaTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx
+    ListingTx, RunTx, KeyTx, LimitTx, QuotaTx, ScheduleTx, TokenTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx
 ):
     """See store/protocol.py. Every method is `async` for the protocol's sake and none ever suspends."""
 
@@ -103,10 +104,10 @@ class SqliteTx(
         claimed: list[list[Claimed]] = [[] for _ in takes]
         rows = []
         execute, sql, now = self._con.execute, self._sql["offer_job"], self.now
-        for (turn, n, spec), made in zip(takes, claimed, strict=True):
-            for _, job in self._heads(turn, n):
+        for (turn, n, spec, chosen), made in zip(takes, claimed, strict=True):
+            for job in [job for _, job in self._heads(turn, n)] if chosen is None else chosen:
                 row = execute(sql, (job,)).fetchone()
-                if row is None:
+                if row is None or (chosen is None and self.has_keys and row[-1] is not None):
                     continue
                 offer = offer_of(row, job, spec)
                 deadline = None if offer.lease.timeout_s is None else now + round(offer.lease.timeout_s * SECOND)
@@ -142,6 +143,7 @@ class SqliteTx(
         return written
 
     async def move_jobs(self, moved: Sequence[tuple[Job, Settlement]]) -> None:
+        self._many("release_jobs", [(job.id,) for job, _ in moved if job.held])
         rows = []
         for job, s in moved:
             waiting_for = 0 if s.state in (State.QUEUED, State.SCHEDULED, State.SUCCEEDED) else job.waiting_for
@@ -159,6 +161,8 @@ class SqliteTx(
         self._many("request_abort", [(self.now, job.id) for job in jobs])
 
     async def edit_job(self, job: Job, *, priority: int, run_at: int, queue: str, state: str) -> None:
+        if job.held:
+            self._run("release_jobs", job.id)
         self._run("edit_job", priority, run_at, queue, state, job.id, job.state.value)
         self._moved(job.queue, job.lane, job.state, None, run=job.run)
         self._moved(queue, job.lane, None, state, run=job.run)
@@ -227,7 +231,8 @@ class SqliteTx(
         due, deadline, delivery = first("next_due", "next_range"), first("next_deadline"), first("next_delivery")
         lease = first("next_unnamed", "next_unnamed_shard", "next_worker_expiry")
         waits, told = self._one("any_waiting") is not None, self._one("told_jobs", 1) is not None
-        return Wakeups(due, deadline, lease, delivery, first("next_slot"), waits, told)
+        held = self._one("held_keys", "") is not None
+        return Wakeups(due, deadline, lease, delivery, first("next_slot"), waits, told, held)
 
     # -- leases
 

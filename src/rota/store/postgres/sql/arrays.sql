@@ -41,10 +41,10 @@ UPDATE rota_shards SET told = $1 WHERE job = $2 AND attempt = $3;
 DELETE FROM rota_shards WHERE job = $1 AND attempt = $2;
 
 -- name: shards_of_worker
-SELECT u.worker, s.job, s.attempt, s.lease_until, j.abort_requested_at, NULL::bigint, j.grace_s, j.handler, 1, a.halt, a.halted
+SELECT u.worker, s.job, s.attempt, s.lease_until, j.abort_requested_at, NULL::bigint, j.grace_s, j.handler, coalesce(j.slots, 1), 1, a.halt, a.halted
 FROM unnest($1::text::text[]) AS u(worker)
 CROSS JOIN LATERAL (SELECT job, attempt, lease_until FROM rota_shards WHERE worker = u.worker OFFSET 0) s
-CROSS JOIN LATERAL (SELECT abort_requested_at, grace_s, handler FROM rota_jobs WHERE id = s.job OFFSET 0) j
+CROSS JOIN LATERAL (SELECT abort_requested_at, grace_s, handler, slots FROM rota_jobs WHERE id = s.job OFFSET 0) j
 CROSS JOIN LATERAL (SELECT halt, halted FROM rota_arrays WHERE job = s.job OFFSET 0) a;
 -- The names come sorted, and rows are locked in that order.
 -- name: unname_shard

@@ -10,14 +10,15 @@ WITH u AS (
     $14::text::int[], $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::float8[], $19::text::float8[],
     $20::text::text[], $21::text::text[], $22::text::text[], $23::text::bigint[], $24::text::text[], $25::text::text[], $26::text::text[],
     $27::text::text[], $28::text::text[], $29::text::int[], $30::text::text[], $31::text::text[], $32::text::text[], $33::text::int[],
-    $34::text::int[], $35::text::text[], $36::text::bool[], $37::text::text[], $38::text::text[], $39::text::bigint[])
+    $34::text::int[], $35::text::text[], $36::text::bool[], $37::text::text[], $38::text::text[], $39::text::bigint[], $40::text::text[],
+    $41::text::int[])
     AS u(id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
       max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
-      run, ref, least, spare, map, refers, unique_key, needs, size)),
+      run, ref, least, spare, map, refers, unique_key, needs, size, limit_key, slots)),
 listed AS (INSERT INTO rota_listed (id, owner, queue, handler, run) SELECT id, owner, queue, handler, run FROM u)
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
   submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
-  run, ref, least, spare, map, refers, unique_key, needs, size)
+  run, ref, least, spare, map, refers, unique_key, needs, size, limit_key, slots)
 SELECT * FROM u;
 
 -- name: insert_labels
@@ -32,35 +33,35 @@ SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::te
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
   result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent,
-  run, ref, least, spare, map, refers, unique_key, needs, size
+  run, ref, least, spare, map, refers, unique_key, needs, size, limit_key, slots
 FROM unnest($1::text[]) AS u(job) CROSS JOIN LATERAL (SELECT * FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. This one only looks.
 -- name: look_at_job
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size, limit_key, lane, slots
   FROM rota_jobs WHERE id = u.job OFFSET 0) j;
 
 -- What decides: no payload. The ids come sorted, and rows are locked in that order.
 -- name: lock_job
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size, limit_key, lane, slots
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE) j;
 
 -- The same, for a transaction that holds jobs already: it must not wait.
 -- name: lock_job_now
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size, limit_key, lane, slots
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE NOWAIT) j;
 
 -- The same, of those that nobody else holds.
 -- name: lock_free
 SELECT j.* FROM unnest($1::text::text[]) AS u(job) CROSS JOIN LATERAL (
   SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
+    max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size, limit_key, lane, slots
   FROM rota_jobs WHERE id = u.job OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) j;
 
 -- name: result_of
@@ -86,16 +87,34 @@ WITH u AS MATERIALIZED (
   FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::int[], $6::text::float8[], $7::text::bigint[])
     WITH ORDINALITY AS l(queue, priority, owner, lane, room, timeout_s, max_failures, n)
   CROSS JOIN LATERAL (
-    SELECT ctid AS tid, queue, lane, owner, priority, state FROM rota_jobs
+    SELECT ctid AS tid, queue, lane, owner, priority, state, limit_key FROM rota_jobs
     WHERE (state = 'queued' OR open) AND queue = l.queue AND lane = l.lane AND owner = l.owner AND priority = l.priority
     ORDER BY run_at, id LIMIT l.room FOR NO KEY UPDATE SKIP LOCKED) h
+  WHERE h.queue = l.queue AND h.lane = l.lane AND h.owner = l.owner AND h.priority = l.priority AND h.state = 'queued'
+    AND (h.limit_key IS NULL OR NOT $10))
+UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $8, started_at = $9, progress = NULL, error = NULL,
+  timeout_s = coalesce(j.timeout_s, u.timeout_s), max_failures = coalesce(j.max_failures, u.max_failures),
+  deadline_at = $9::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
+FROM u WHERE j.ctid = u.tid
+RETURNING u.n, j.run_at, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s,
+  j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent, j.run, j.refers, j.size, j.limit_key;
+
+-- The same, of jobs that were chosen one by one: where keys have limits.
+-- name: claim_these
+WITH u AS MATERIALIZED (
+  SELECT l.take AS n, l.timeout_s, l.max_failures, h.tid
+  FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::float8[], $7::text::bigint[],
+    $10::text::bigint[]) AS l(queue, priority, owner, lane, job, timeout_s, max_failures, take)
+  CROSS JOIN LATERAL (
+    SELECT ctid AS tid, queue, lane, owner, priority, state FROM rota_jobs WHERE id = l.job
+    OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) h
   WHERE h.queue = l.queue AND h.lane = l.lane AND h.owner = l.owner AND h.priority = l.priority AND h.state = 'queued')
 UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $8, started_at = $9, progress = NULL, error = NULL,
   timeout_s = coalesce(j.timeout_s, u.timeout_s), max_failures = coalesce(j.max_failures, u.max_failures),
   deadline_at = $9::bigint + round(coalesce(j.timeout_s, u.timeout_s) * 1000000)::bigint
 FROM u WHERE j.ctid = u.tid
 RETURNING u.n, j.run_at, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s,
-  j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent, j.run, j.refers, j.size;
+  j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent, j.run, j.refers, j.size, j.limit_key;
 
 -- running -> whatever was settled; a row that moved on meanwhile is left alone
 -- name: settle_job
@@ -167,7 +186,7 @@ ORDER BY deadline_at LIMIT $2;
 
 -- name: running_of
 SELECT u.worker, j.* FROM unnest($1::text::text[]) AS u(worker) CROSS JOIN LATERAL (
-  SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s, handler FROM rota_jobs
+  SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s, handler, coalesce(slots, 1) FROM rota_jobs
   WHERE state = 'running' AND worker = u.worker OFFSET 0) j;
 
 -- name: unname_lease
@@ -318,4 +337,5 @@ SELECT
   (SELECT next_at FROM rota_deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1),
   (SELECT next_at FROM rota_schedules WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1),
   (SELECT 1 FROM rota_schedules WHERE waiting IS NOT NULL LIMIT 1) IS NOT NULL,
-  (SELECT 1 FROM rota_dependencies WHERE told IS NOT NULL AND NOT met LIMIT 1) IS NOT NULL;
+  (SELECT 1 FROM rota_dependencies WHERE told IS NOT NULL AND NOT met LIMIT 1) IS NOT NULL,
+  (SELECT limit_key FROM rota_jobs WHERE limit_key > '' AND state = 'queued' AND substr(lane, 1, 5) = 'held:' ORDER BY limit_key LIMIT 1) IS NOT NULL;

@@ -15,24 +15,26 @@ WITH r AS MATERIALIZED (
     ORDER BY priority DESC, turn, served_at
     LIMIT coalesce((SELECT l.most FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) AS l(queue, lane, most)
       WHERE l.queue = a.queue AND l.lane = a.lane LIMIT 1), 0)) t ON true),
-d AS MATERIALIZED (SELECT CASE WHEN count(owner) <= 1 THEN 2 ELSE 1 + least($4::bigint, (256 + 2 * $4::bigint) / count(owner)) END AS depth FROM r)
-SELECT r.queue, r.lane, r.priority, r.owner, r.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), r.served_at, d.depth, h.run_at, h.id,
-  o.max_running, (SELECT 1 FROM rota_limits LIMIT 1) IS NOT NULL
+k AS MATERIALIZED (SELECT (SELECT 1 FROM rota_limits WHERE kind = 'key' LIMIT 1) IS NOT NULL AS keyed),
+d AS MATERIALIZED (SELECT CASE WHEN count(owner) <= 1 AND NOT (SELECT keyed FROM k) THEN 2
+  ELSE 1 + least($4::bigint, (256 + 2 * $4::bigint) / greatest(count(owner), 1)) END AS depth FROM r)
+SELECT r.queue, r.lane, r.priority, r.owner, r.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), r.served_at, d.depth, h.run_at, h.id, h.limit_key,
+  o.max_running, (SELECT 1 FROM rota_limits LIMIT 1) IS NOT NULL, (SELECT keyed FROM k)
 FROM d CROSS JOIN r
 LEFT JOIN LATERAL (SELECT clock FROM rota_clocks WHERE queue = r.queue AND priority = r.priority OFFSET 0) c ON true
 LEFT JOIN LATERAL (SELECT weight, max_running FROM rota_owners WHERE owner = r.owner OFFSET 0) o ON true
-LEFT JOIN LATERAL (SELECT run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = r.queue AND lane = r.lane AND owner = r.owner
+LEFT JOIN LATERAL (SELECT run_at, id, limit_key FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = r.queue AND lane = r.lane AND owner = r.owner
   AND priority = r.priority ORDER BY run_at, id LIMIT d.depth) h ON true;
 
 -- The rows of lanes that were served longest ago, each with its first job.
 -- name: oldest_turns
-SELECT t.queue, t.lane, t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, 1, h.run_at, h.id, o.max_running
+SELECT t.queue, t.lane, t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, 1, h.run_at, h.id, h.limit_key, o.max_running
 FROM unnest($1::text::text[], $2::text::text[]) AS l(queue, lane)
 CROSS JOIN LATERAL (SELECT queue, lane, priority, owner, turn, served_at FROM rota_turns
   WHERE queue = l.queue AND lane = l.lane AND state = 'ready' AND served_at < $3 ORDER BY served_at LIMIT $4) t
 LEFT JOIN LATERAL (SELECT clock FROM rota_clocks WHERE queue = t.queue AND priority = t.priority OFFSET 0) c ON true
 LEFT JOIN LATERAL (SELECT weight, max_running FROM rota_owners WHERE owner = t.owner OFFSET 0) o ON true
-LEFT JOIN LATERAL (SELECT run_at, id FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = t.queue AND lane = t.lane AND owner = t.owner
+LEFT JOIN LATERAL (SELECT run_at, id, limit_key FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = t.queue AND lane = t.lane AND owner = t.owner
   AND priority = t.priority ORDER BY run_at, id LIMIT 1) h ON true;
 
 -- How many jobs rows have, counted up to a limit each.
@@ -112,14 +114,15 @@ WITH u AS MATERIALIZED (
   WHERE t.served_at < $1 OR t.turn <= coalesce(c.clock, 0))
 DELETE FROM rota_turns AS t USING u WHERE t.ctid = u.tid RETURNING 1;
 
--- The rows that there ought to be, by the ready jobs themselves, and whether they are there.
+-- The rows that there ought to be, by the ready jobs themselves, and whether they are there. What is held has none, and is passed over.
 -- name: next_ready
 WITH RECURSIVE w AS (
-  SELECT 1 AS n, f.* FROM (SELECT queue, lane, owner, priority FROM rota_jobs WHERE (state = 'queued' OR open)
+  SELECT 1 AS n, f.*, starts_with(f.lane, 'held:') AS held FROM (SELECT queue, lane, owner, priority FROM rota_jobs WHERE (state = 'queued' OR open)
     AND (queue, lane, owner, priority) > ($1, $2, $3, $4) ORDER BY queue, lane, owner, priority LIMIT 1) f
   UNION ALL
-  SELECT w.n + 1, f.* FROM w CROSS JOIN LATERAL (SELECT queue, lane, owner, priority FROM rota_jobs WHERE (state = 'queued' OR open)
-    AND (queue, lane, owner, priority) > (w.queue, w.lane, w.owner, w.priority) ORDER BY queue, lane, owner, priority LIMIT 1) f
+  SELECT w.n + 1, f.*, starts_with(f.lane, 'held:') FROM w CROSS JOIN LATERAL (SELECT queue, lane, owner, priority FROM rota_jobs WHERE (state = 'queued' OR open)
+    AND (queue, lane, owner, priority) > (w.queue, CASE WHEN w.held THEN 'held;' ELSE w.lane END, CASE WHEN w.held THEN '' ELSE w.owner END, w.priority)
+    ORDER BY queue, lane, owner, priority LIMIT 1) f
   WHERE w.n < $5)
 SELECT w.n, w.queue, w.priority, w.owner, w.lane, (SELECT 1 FROM rota_turns t WHERE t.queue = w.queue AND t.priority = w.priority AND t.owner = w.owner
-  AND t.lane = w.lane AND t.state <> 'empty') IS NOT NULL FROM w;
+  AND t.lane = w.lane AND t.state <> 'empty') IS NOT NULL OR w.held FROM w;

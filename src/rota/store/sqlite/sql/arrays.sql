@@ -42,7 +42,7 @@ UPDATE rota_shards SET told = ? WHERE job = ? AND attempt = ?;
 DELETE FROM rota_shards WHERE job = ? AND attempt = ?;
 
 -- name: shards_of_worker
-SELECT s.job, s.attempt, s.lease_until, j.abort_requested_at, NULL, j.grace_s, j.handler, 1, a.halt, a.halted
+SELECT s.job, s.attempt, s.lease_until, j.abort_requested_at, NULL, j.grace_s, j.handler, coalesce(j.slots, 1), 1, a.halt, a.halted
 FROM rota_shards s CROSS JOIN rota_jobs j ON j.id = s.job CROSS JOIN rota_arrays a ON a.job = s.job WHERE s.worker = ?;
 -- name: unname_shard
 UPDATE rota_shards SET lease_until = ? WHERE job = ? AND attempt = ?;

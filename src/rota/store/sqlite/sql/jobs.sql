@@ -3,8 +3,8 @@
 -- name: insert_jobs
 INSERT INTO rota_jobs (id, state, kind, lane, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at,
   submitted_at, max_failures, timeout_s, grace_s, backoff, hook, retry_of, finished_at, error, reason, image, options, api, inputs, traceparent,
-  run, ref, least, spare, map, refers, unique_key, needs, size)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
+  run, ref, least, spare, map, refers, unique_key, needs, size, limit_key, slots)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: insert_labels
 INSERT INTO rota_labels (name, value, job) VALUES (?, ?, ?);
@@ -16,13 +16,13 @@ INSERT INTO rota_dependencies (after, job, position, condition, told, met, refer
 SELECT id, state, kind, handler, script, data, args, variables, owner, queue, priority, labels, waiting_for, run_at, submitted_at,
   started_at, finished_at, attempt, failures, crashes, max_failures, timeout_s, grace_s, backoff, worker, deadline_at, progress,
   result, error, reason, abort_requested_at, confirmed, hook, retry_of, image, options, api, inputs, open, traceparent,
-  run, ref, least, spare, map, refers, unique_key, needs, size
+  run, ref, least, spare, map, refers, unique_key, needs, size, limit_key, slots
 FROM rota_jobs WHERE id = ?;
 
 -- What decides: no payload.
 -- name: lock_job
 SELECT id, state, kind, handler, owner, queue, priority, waiting_for, run_at, submitted_at, started_at, attempt, failures, crashes,
-  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size
+  max_failures, timeout_s, grace_s, backoff, worker, deadline_at, error, abort_requested_at, hook, api, inputs, open, run, spare, map, needs, size, limit_key, lane, slots
 FROM rota_jobs WHERE id = ?;
 
 -- name: result_of
@@ -37,7 +37,7 @@ SELECT after, condition FROM rota_dependencies WHERE job = ? ORDER BY position;
 -- What a worker needs of a job that it is about to get. (As one statement with RETURNING, a claim costs a third more.)
 -- name: offer_job
 SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at, traceparent,
-  run, refers, size
+  run, refers, size, limit_key
 FROM rota_jobs WHERE id = ? AND (state = 'queued' OR open = 1);
 
 -- queued -> running
@@ -86,7 +86,7 @@ ORDER BY deadline_at LIMIT ?;
 SELECT deadline_at FROM rota_jobs INDEXED BY rota_jobs_deadline WHERE state = 'running' AND deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1;
 
 -- name: running_of
-SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s, handler FROM rota_jobs INDEXED BY rota_jobs_running WHERE state = 'running' AND worker = ?;
+SELECT id, attempt, lease_until, abort_requested_at, deadline_at, grace_s, handler, coalesce(slots, 1) FROM rota_jobs INDEXED BY rota_jobs_running WHERE state = 'running' AND worker = ?;
 
 -- name: unname_lease
 UPDATE rota_jobs SET lease_until = ? WHERE id = ? AND attempt = ? AND state = 'running';

@@ -8,8 +8,9 @@ ON CONFLICT (queue) DO UPDATE SET paused_at = excluded.paused_at, paused_by = ex
 -- name: get_limits
 SELECT kind, name, concurrency, starts, period, burst, declared FROM rota_limits ORDER BY kind, name;
 
+-- Whether anything has a limit, and whether a key has.
 -- name: any_limit
-SELECT 1 FROM rota_limits LIMIT 1;
+SELECT (SELECT 1 FROM rota_limits LIMIT 1) IS NOT NULL, (SELECT 1 FROM rota_limits WHERE kind = 'key' LIMIT 1) IS NOT NULL;
 
 -- name: put_limit
 INSERT INTO rota_limits (kind, name, concurrency, starts, period, burst, declared) VALUES (?, ?, ?, ?, ?, ?, ?)

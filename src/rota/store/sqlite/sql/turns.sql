@@ -20,6 +20,11 @@ WHERE t.queue = ? AND t.lane = ? AND t.state = 'ready' AND t.served_at < ? ORDER
 SELECT run_at, id FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ? AND owner = ?
   AND priority = ? ORDER BY run_at, id LIMIT ?;
 
+-- The same, with their keys, which are not in the index: where keys have limits.
+-- name: ready_heads_keyed
+SELECT run_at, id, limit_key FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ? AND owner = ?
+  AND priority = ? ORDER BY run_at, id LIMIT ?;
+
 -- How many jobs of a row come before one, counted up to a limit.
 -- name: ready_before
 SELECT count(*) FROM (SELECT 1 FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1) AND queue = ? AND lane = ? AND owner = ?

@@ -1,0 +1,27 @@
+"""Rows of turns with their first jobs, as a claim looks at them. Shared by all stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rota.core.fairness import Turn, TurnName
+
+
+def turn_of(
+    name: TurnName,
+    stand: tuple[int, int, float, int],
+    heads: Sequence[tuple[Any, ...]],
+    depth: int,
+    max_running: int | None,
+    *,
+    keyed: bool,
+) -> Turn:
+    """Build a row: `stand` is (turn, clock, weight, served_at), `heads` the (run_at, id, key) of its first jobs.
+
+    There may be others if there are as many as `depth`, which were asked for. Without `keyed` heads have no key.
+    """
+    keys = tuple(head[2] for head in heads) if keyed else ()
+    if not any(keys):
+        keys = ()
+    return Turn(name, *stand, tuple((head[0], head[1]) for head in heads), len(heads) >= depth, max_running, keys)
