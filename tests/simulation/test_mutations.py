@@ -105,7 +105,7 @@ def a_claim_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch,
         SqliteTx,
         "claim_jobs",
-        'self._moved(turn.queue, turn.lane, "queued", "running", run=offer.run)',
+        'self._moved(turn.queue, turn.lane, "queued", "running", run=offer.run, owner=turn.owner)',
         "pass",
     )
 
