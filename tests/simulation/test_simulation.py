@@ -29,10 +29,10 @@ def test_limits_of_queues_handlers_and_keys_hold_and_everything_ends():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_crash_at_every_commit_boundary(seed: int):
-    """No other fault: the same life, once for each boundary. Here some eighty; all of them with ROTA_SIMULATE_ALL=1."""
+    """No other fault: the same life, once for each boundary. Here some forty; all of them with ROTA_SIMULATE_ALL=1."""
     boundaries = run(seed, odds=CALM).boundaries
     assert boundaries > 300
-    for at in range(1 + seed, boundaries + 1, 1 if os.environ.get("ROTA_SIMULATE_ALL") else boundaries // 80):
+    for at in range(1 + seed, boundaries + 1, 1 if os.environ.get("ROTA_SIMULATE_ALL") else boundaries // 40):
         run(seed, odds=CALM, crash_at=at)
 
 
