@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -49,12 +50,14 @@ def free_port() -> int:
 @contextmanager
 def server(folder: Path, port: int, *, workers: int = 3, slots: int = 3) -> Iterator[str]:
     """Run `rota serve` with the demonstration's handlers; give its address."""
+    shutil.copy(Path(__file__).with_name("handlers.py"), folder / "shop.py")  # tracebacks show where it lies
     command = [
-        sys.executable, "-m", "rota", "serve", "--app", "tests.ui.handlers:app", "--store", f"sqlite:///{folder}/rota.db",
+        sys.executable, "-m", "rota", "serve", "--app", "shop:app", "--store", f"sqlite:///{folder}/rota.db",
         "--port", str(port), "--workers", str(workers), "--slots", str(slots), "--drain", "0",
     ]  # fmt: skip
     process = subprocess.Popen(
         command,
+        cwd=folder,
         env={**os.environ, "ROTA_LOG_LEVEL": "error"},
         start_new_session=True,
         preexec_fn=die_with_parent,
