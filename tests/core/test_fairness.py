@@ -170,6 +170,20 @@ def test_jobs_have_pools_of_their_own() -> None:
     assert full.jobs == {0: ["a2"], 1: ["b3", "b4"]}
 
 
+def test_one_start_is_of_the_row_that_is_named_if_there_is_room_for_it() -> None:
+    turns = [a_turn("a", [(n, f"a{n}") for n in range(9)], priority=5), a_turn("b", [(9, "b0")])]
+    pools = [{"all": 1}, {"all": 1, "few": 1}]
+    assert choose(turns, pools, {"all": 3, "few": 1}, {}, first=1).rows == [1, 0, 0]
+    assert choose(turns, pools, {"all": 3, "few": 0}, {}, first=1).rows == [0, 0, 0]
+    assert choose(turns, pools, {"all": 0, "few": 1}, {}, first=1).rows == []
+    own = {1: ["k", None, "l"]}
+    turns[1] = a_turn("b", [(7, "b0"), (8, "b1"), (9, "b2")])
+    choice = choose(turns, pools, {"all": 3, "few": 9, "k": 0, "l": 1}, {}, own=own, first=1)
+    assert (choice.rows, choice.jobs) == ([1, 0, 0], {1: ["b1"]})
+    kept = choose(turns, pools, {"all": 3, "few": 0}, {}, waits={1: ("few",)}, first=1)
+    assert kept.rows == [0, 0, 0], "places are kept by whose turn it is, not for what is named"
+
+
 def test_queues_have_clocks_of_their_own() -> None:
     """A newcomer in another queue is next, though its queue's clock says less, and its job is younger."""
     turns = [

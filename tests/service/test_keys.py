@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from rota.core.errors import Invalid, NotFound
 from rota.core.fairness import TurnName
-from rota.core.jobs import Free, HandlerSpec, Lease, Report, Submission, WorkerHello
+from rota.core.jobs import Job, Lease, Submission
 from rota.core.keys import KeyLimits, fill_key
 from rota.core.limits import Limit
 from rota.core.states import Outcome, State
@@ -22,10 +22,9 @@ from rota.core.times import SECOND
 from rota.service.jobs import Edit
 from rota.service.limits import LimitSetting, RateSetting
 from rota.service.service import Service
-from rota.store.postgres.store import PostgresStore
 from rota.store.protocol import Query
-from tests import postgres
 from tests.conformance.store.bench import KINDS, Bench
+from tests.service.several import race, several
 from tests.service.test_hooks import Receiver, status
 from tests.service.test_limits import Scene
 
@@ -251,41 +250,18 @@ def test_many_servers_never_start_one_too_many_of_a_key() -> None:
     """Claims race on PostgreSQL, workers are lost on the way; the jobs themselves say how many ran at once."""
 
     async def main() -> None:
-        url = postgres.cluster().new_database()
-        stores = [PostgresStore(url, connections=6) for _ in range(3)]
-        for store in stores:
-            await store.open()
-        services = [Service(store, sender=Receiver(lambda _: status(204))) for store in stores]
-        await services[0].limits.set("key", "*", LimitSetting(concurrency=3))
-        keys = ["a", "b", None]
-        await services[0].jobs.submit_many(
-            [Submission(handler="h", retries=50, limit_key=keys[n % 3]) for n in range(90)]
-        )
         most: Counter[str | None] = Counter()
-        free = Free(process=9, asynchronous=0, total=9)
 
-        async def work(service: Service, rng: random.Random) -> None:
-            hello = WorkerHello(name="w", handlers=[HandlerSpec(name="h")], slots=9)
-            worker = (await service.work.register(hello)).worker
-            while True:
-                leases = await service.work.claim(worker, free)
-                running, _ = await service.jobs.find(Query(states=[State.RUNNING], limit=100))
-                for key, n in Counter(job.limit_key for job in running).items():
-                    most[key] = max(most[key], n)
-                if leases and rng.random() < 0.1:
-                    await service.work.release(worker, Outcome.LOST, "killed", at_once=True)
-                    worker = (await service.work.register(hello)).worker
-                    continue
-                reports = [Report(job=x.job, attempt=x.attempt, outcome=Outcome.SUCCEEDED) for x in leases]
-                if reports:
-                    await service.work.settle(worker, reports)
-                elif not (await service.jobs.find(Query(states=[State.QUEUED, State.SCHEDULED, State.RUNNING])))[0]:
-                    return
-                await service.upkeep.round()
+        def see(running: Sequence[Job]) -> None:
+            for key, n in Counter(job.limit_key for job in running).items():
+                most[key] = max(most[key], n)
 
-        await asyncio.gather(*(work(services[n % 3], random.Random(n)) for n in range(6)))
+        async with several() as services:
+            await services[0].limits.set("key", "*", LimitSetting(concurrency=3))
+            keys = ["a", "b", None]
+            await race(
+                services, [Submission(handler="h", retries=50, limit_key=keys[n % 3]) for n in range(90)], 9, see
+            )
         assert most["a"] == most["b"] == 3
-        for store in stores:
-            await store.close()
 
     asyncio.run(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,13 @@ from rota.core.access import LOCAL
 from rota.core.errors import Invalid, NotFound
 from rota.core.jobs import Free, HandlerSpec, Job, Lease, Report, Submission, WorkerHello
 from rota.core.limits import Rate, parse_rate, rate_of
-from rota.core.states import Outcome, State
+from rota.core.states import Outcome
 from rota.core.times import SECOND
 from rota.service.limits import LimitSetting, RateSetting
 from rota.service.service import Service
-from rota.store.postgres.store import PostgresStore
-from rota.store.protocol import Query
 from rota.worker.app import App
-from tests import postgres
 from tests.conformance.store.bench import KINDS, Bench
+from tests.service.several import race, several
 from tests.service.test_hooks import Receiver, status
 
 
@@ -310,37 +308,15 @@ def test_many_servers_never_start_one_too_many() -> None:
     """Claims race on PostgreSQL, workers are lost on the way; the jobs themselves say how many ran at once."""
 
     async def main() -> None:
-        url = postgres.cluster().new_database()
-        stores = [PostgresStore(url, connections=6) for _ in range(3)]
-        for store in stores:
-            await store.open()
-        services = [Service(store, sender=Receiver(lambda _: status(204))) for store in stores]
-        await services[0].limits.set("handler", "h", LimitSetting(concurrency=3))
-        await services[0].jobs.submit_many([Submission(handler="h", retries=50) for _ in range(60)])
-        most, free = 0, Free(process=5, asynchronous=0, total=5)
+        most = 0
 
-        async def work(service: Service, rng: random.Random) -> None:
+        def see(running: Sequence[Job]) -> None:
             nonlocal most
-            hello = WorkerHello(name="w", handlers=[HandlerSpec(name="h")], slots=5)
-            worker = (await service.work.register(hello)).worker
-            while True:
-                running, _ = await service.jobs.find(Query(states=[State.RUNNING], limit=100))
-                most = max(most, len(running))
-                leases = await service.work.claim(worker, free)
-                if leases and rng.random() < 0.1:
-                    await service.work.release(worker, Outcome.LOST, "killed", at_once=True)
-                    worker = (await service.work.register(hello)).worker
-                    continue
-                reports = [Report(job=x.job, attempt=x.attempt, outcome=Outcome.SUCCEEDED) for x in leases]
-                if reports:
-                    await service.work.settle(worker, reports)
-                elif not (await service.jobs.find(Query(states=[State.QUEUED, State.SCHEDULED, State.RUNNING])))[0]:
-                    return
-                await service.upkeep.promote()
+            most = max(most, len(running))
 
-        await asyncio.gather(*(work(services[n % 3], random.Random(n)) for n in range(6)))
+        async with several() as services:
+            await services[0].limits.set("handler", "h", LimitSetting(concurrency=3))
+            await race(services, [Submission(handler="h", retries=50)] * 60, 5, see)
         assert most == 3
-        for store in stores:
-            await store.close()
 
     asyncio.run(main())

@@ -23,9 +23,8 @@ from rota.service.bulk import Asked
 from rota.service.owners import OwnerEdit
 from rota.service.schedules import NewSchedule
 from rota.service.service import Service
-from rota.store.postgres.store import PostgresStore
-from tests import postgres
 from tests.conformance.store.bench import KINDS, SECOND, Bench
+from tests.service.several import several
 from tests.service.test_hooks import Receiver, status
 from tests.service.test_schedules import ANA
 
@@ -238,24 +237,17 @@ def test_what_is_kept_stays_exact_through_all_that_jobs_do(scene: Scene) -> None
 @pytest.mark.parametrize("quota", ["max_waiting", "max_bytes"])
 def test_many_servers_never_let_one_job_too_many_in(quota: str) -> None:
     async def main() -> None:
-        url = postgres.cluster().take_store()
-        stores = [PostgresStore(url) for _ in range(3)]
-        for store in stores:
-            await store.open()
-        servers = [Service(store, sender=Receiver(lambda _: status(204))) for store in stores]
-        one = Submission(handler="h", owner="ana", data=Raw(b"1234"))
-        await servers[0].owners.edit("ana", OwnerEdit(**{quota: 20 if quota == "max_waiting" else 20 * 6}), LOCAL)
-        made = await asyncio.gather(
-            *(server.jobs.submit_many([one, one]) for server in servers for _ in range(6)),
-            *(server.jobs.submit(one) for server in servers for _ in range(4)),
-            return_exceptions=True,
-        )
-        kinds = {type(answer) for answer in made}
-        assert QuotaFull in kinds and kinds <= {list, Job, QuotaFull}
-        assert (await servers[1].owners.get("ana", LOCAL)).use in (OwnerUse(waiting=20), OwnerUse(bytes=120))
-        for store in stores:
-            await store.close()
-        await postgres.cluster().give_store(url)
+        async with several() as servers:
+            one = Submission(handler="h", owner="ana", data=Raw(b"1234"))
+            await servers[0].owners.edit("ana", OwnerEdit(**{quota: 20 if quota == "max_waiting" else 20 * 6}), LOCAL)
+            made = await asyncio.gather(
+                *(server.jobs.submit_many([one, one]) for server in servers for _ in range(6)),
+                *(server.jobs.submit(one) for server in servers for _ in range(4)),
+                return_exceptions=True,
+            )
+            kinds = {type(answer) for answer in made}
+            assert QuotaFull in kinds and kinds <= {list, Job, QuotaFull}
+            assert (await servers[1].owners.get("ana", LOCAL)).use in (OwnerUse(waiting=20), OwnerUse(bytes=120))
 
     asyncio.run(main())
 
@@ -264,20 +256,13 @@ def test_a_quota_that_is_set_while_jobs_come_counts_them_all() -> None:
     """Were it set beside transactions that know nothing of it, theirs would be missing for ever."""
 
     async def main() -> None:
-        url = postgres.cluster().take_store()
-        stores = [PostgresStore(url) for _ in range(2)]
-        for store in stores:
-            await store.open()
-        first, second = (Service(store, sender=Receiver(lambda _: status(204))) for store in stores)
-        one = Submission(handler="h", owner="ana")
-        made = [asyncio.create_task(first.jobs.submit(one)) for _ in range(20)]
-        await second.owners.edit("ana", OwnerEdit(max_waiting=1000), LOCAL)
-        made += [asyncio.create_task(first.jobs.submit(one)) for _ in range(5)]
-        await asyncio.gather(*made)
-        assert (await second.owners.get("ana", LOCAL)).use == OwnerUse(waiting=25)
-        for store in stores:
-            await store.close()
-        await postgres.cluster().give_store(url)
+        async with several(2) as (first, second):
+            one = Submission(handler="h", owner="ana")
+            made = [asyncio.create_task(first.jobs.submit(one)) for _ in range(20)]
+            await second.owners.edit("ana", OwnerEdit(max_waiting=1000), LOCAL)
+            made += [asyncio.create_task(first.jobs.submit(one)) for _ in range(5)]
+            await asyncio.gather(*made)
+            assert (await second.owners.get("ana", LOCAL)).use == OwnerUse(waiting=25)
 
     asyncio.run(main())
 
@@ -326,33 +311,28 @@ def test_owners_at_their_quota_are_in_nobodys_way(scene: Scene) -> None:
 @pytest.mark.parametrize("quota", [1, 3])
 def test_many_servers_never_start_one_job_of_an_owner_too_many(quota: int) -> None:
     async def main() -> None:
-        url = postgres.cluster().take_store()
-        stores = [PostgresStore(url) for _ in range(3)]
-        for store in stores:
-            await store.open()
-        servers = [Service(store, sender=Receiver(lambda _: status(204))) for store in stores]
-        hello = WorkerHello(name="w", handlers=[HandlerSpec(name="h"), HandlerSpec(name="g")], slots=9)
-        workers = [(server, (await server.work.register(hello)).worker) for server in servers for _ in range(2)]
-        await servers[0].owners.edit("ana", OwnerEdit(max_running=quota), LOCAL)
-        jobs = [Submission(handler="hg"[n % 2], owner="ana", queue=f"q{n % 3}") for n in range(12)]
-        await servers[0].jobs.submit_many(jobs)
-        free = Free(process=4, asynchronous=0, total=4)
-        ended = 0
-        for _ in range(60):
-            claims = await asyncio.gather(*(server.work.claim(worker, free) for server, worker in workers))
-            leases = [
-                (server, worker, lease) for (server, worker), got in zip(workers, claims, strict=True) for lease in got
-            ]
-            assert len(leases) <= quota
-            for server, worker, lease in leases:
-                report = Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.SUCCEEDED)
-                await server.work.settle(worker, [report])
-            ended += len(leases)
-            if ended == len(jobs):
-                break
-        assert ended == len(jobs)
-        for store in stores:
-            await store.close()
-        await postgres.cluster().give_store(url)
+        async with several() as servers:
+            hello = WorkerHello(name="w", handlers=[HandlerSpec(name="h"), HandlerSpec(name="g")], slots=9)
+            workers = [(server, (await server.work.register(hello)).worker) for server in servers for _ in range(2)]
+            await servers[0].owners.edit("ana", OwnerEdit(max_running=quota), LOCAL)
+            jobs = [Submission(handler="hg"[n % 2], owner="ana", queue=f"q{n % 3}") for n in range(12)]
+            await servers[0].jobs.submit_many(jobs)
+            free = Free(process=4, asynchronous=0, total=4)
+            ended = 0
+            for _ in range(60):
+                claims = await asyncio.gather(*(server.work.claim(worker, free) for server, worker in workers))
+                leases = [
+                    (server, worker, lease)
+                    for (server, worker), got in zip(workers, claims, strict=True)
+                    for lease in got
+                ]
+                assert len(leases) <= quota
+                for server, worker, lease in leases:
+                    report = Report(job=lease.job, attempt=lease.attempt, outcome=Outcome.SUCCEEDED)
+                    await server.work.settle(worker, [report])
+                ended += len(leases)
+                if ended == len(jobs):
+                    break
+            assert ended == len(jobs)
 
     asyncio.run(main())

@@ -16,11 +16,10 @@ from rota.core.states import Outcome, Reason, State
 from rota.core.times import SECOND
 from rota.service.schedules import NewSchedule
 from rota.service.service import Service
-from rota.store.postgres.store import PostgresStore
 from rota.store.protocol import Query
 from rota.store.rows import Unique
-from tests import postgres
 from tests.conformance.store.bench import KINDS, Bench
+from tests.service.several import several
 from tests.service.test_hooks import Receiver, status
 from tests.service.test_schedules import ANA, LOCAL
 
@@ -198,27 +197,21 @@ def test_pruning_forgets_keys_that_say_nothing_any_more(scene: Scene) -> None:
 
 def test_of_many_that_want_a_key_at_once_one_gets_it() -> None:
     async def main() -> None:
-        url = postgres.cluster().new_database()
-        stores = [PostgresStore(url, connections=6) for _ in range(2)]
-        for store in stores:
-            await store.open()
-        services = [Service(store, sender=Receiver(lambda _: status(204))) for store in stores]
+        async with several(2) as services:
 
-        async def one(n: int) -> Job | None:
-            conflict: Any = ("reject", "existing", "replace")[n % 3]
-            bulk = [
-                Submission(handler="h", unique_key=f"k{key}", on_conflict=conflict)
-                for key in random.sample(range(4), 3)
-            ]
-            try:
-                return (await services[n % 2].jobs.submit_many(bulk))[0]
-            except KeyTaken:
-                return None
+            async def one(n: int) -> Job | None:
+                conflict: Any = ("reject", "existing", "replace")[n % 3]
+                bulk = [
+                    Submission(handler="h", unique_key=f"k{key}", on_conflict=conflict)
+                    for key in random.sample(range(4), 3)
+                ]
+                try:
+                    return (await services[n % 2].jobs.submit_many(bulk))[0]
+                except KeyTaken:
+                    return None
 
-        await asyncio.gather(*(one(n) for n in range(60)))
-        live, _ = await services[0].jobs.find(Query(states=[State.QUEUED], limit=1000))
-        assert sorted(job.unique_key or "" for job in live) == ["k0", "k1", "k2", "k3"]
-        for store in stores:
-            await store.close()
+            await asyncio.gather(*(one(n) for n in range(60)))
+            live, _ = await services[0].jobs.find(Query(states=[State.QUEUED], limit=1000))
+            assert sorted(job.unique_key or "" for job in live) == ["k0", "k1", "k2", "k3"]
 
     asyncio.run(main())

@@ -173,7 +173,7 @@ def results_of_a_lost_shard_are_taken_for_the_next(monkeypatch: pytest.MonkeyPat
 
 
 def an_aborted_array_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, arrays, "_is_stopped", "job.abort_requested_at is not None or ", "")
+    mutate(monkeypatch, arrays, "is_stopped", "job.abort_requested_at is not None or ", "")
 
 
 def a_halted_array_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:

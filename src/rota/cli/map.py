@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import Raw
 
+from rota.cli.collecting import spare_the_collector
 from rota.cli.main import DONE
 from rota.cli.map_options import Options, print_commands
 from rota.cli.options import server_option
@@ -169,13 +170,10 @@ def _run(options: Options, inputs: Iterator[str], settings: Settings, *, dry: bo
         if not given:
             return DONE
     import asyncio
-    import gc
 
     from rota.cli.map_run import dry_run, run
 
-    gc.collect()
-    gc.freeze()  # what was imported stays, and thousands of inputs on their way are no garbage
-    gc.set_threshold(20_000, 20, 50)
+    spare_the_collector()
     return asyncio.run((dry_run if dry else run)(options, given, settings))
 
 

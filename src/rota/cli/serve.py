@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from rota import settings as settings_module
+from rota.cli.collecting import spare_the_collector
 from rota.core.errors import Invalid
 from rota.core.times import parse_duration
 
@@ -67,8 +68,6 @@ def serve(**flags: Any) -> None:
     State is in one SQLite file, owned by this process, or in a PostgreSQL database that servers share. Stop with Ctrl-C
     or SIGTERM: running jobs get time to finish and are given back otherwise; a second Ctrl-C ends them at once.
     """
-    import gc
-
     import uvloop
 
     from rota import log, tracing
@@ -90,9 +89,7 @@ def serve(**flags: Any) -> None:
     arguments += ["--reload"] if reload else []
     log.set_up(settings.log_format, settings.log_level)
     tracing.set_up("rota-server")
-    gc.collect()
-    gc.freeze()  # what was imported stays: the collector need not walk it again and again
-    gc.set_threshold(20_000, 20, 50)  # a batch of 10,000 jobs is no garbage
+    spare_the_collector()
     try:
         uvloop.run(run_server(settings, worker_arguments=arguments))
     except WorkerFailed as error:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rota import settings as settings_module
+from rota.cli.collecting import spare_the_collector
 
 
 @click.command(
@@ -46,8 +47,6 @@ def worker(
 
     Stop with Ctrl-C or SIGTERM: what runs gets time to finish, and is given back otherwise.
     """
-    import gc
-
     if server and store:
         raise click.UsageError("give --server or --store, not both")
     from rota import log, tracing
@@ -58,9 +57,7 @@ def worker(
     settings = settings_module.load({field: value for field, value in flags.items() if value not in (None, ())})
     log.set_up(settings.log_format, settings.log_level)
     tracing.set_up("rota-worker")
-    gc.collect()
-    gc.freeze()  # as in a server: what was imported stays, and hundreds of jobs on their way are no garbage
-    gc.set_threshold(20_000, 20, 50)
+    spare_the_collector()
     try:
         asyncio.run(
             run_worker(

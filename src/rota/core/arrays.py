@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from rota.core.jobs import Array
+from rota.core.jobs import Array, Attempt
 
 MAX_INPUTS = 1_000_000
 MAX_INPUT_BYTES = 256 << 20  # of all inputs of an array
@@ -43,6 +43,12 @@ class Shard(Struct):
     crashes: int = 0
     started_at: int = 0
     lease_until: int | None = None
+
+    def as_attempt(self) -> Attempt:
+        """Return it as the attempt that it is: it has no end and no outcome yet."""
+        return Attempt(
+            attempt=self.attempt, worker=self.worker, started_at=self.started_at, first=self.first, inputs=self.n
+        )
 
 
 class Range(Struct, frozen=True, kw_only=True):

@@ -174,6 +174,13 @@ class _Choosing:
             self._left[pool] = 0
         return bool(short)
 
+    def begin(self, row: int) -> list[int]:
+        """Let the first start be this row's, whatever its turn, if there is room for its next job; return what was started."""
+        if self.head(row) is None or any(self._left[pool] < n for pool, n in self._pools[row].items()):
+            return []
+        self.take(row)
+        return [row]
+
     def take(self, row: int) -> None:
         """Let the next start be this row's."""
         if (own := self._own.get(row)) is not None:
@@ -237,6 +244,7 @@ def choose(
     *,
     own: Mapping[int, Sequence[Hashable | None]] = _NOTHING,
     waits: Mapping[int, Collection[Hashable]] = _NOTHING,
+    first: int | None = None,
 ) -> Choice:
     """Return the rows (by their place in `turns`) that starts are to be taken from, in order, as many as there is room for.
 
@@ -247,7 +255,8 @@ def choose(
 
     `own` are the pools that jobs of some rows count against besides, one for each of the row's first jobs, or None: one
     that has no room is passed over. Of these rows it is returned which jobs are to be taken. Of the pools in `waits`, by row,
-    nothing of lower order takes a place while the row comes first and needs more places than there are.
+    nothing of lower order takes a place while the row comes first and needs more places than there are. One start is the row
+    `first`'s, before all others, if there is room for it.
     """
     if len(turns) == 1 and not own and not waits:  # there is nothing to choose
         n = min(room[pool] // each for pool, each in pools[0].items())
@@ -263,7 +272,7 @@ def choose(
         owner = walk.owners.setdefault(name, _Owner(name, turn.weight))
         owner.turn = max(owner.turn, turn.turn + owed.get(turn.name.whose, 0), turn.clock)
         owner.rows.append(at)
-    order: list[int] = []
+    order = [] if first is None else choosing.begin(first)
     for priority in sorted(priorities, reverse=True):
         walks = list(priorities[priority].values())
         for walk in walks:

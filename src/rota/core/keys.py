@@ -67,6 +67,10 @@ class KeyLimits:
         patterns = {limit.name.removesuffix(_ALL): limit for limit in mine if is_pattern(limit.name)}
         self._patterns = sorted(patterns.items(), key=lambda each: -len(each[0]))
 
+    def of_all(self, keys: Iterable[str]) -> list[Limit]:
+        """Return what holds for these keys, as far as anything does."""
+        return [limit for key in keys if (limit := self.of(key)) is not None]
+
     def of(self, key: str) -> Limit | None:
         """Return what holds for a key, under the key's own name; None: nothing does."""
         own = self._own.get(key)

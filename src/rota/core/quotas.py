@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -38,6 +38,11 @@ class Places(Struct, frozen=True):
     def free(self) -> int:
         """Return how many may start."""
         return max(0, self.most - self.running)
+
+
+def inputs_bytes(pieces: Iterable[tuple[int, int, str]]) -> int:
+    """Return the bytes of inputs, in pieces as they are stored: (first, n, a list in JSON)."""
+    return sum(len(piece.encode()) for _, _, piece in pieces)
 
 
 def stored_bytes(job: Job) -> int:

@@ -119,7 +119,7 @@ async def end_shard(tx: Tx, job: Job, shard: Shard, report: Report, effects: Eff
     left = _rest(shard, shard.first + shard.n, tx.now, crashed=charged)
     ranges = []
     if left.n > 0:
-        if left.crashes < CRASH_BUDGET or _is_stopped(job, array):  # of what was stopped it says what never ran
+        if left.crashes < CRASH_BUDGET or is_stopped(job, array):  # of what was stopped it says what never ran
             ranges.append(left)
             await tx.put_ranges(job.id, ranges)
         else:
@@ -236,14 +236,14 @@ def _go_together(one: Range, other: Range) -> bool:
     return (one.first + one.n, one.failures, one.crashes) == (other.first, other.failures, other.crashes)
 
 
-def _is_stopped(job: Job, array: Array) -> bool:
+def is_stopped(job: Job, array: Array) -> bool:
     """Say whether no more inputs of an array are to be run."""
     return job.abort_requested_at is not None or array.halted is not None
 
 
 async def _halt(tx: Tx, job: Job, array: Array, effects: Effects) -> bool:
     """Stop an array whose rule has come true; say whether that was now."""
-    if _is_stopped(job, array) or not is_halted(array):
+    if is_stopped(job, array) or not is_halted(array):
         return False
     array.halted = array.halt
     await tx.append_events([NewEvent(job.id, job.owner, "halted", job.state, job.attempt, None, array.halt)])
@@ -255,7 +255,7 @@ async def _reopen(tx: Tx, job: Job, array: Array) -> None:
     """Keep `open` true: it says whether a claim would get a shard."""
     more = array.cursor < array.inputs or bool(await tx.ready_ranges(job.id, 1))
     room = array.parallel is None or array.live < array.parallel
-    await tx.set_open(job, more and room and not _is_stopped(job, array))
+    await tx.set_open(job, more and room and not is_stopped(job, array))
 
 
 async def _wake(tx: Tx, job: Job, array: Array, again: Sequence[Range], effects: Effects) -> None:

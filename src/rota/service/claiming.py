@@ -235,31 +235,16 @@ class _Taking:
         self, turns: list[Turn], pools: list[dict[Hashable, int]], own: dict[int, list[Pool | None]], first: int | None
     ) -> Choice:
         """Choose what to start; one start is the row `first`'s."""
-        left, owed = self._left | self.limiting.rooms | self._places.rooms, self._claim.owed
+        left = self._left | self.limiting.rooms | self._places.rooms
         waits = {
             at: _SLOTS
             for at, turn in enumerate(turns)
             if self._by.patient and turn.heads and slots_of(turn.name.lane) > 1
         }
-        if first is None:
-            return choose(turns, pools, left, owed, own=own, waits=waits)
-        most = left | {_ALL: min(left[_ALL], pools[first][_ALL])}
-        one = choose([turns[first]], [pools[first]], most, owed, own={0: own[first]} if first in own else {})
-        self._claim.gave_to_aged = bool(one.rows)
-        if not one.rows:
-            return choose(turns, pools, left, owed, own=own, waits=waits)
-        left = {pool: n - pools[first].get(pool, 0) for pool, n in left.items()}
-        if first not in own:
-            choice = choose(turns, pools, left, owed, own=own, waits=waits)
-            return choice._replace(rows=[first, *choice.rows])
-        heads, mine, picked = turns[first].heads, own[first], one.jobs[0]
-        at = [job for _, job in heads].index(picked[0])
-        if (pool := mine[at]) is not None:
-            left[pool] -= 1
-        others = [*turns]
-        others[first] = msgspec.structs.replace(turns[first], heads=heads[:at] + heads[at + 1 :])
-        choice = choose(others, pools, left, owed, own=own | {first: mine[:at] + mine[at + 1 :]}, waits=waits)
-        return choice._replace(rows=[first, *choice.rows], jobs=choice.jobs | {first: picked + choice.jobs[first]})
+        choice = choose(turns, pools, left, self._claim.owed, own=own, waits=waits, first=first)
+        if first is not None:
+            self._claim.gave_to_aged = choice.rows[:1] == [first]
+        return choice
 
     def _pools(self, turn: Turn) -> dict[Hashable, int]:
         """Return of what a start from a row takes how many places."""

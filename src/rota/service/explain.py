@@ -213,10 +213,9 @@ async def _limited(tx: Tx, job: Job) -> list[Why]:
         reasons.append(Why(code="queue-paused", text=text, facts=facts, way_out=f"rota queue resume {job.queue}"))
     pools = pools_of(job.queue, job.lane)
     limits = await tx.limits()
-    found = await uses(tx, [limit for limit in limits if limit.pool in pools])
-    if job.limit_key is not None and (limit := KeyLimits(limits).of(job.limit_key)) is not None:
-        found += await uses(tx, [limit])
-    for use in found:
+    mine = [limit for limit in limits if limit.pool in pools]
+    mine += KeyLimits(limits).of_all([] if job.limit_key is None else [job.limit_key])
+    for use in await uses(tx, mine):
         kind, name = use.limit.pool
         most, rate = use.limit.concurrency, use.limit.rate
         if most is not None and use.running >= most:

@@ -8,6 +8,7 @@ from rota.core.errors import NotFound
 from rota.core.input_maps import InputMap, Span, by_results, by_what_is_left, never_cut, size_of
 from rota.core.jobs import Array, Attempt, InputResult, Job
 from rota.core.states import FINAL, State
+from rota.service.arrays import is_stopped
 from rota.service.inputs import Inputs
 from rota.store.protocol import Tx
 
@@ -33,8 +34,7 @@ class OneInput(Struct, frozen=True, kw_only=True):
 async def read_map(tx: Tx, job: Job, array: Array, buckets: int) -> InputMap:
     """Count an array's inputs by state, in at most so many buckets."""
     size = size_of(array.inputs, buckets)
-    waiting = State.CANCELED if _is_stopped(job, array) else State.QUEUED
-    again = State.CANCELED if _is_stopped(job, array) else State.SCHEDULED
+    waiting, again = (State.CANCELED, State.CANCELED) if _is_over(job, array) else (State.QUEUED, State.SCHEDULED)
     spans = [Span(s.told, s.first + s.n - s.told, State.RUNNING) for s in await tx.shards_of(job.id)]
     spans += [Span(first, n, waiting if due else again) for first, n, due in await tx.spread_ranges(job.id, size)]
     spans.append(never_cut(array, waiting))
@@ -70,21 +70,13 @@ async def read_one(tx: Tx, inputs: Inputs, job: Job, array: Array, index: int) -
         base = await _base_of(tx, base)
     for shard in await tx.shards_of(job.id):
         if shard.told <= index < shard.first + shard.n:
-            live = Attempt(
-                attempt=shard.attempt,
-                worker=shard.worker,
-                started_at=shard.started_at,
-                first=shard.first,
-                inputs=shard.n,
-            )
-            return OneInput(
-                index=index, input=value, state=State.RUNNING, failures=shard.failures, attempts=[*attempts, live]
-            )
+            attempts.append(shard.as_attempt())
+            return OneInput(index=index, input=value, state=State.RUNNING, failures=shard.failures, attempts=attempts)
     again = await tx.range_at(job.id, index)
     if again is None or index >= again.first + again.n:
         again = None
     failures = 0 if again is None else again.failures
-    if _is_stopped(job, array):
+    if _is_over(job, array):
         return OneInput(index=index, input=value, state=State.CANCELED, failures=failures, attempts=attempts)
     if again is None or again.run_at <= tx.now:
         return OneInput(index=index, input=value, state=State.QUEUED, failures=failures, attempts=attempts)
@@ -93,9 +85,9 @@ async def read_one(tx: Tx, inputs: Inputs, job: Job, array: Array, index: int) -
     )
 
 
-def _is_stopped(job: Job, array: Array) -> bool:
+def _is_over(job: Job, array: Array) -> bool:
     """Say whether what has not begun never will."""
-    return job.state in FINAL or job.abort_requested_at is not None or array.halted is not None
+    return job.state in FINAL or is_stopped(job, array)
 
 
 async def _result_at(tx: Tx, job: str, index: int) -> InputResult | None:

@@ -15,6 +15,7 @@ from rota.core.arrays import CHUNK_BYTES, CHUNK_INPUTS, MAX_INPUT_BYTES, MAX_INP
 from rota.core.errors import Conflict, Invalid, RotaError, TooLarge
 from rota.core.ids import Ids
 from rota.core.jobs import Array, InputResult, Job
+from rota.core.quotas import inputs_bytes
 from rota.service.admission import MAX_DATA, Upload
 from rota.store.protocol import Store, Tx
 
@@ -68,7 +69,7 @@ async def upload(store: Store, ids: Ids, given: Raw, where: str) -> Upload:
         batch: list[Piece] = []
         for piece in _pieces(values, where):
             batch.append(piece)
-            found = replace(found, size=found.size + _bytes(piece))
+            found = replace(found, size=found.size + inputs_bytes([piece]))
             if len(batch) == _PIECES_WRITTEN:
                 await _write(store, root, batch)
                 batch = []
@@ -83,14 +84,14 @@ async def upload(store: Store, ids: Ids, given: Raw, where: str) -> Upload:
 def measure(ids: Ids, given: Raw, where: str) -> Upload:
     """Return what `upload` would, under a name that nothing lies under. Raises as it does."""
     values = read_inputs(given, where)
-    return Upload(ids.new(0), len(values), sum(map(_bytes, _pieces(values, where))))
+    return Upload(ids.new(0), len(values), inputs_bytes(_pieces(values, where)))
 
 
 async def upload_in(tx: Tx, ids: Ids, given: Raw) -> Upload:
     """Write inputs inside the caller's transaction. Raises Invalid, TooLarge."""
     values = read_inputs(given, "")
     pieces = list(_pieces(values, ""))
-    found = Upload(ids.new(tx.now), len(values), sum(map(_bytes, pieces)))
+    found = Upload(ids.new(tx.now), len(values), inputs_bytes(pieces))
     await tx.insert_inputs(found.root, pieces)
     return found
 
@@ -208,10 +209,6 @@ def _pieces(values: list[Raw], where: str) -> Iterator[Piece]:
             first, size = at, 0
         size += length + 1
     yield _piece(values, first, len(values), where)
-
-
-def _bytes(piece: Piece) -> int:
-    return len(piece[2].encode())
 
 
 def _piece(values: list[Raw], first: int, end: int, where: str) -> Piece:

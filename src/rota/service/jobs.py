@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Literal
 
@@ -25,7 +25,7 @@ from rota.service.changes import insert_jobs, insert_run
 from rota.service.copies import copy_of
 from rota.service.dry_runs import DryRun, rehearse
 from rota.service.explain import Explanation, explain
-from rota.service.handlers import Handlers
+from rota.service.handlers import Handlers, Known
 from rota.service.inputs import InputLine, Inputs, discard, measure, read_results, upload, whole_inputs
 from rota.service.observer import Observer, Stopwatch
 from rota.service.quotas import hold_quotas
@@ -36,6 +36,8 @@ from rota.store.protocol import Begins, DeliveryRow, NewEvent, Query, Store, Tx
 _encode_submissions = msgspec.json.Encoder().encode
 _answers = msgspec.json.Decoder(list[Job])
 _encode_answer = msgspec.json.Encoder().encode
+What = Literal["one", "bulk", "run"]  # is submitted in one request
+_LISTS: dict[What, str | None] = {"one": None, "bulk": "", "run": "jobs"}  # the field that jobs are listed in
 
 
 class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,37 +120,24 @@ class Jobs:
         run: RunSubmission | None = None,
     ) -> DryRun:
         """Say what would become of submissions, and write nothing. Raises what submitting them would."""
-        lists = "jobs" if run is not None else "" if bulk else None
+        what: What = "run" if run is not None else "bulk" if bulk else "one"
         uploads = {
-            at: measure(self._ids, submission.inputs, "" if lists is None else f"{lists}[{at}].")
+            at: measure(self._ids, submission.inputs, _where(what, at))
             for at, submission in enumerate(submissions)
             if submission.inputs != NO_INPUTS
         }
-        what = b"run" if run is not None else b"bulk" if bulk else b"one"
-        fingerprint = "" if key is None else _fingerprint(what, submissions, run)
+        fingerprint = "" if key is None else _fingerprint(what.encode(), submissions, run)
         key = _own_key(key, caller)
         self._check_flight(key)
         known = await self._handlers.known()
+        make = self._maker(submissions, what, uploads=uploads, known=known, caller=caller, run=run)
 
-        async def make(tx: Tx, effects: Effects) -> tuple[list[Job], bool]:
+        async def rehearsed(tx: Tx, effects: Effects) -> tuple[list[Job], bool]:
             if (kept := await _kept(tx, key, fingerprint)) is not None:
                 return kept, False
-            jobs = await admission.admit(
-                tx,
-                submissions,
-                self._ids,
-                self._zone,
-                effects,
-                lists=lists,
-                uploads=uploads,
-                caller=caller,
-                known=known,
-            )
-            if run is not None:
-                await insert_run(tx, admission.new_run(run, jobs, self._ids, tx.now), jobs, by=caller.by)
-            return jobs, True
+            return await make(tx, effects), True
 
-        return await rehearse(self._store, make, [submission.ref for submission in submissions], caller)
+        return await rehearse(self._store, rehearsed, [submission.ref for submission in submissions], caller)
 
     async def get(self, job: str) -> Job:
         """Return a job, with what there is to know of its checkpoint. Raises NotFound."""
@@ -208,9 +197,7 @@ class Jobs:
         async def look(tx: Tx) -> list[Attempt]:
             found = _existing(await tx.get_job(job), job)
             tries = tries_of(found, await tx.attempts_of(job))
-            for s in await tx.shards_of(job):
-                shard = Attempt(attempt=s.attempt, worker=s.worker, started_at=s.started_at, first=s.first, inputs=s.n)
-                tries.append(shard)
+            tries += [shard.as_attempt() for shard in await tx.shards_of(job)]
             return sorted(tries, key=lambda attempt: attempt.attempt)
 
         return await self._store.read(look)
@@ -340,7 +327,7 @@ class Jobs:
         self,
         submissions: Sequence[Submission],
         key: str | None,
-        what: Literal["one", "bulk", "run"],
+        what: What,
         *,
         api: str | None = None,
         caller: Caller,
@@ -349,24 +336,14 @@ class Jobs:
     ) -> list[Job]:
         uploads: dict[int, admission.Upload] = {}
         known = await self._handlers.known()
-
-        lists = None if what == "one" else "jobs" if run is not None else ""
-
-        async def make(tx: Tx, effects: Effects) -> list[Job]:
-            jobs = await admission.admit(
-                tx, submissions, self._ids, self._zone, effects, lists=lists, uploads=uploads, api=api, caller=caller,
-                traceparent=traceparent, known=known,
-            )  # fmt: skip
-            if run is not None:
-                await insert_run(tx, admission.new_run(run, jobs, self._ids, tx.now), jobs, by=caller.by)
-            return jobs
-
+        make = self._maker(
+            submissions, what, uploads=uploads, known=known, caller=caller, run=run, api=api, traceparent=traceparent
+        )
         fingerprint = "" if key is None else _fingerprint(what.encode(), submissions, run)
         try:
             for at, submission in enumerate(submissions):
                 if submission.inputs != NO_INPUTS:
-                    where = "" if lists is None else f"{lists}[{at}]."
-                    uploads[at] = await upload(self._store, self._ids, submission.inputs, where)
+                    uploads[at] = await upload(self._store, self._ids, submission.inputs, _where(what, at))
             owners = {submission.owner or DEFAULT_OWNER for submission in submissions}
             jobs = await self.insert(fingerprint, key, make, caller, owners)
         except (RotaError, asyncio.CancelledError):
@@ -375,6 +352,23 @@ class Jobs:
         used = {job.array.root for job in jobs if job.array is not None}  # none of them when the key came before
         await discard(self._store, [upload for upload in uploads.values() if upload.root not in used])
         return jobs
+
+    def _maker(
+        self, submissions: Sequence[Submission], what: What, *, uploads: Mapping[int, admission.Upload], known: Known,
+        caller: Caller, run: RunSubmission | None, api: str | None = None, traceparent: str | None = None,
+    ) -> admission.Maker:  # fmt: skip
+        """Return what admits submissions, in a transaction; a run itself is written then too."""
+
+        async def make(tx: Tx, effects: Effects) -> list[Job]:
+            jobs = await admission.admit(
+                tx, submissions, self._ids, self._zone, effects, lists=_LISTS[what], uploads=uploads, api=api, caller=caller,
+                traceparent=traceparent, known=known,
+            )  # fmt: skip
+            if run is not None:
+                await insert_run(tx, admission.new_run(run, jobs, self._ids, tx.now), jobs, by=caller.by)
+            return jobs
+
+        return make
 
     async def insert(
         self, fingerprint: str, key: str | None, make: admission.Maker, caller: Caller, owners: Iterable[str] = ()
@@ -484,6 +478,11 @@ def digest(*parts: bytes | memoryview) -> str:
     for part in parts:
         sha.update(part)
     return sha.hexdigest()
+
+
+def _where(what: What, at: int) -> str:
+    """Return where in its request the submission at a place stands."""
+    return "" if (lists := _LISTS[what]) is None else f"{lists}[{at}]."
 
 
 def _fingerprint(kind: bytes, submissions: Sequence[Submission], run: RunSubmission | None) -> str:

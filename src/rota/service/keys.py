@@ -8,15 +8,13 @@ a lease ends, either it is seen to have ended, or the jobs that were held are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct, field
 
 from rota.core.fairness import Turn, TurnName, choose
-from rota.core.keys import KeyLimits
-from rota.core.limits import Use
 from rota.core.times import SECOND
-from rota.service.limiting import uses
+from rota.service.limiting import uses_of_keys
 from rota.service.signals import Effects, Signals
 from rota.store.key_protocol import HeldAt
 from rota.store.protocol import Store, Tx
@@ -36,7 +34,7 @@ async def hold(tx: Tx, places: Iterable[HeldAt]) -> int:
     found = sorted(places)
     keys = sorted({key for key, _, _ in found})
     await tx.lock_keys(keys)
-    full = {key for key, use in (await _uses(tx, keys)).items() if use.room(tx.now) == 0}
+    full = {key for key, use in (await uses_of_keys(tx, keys)).items() if use.room(tx.now) == 0}
     mine = [place for place in found if place[0] in full]
     return await tx.hold_jobs(mine, max(1, _MOST_HELD // len(mine))) if mine else 0
 
@@ -111,7 +109,7 @@ class KeyUpkeep:
     async def _roomy(self, tx: Tx, after: str) -> tuple[set[str], str]:
         """Return of the next keys that jobs are held of those with room, and up to where that was; '': to the end."""
         keys = await tx.held_keys(after, _SWEPT)
-        used = await _uses(tx, keys)
+        used = await uses_of_keys(tx, keys)
         roomy = {key for key in keys if key not in used or used[key].room(tx.now) > 0 or used[key].limit.rate}
         return roomy - self._later.keys(), keys[-1] if len(keys) == _SWEPT else ""
 
@@ -124,7 +122,7 @@ async def refill(tx: Tx, keys: Sequence[str], seen: dict[str, TurnName], effects
     done = _Refill()
     await tx.lock_keys(keys)
     waiting = await tx.are_held(keys)
-    used = await _uses(tx, [key for key in keys if key in waiting])
+    used = await uses_of_keys(tx, [key for key in keys if key in waiting])
     for key in keys:
         if key not in waiting:
             continue
@@ -165,10 +163,3 @@ async def _choose(tx: Tx, key: str, room: int, seen: dict[str, TurnName]) -> lis
         choice = choose(rows, [{"room": 1}] * len(rows), {"room": n}, {}, own=own)
         chosen += [(job, rows[at].name) for at, of_row in choice.jobs.items() for job in of_row]
     return chosen
-
-
-async def _uses(tx: Tx, keys: Sequence[str]) -> Mapping[str, Use]:
-    """Return how much those of these keys use that have a limit."""
-    limits = KeyLimits(await tx.limits())
-    mine = [limit for key in keys if (limit := limits.of(key)) is not None]
-    return {use.limit.name: use for use in await uses(tx, mine)}

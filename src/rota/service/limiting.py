@@ -35,10 +35,10 @@ async def uses(tx: Tx, limits: Sequence[Limit]) -> list[Use]:
     return found
 
 
-async def use_of_key(tx: Tx, key: str) -> Use | None:
-    """Count how much of what a key may use is used; None: it may use what there is."""
-    limit = KeyLimits(await tx.limits()).of(key)
-    return None if limit is None else (await uses(tx, [limit]))[0]
+async def uses_of_keys(tx: Tx, keys: Iterable[str]) -> dict[str, Use]:
+    """Count how much is used of what keys may use; of those that may use what there is nothing is returned."""
+    limits = KeyLimits(await tx.limits()).of_all(keys)
+    return {use.limit.name: use for use in await uses(tx, limits)}
 
 
 class Limiting:
@@ -63,7 +63,7 @@ class Limiting:
         wanted = {pool for turn in turns for pool in pools_of(turn.name.queue, turn.name.lane)}
         limits = [limit for pool, limit in self._limits.items() if pool in wanted]
         keys = sorted({key for turn in turns for key in turn.keys if key is not None})
-        limits += [limit for key in keys if (limit := self._keys.of(key)) is not None]
+        limits += self._keys.of_all(keys)
         if not limits:
             return
         # What is full now is full: no claim waits for another one only to see that.

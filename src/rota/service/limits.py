@@ -15,7 +15,7 @@ from rota.core.limits import MAX_CONCURRENCY, Limit, LimitKind, Rate, Use, parse
 from rota.core.states import WAITING, State
 from rota.service.admission import check_name
 from rota.service.demands import check_key
-from rota.service.limiting import use_of_key, uses
+from rota.service.limiting import uses, uses_of_keys
 from rota.service.signals import Signals
 from rota.store.protocol import Store, Tx
 from rota.store.rows import QueueRow
@@ -88,8 +88,8 @@ class Limits:
         for use in await self.list():
             if use.limit.pool == (kind, name):
                 return use
-        if kind == "key" and (found := await self._store.read(lambda tx: use_of_key(tx, name))) is not None:
-            return found
+        if kind == "key" and (found := await self._store.read(lambda tx: uses_of_keys(tx, [name]))):
+            return found[name]
         raise NotFound(f"{kind} {name!r} has no limit")
 
     async def set(self, kind: str, name: str, setting: LimitSetting) -> None:

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from rota.core.arrays import CHUNK_BYTES, CHUNK_INPUTS
 from rota.core.jobs import NULL, Array, Job
+from rota.core.quotas import inputs_bytes
 from rota.core.results import Unusable, items
 from rota.core.states import State
 from rota.store.protocol import Tx
@@ -52,7 +53,7 @@ async def inputs_of(tx: Tx, job: Job) -> Array | None:
         return None
     pieces = list(_pieces(values))
     await tx.insert_inputs(job.id, pieces)
-    size = sum(len(piece.encode()) for *_, piece in pieces)
+    size = inputs_bytes(pieces)
     return Array(inputs=len(values), parallel=mapped.parallel, halt=mapped.halt, root=job.id, size=size)
 
 

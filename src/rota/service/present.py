@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec import Struct
 from rota.core.times import SECOND
 from rota.service.series import MINUTE, Sums
 from rota.store.protocol import Tx
-from rota.store.rows import NextSchedule
+from rota.store.rows import NextSchedule, WorkerRow
 
 MOST_NEXT = 5  # schedules
 RATES_MINUTES = 5
@@ -33,8 +34,8 @@ class Present(Struct, frozen=True, kw_only=True):
     next_schedules: list[NextSchedule]
 
 
-async def read_present(tx: Tx) -> Present:
-    """Return what goes on."""
+async def read_present(tx: Tx, workers: Sequence[WorkerRow]) -> Present:
+    """Return what goes on, on these workers."""
     begin = tx.now - tx.now % (MINUTE * SECOND) - (RATES_MINUTES - 1) * MINUTE * SECOND
     minutes = (tx.now - begin) / (MINUTE * SECOND)
     rates = dict.fromkeys(("submitted", "started", *_ENDS), 0.0)
@@ -49,17 +50,13 @@ async def read_present(tx: Tx) -> Present:
     return Present(
         rates={name: round(rate, 3) for name, rate in rates.items()},
         queue_rates={queue: round(rate, 3) for queue, rate in queues.items() if rate},
-        slots_in_use=await _slots_in_use(tx),
+        slots_in_use=await _slots_in_use(tx, workers),
         next_schedules=await tx.next_schedules(MOST_NEXT),
     )
 
 
-async def _slots_in_use(tx: Tx) -> int:
+async def _slots_in_use(tx: Tx, workers: Sequence[WorkerRow]) -> int:
     """Count what runs in processes: what runs in an event loop takes none of their slots."""
     running = await tx.running_now(_MOST_RUNNING)
-    if not running:
-        return 0
-    coroutines = {
-        (row.id, spec.name) for row in await tx.list_workers() for spec in row.hello.handlers if spec.mode == "async"
-    }
+    coroutines = {(row.id, spec.name) for row in workers for spec in row.hello.handlers if spec.mode == "async"}
     return sum((each.worker, each.handler) not in coroutines for each in running)

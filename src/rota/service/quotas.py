@@ -18,8 +18,7 @@ async def room_of(tx: Tx, owners: Iterable[str]) -> Room:
 
 async def hold_quotas(tx: Tx, owners: Iterable[str]) -> None:
     """Let nobody else submit jobs of those that have quotas: before anything else is held, whose holders may wait for these."""
-    if quotas := await tx.quotas_of(owners):
-        await tx.hold_quotas(quotas)
+    await room_of(tx, owners)
 
 
 async def check_quotas(tx: Tx, jobs: Sequence[Job]) -> None:

@@ -192,7 +192,10 @@ class Service:
     async def stats(self) -> Stats:
         """Count, at a cost that does not grow with the number of jobs."""
 
-        return await self.store.read(self._count)
+        async def look(tx: Tx) -> Stats:
+            return await self._count(tx, await tx.list_workers())
+
+        return await self.store.read(look)
 
     async def present(self) -> tuple[Stats, Present]:
         """Return the counts and what else goes on; those who ask at the same time share the look."""
@@ -200,13 +203,14 @@ class Service:
 
     async def _look_now(self) -> tuple[Stats, Present]:
         async def look(tx: Tx) -> tuple[Stats, Present]:
-            return await self._count(tx), await read_present(tx)
+            workers = await tx.list_workers()
+            return await self._count(tx, workers), await read_present(tx, workers)
 
         return await self.store.read(look)
 
-    async def _count(self, tx: Tx) -> Stats:
+    async def _count(self, tx: Tx, workers: Sequence[WorkerRow]) -> Stats:
         counts = await tx.counts()
-        workers = [row for row in await tx.list_workers() if row.gone_at is None]
+        workers = [row for row in workers if row.gone_at is None]
         jobs = dict.fromkeys((state.value for state in State), 0)
         queues: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(jobs, 0))
         ready: dict[str, int] = {}

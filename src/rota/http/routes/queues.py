@@ -43,7 +43,6 @@ class LimitView(Struct, kw_only=True):
     """A limit. `running` leases count against it now: null for who is no admin, without a concurrency, and of a name of keys
     that ends in `*`, which is each key's own limit.
 
-
     `next_at` is when its rate lets the next job start, if not now.
     """
 

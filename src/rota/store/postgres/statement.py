@@ -135,9 +135,8 @@ class BaseTx:
     async def hold(self, order: StartOver) -> None:
         """Wait for what a transaction that starts over needs, in order: it does so first."""
         await self._hold_quotas(order.owners)
-        workers, jobs = order.workers, order.jobs
-        await self._hold_workers(workers)
-        await self._hold_jobs(jobs)
+        await self._hold_workers(order.workers)
+        await self._hold_jobs(order.jobs)
 
     async def _hold_quotas(self, owners: Iterable[str]) -> None:
         """Hold the quotas of owners, from a look at what is kept for them until the end of the transaction."""

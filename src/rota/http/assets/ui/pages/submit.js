@@ -118,6 +118,9 @@ const json = (text, what) => { try { return JSON.parse(text); } catch (error) { 
 /** A label's value: yes or no, a number, or a text. Without one it is yes. */
 const plainly = (text) => (text === "" || text === "true" ? true : text === "false" ? false : /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text);
 
+/** `name=value`, the value read by `read`. */
+const pair = (text, read = (value) => value) => { const [name, ...value] = text.split("="); return [name.trim(), read(value.join("=").trim())]; };
+
 function bodyOf(kind, form, fields) {
   const body = {};
   const text = (name) => form[name].trim();
@@ -133,9 +136,9 @@ function bodyOf(kind, form, fields) {
   for (const name of ["queue", "owner", "timeout", "hook"]) if (text(name)) body[name] = text(name);
   for (const name of ["priority", "retries"]) if (text(String(name))) body[name] = Number(text(name));
   if (text("delay")) body[/^\d{4}-/.test(text("delay")) ? "run_at" : "delay"] = text("delay");
-  if (text("labels")) body.labels = Object.fromEntries(text("labels").split(",").map((each) => { const [name, ...value] = each.split("="); return [name.trim(), value.join("=").trim()]; }));
+  if (text("labels")) body.labels = Object.fromEntries(text("labels").split(",").map((each) => pair(each)));
   if (text("after")) body.after = text("after").split(/[\s,]+/).filter(Boolean).map((each) => { const [job, on] = each.split(":"); return on ? { job, on } : job; });
-  if (text("needs")) body.needs = Object.fromEntries(text("needs").split(",").filter((each) => each.trim()).map((each) => { const [name, ...value] = each.split("="); return [name.trim(), plainly(value.join("=").trim())]; }));
+  if (text("needs")) body.needs = Object.fromEntries(text("needs").split(",").filter((each) => each.trim()).map((each) => pair(each, plainly)));
   if (text("unique_key")) body.unique_key = text("unique_key");
   if (text("unique_key") && form.on_conflict) body.on_conflict = form.on_conflict;
   return body;
