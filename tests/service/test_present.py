@@ -45,6 +45,18 @@ def test_what_goes_on_is_counted_a_minute_by_queue_and_by_end():
     play(story)
 
 
+def test_a_job_of_several_slots_is_counted_with_all_of_them():
+    async def story(s: Scene) -> None:
+        worker = await s.worker(slots=9, handlers=[HandlerSpec(name="h"), HandlerSpec(name="a", mode="async")])
+        for fields in ({"slots": 3}, {}, {"handler": "a", "slots": 2}):
+            await s.plain(**fields)
+        assert len(await s.claim(worker, 4, asynchronous=2, total=9)) == 3
+        _, present = await s.service.present()
+        assert present.slots_in_use == 4
+
+    play(story)
+
+
 def test_the_schedules_that_are_due_next_come_first():
     async def story(s: Scene) -> None:
         for minutes in (9, 5, 7, 30, 20, 40, 50):

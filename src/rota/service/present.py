@@ -59,4 +59,4 @@ async def _slots_in_use(tx: Tx, workers: Sequence[WorkerRow]) -> int:
     """Count what runs in processes: what runs in an event loop takes none of their slots."""
     running = await tx.running_now(_MOST_RUNNING)
     coroutines = {(row.id, spec.name) for row in workers for spec in row.hello.handlers if spec.mode == "async"}
-    return sum((each.worker, each.handler) not in coroutines for each in running)
+    return sum(each.slots for each in running if (each.worker, each.handler) not in coroutines)

@@ -297,7 +297,8 @@ class SeriesRow(Struct, frozen=True):
 class Tried(Struct, frozen=True):
     """An attempt as those see it who look at many: `finished_at` and `outcome` are None while it runs.
 
-    Of a shard `first` and `inputs` are its range; an array has `inputs` alone. `error` is the beginning of its JSON.
+    Of a shard `first` and `inputs` are its range; an array has `inputs` alone. `error` is the beginning of its JSON. `slots` is
+    how many it takes while it runs.
     """
 
     job: str
@@ -314,6 +315,7 @@ class Tried(Struct, frozen=True):
     owner: str
     queue: str
     error: str | None
+    slots: int = 1
 
 
 ERROR_SHOWN = 1000  # characters of an error's JSON in a `Tried`

@@ -43,10 +43,10 @@ SELECT id, attempt, worker, started_at, finished_at, state, NULL::int, inputs, s
 FROM rota_jobs WHERE state = 'failed' AND inputs IS NOT NULL AND finished_at >= $2 AND finished_at < $3 ORDER BY finished_at DESC LIMIT $4;
 
 -- name: running_now
-SELECT id, attempt, worker, started_at, NULL::bigint, NULL::text, NULL::int, inputs, state, kind, handler, owner, queue, NULL::text
+SELECT id, attempt, worker, started_at, NULL::bigint, NULL::text, NULL::int, inputs, state, kind, handler, owner, queue, NULL::text, coalesce(slots, 1)
 FROM rota_jobs WHERE state = 'running' AND worker IS NOT NULL ORDER BY worker LIMIT $1;
 
 -- name: shards_now
-SELECT s.job, s.attempt, s.worker, s.started_at, NULL::bigint, NULL::text, s.first, s.n, j.state, j.kind, j.handler, j.owner, j.queue, NULL::text
+SELECT s.job, s.attempt, s.worker, s.started_at, NULL::bigint, NULL::text, s.first, s.n, j.state, j.kind, j.handler, j.owner, j.queue, NULL::text, coalesce(j.slots, 1)
 FROM (SELECT * FROM rota_shards ORDER BY worker LIMIT $1) s
-CROSS JOIN LATERAL (SELECT state, kind, handler, owner, queue FROM rota_jobs WHERE id = s.job OFFSET 0) j;
+CROSS JOIN LATERAL (SELECT state, kind, handler, owner, queue, slots FROM rota_jobs WHERE id = s.job OFFSET 0) j;

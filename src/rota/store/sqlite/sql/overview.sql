@@ -41,9 +41,9 @@ FROM rota_jobs INDEXED BY rota_jobs_failed_arrays WHERE state = 'failed' AND inp
 ORDER BY finished_at DESC LIMIT ?;
 
 -- name: running_now
-SELECT id, attempt, worker, started_at, NULL, NULL, NULL, inputs, state, kind, handler, owner, queue, NULL
+SELECT id, attempt, worker, started_at, NULL, NULL, NULL, inputs, state, kind, handler, owner, queue, NULL, coalesce(slots, 1)
 FROM rota_jobs INDEXED BY rota_jobs_running WHERE state = 'running' AND worker IS NOT NULL ORDER BY worker LIMIT ?;
 
 -- name: shards_now
-SELECT s.job, s.attempt, s.worker, s.started_at, NULL, NULL, s.first, s.n, j.state, j.kind, j.handler, j.owner, j.queue, NULL
+SELECT s.job, s.attempt, s.worker, s.started_at, NULL, NULL, s.first, s.n, j.state, j.kind, j.handler, j.owner, j.queue, NULL, coalesce(j.slots, 1)
 FROM rota_shards s INDEXED BY rota_shards_worker CROSS JOIN rota_jobs j ON j.id = s.job ORDER BY s.worker LIMIT ?;
