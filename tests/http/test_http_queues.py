@@ -22,6 +22,10 @@ def test_queues_are_listed_paused_limited_and_resumed(live: Live) -> None:
     assert (limited["concurrency"], limited["rate"]) == (2, {"n": 100, "per": 60.0, "burst": 100})
     listed = {queue["name"]: queue for queue in live.client.get("/v1/queues").json()["items"]}
     assert listed["mail"] == limited | {"paused": True}
+    weighed = live.client.patch("/v1/queues/mail", json={"weight": 3}).json()
+    assert weighed == listed["mail"] | {"weight": 3.0} and listed["mail"]["weight"] == 1.0
+    for wrong in (0, 1001, "heavy"):
+        check_problem(live.client.patch("/v1/queues/mail", json={"weight": wrong}), 422, "invalid", field="weight")
     assert live.client.post("/v1/queues/mail/resume").json()["paused"] is False
     assert len(live.claim(worker)) == 1
     (limit,) = live.client.get("/v1/limits").json()["items"]
@@ -60,6 +64,7 @@ def test_both_clients_set_limits(live: Live) -> None:
         assert (limit.name, limit.concurrency, limit.rate.burst, limit.running) == ("resize", 2, 3, 0)
         with pytest.raises(Invalid):
             client.limits.set("handler", "resize", concurrency=-1)
+        assert client.limits.set_weight("slow", 0.5).weight == 0.5
         assert client.limits.pause("slow").paused
         assert "slow" in [queue.name for queue in client.limits.queues()]
         assert not client.limits.resume("slow").paused
@@ -69,6 +74,7 @@ def test_both_clients_set_limits(live: Live) -> None:
         async with AsyncClient(live.url) as client:
             await client.limits.set("queue", "slow", rate="1/1h")
             assert [limit.name for limit in await client.limits.list()] == ["slow"]
+            assert (await client.limits.set_weight("slow", None)).weight == 1.0
             assert (await client.limits.pause("slow")).paused
             assert not (await client.limits.resume("slow")).paused
             assert "slow" in [queue.name for queue in await client.limits.queues()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rota.core.jobs import Free, HandlerSpec, Job, Lease, Report, Submission, Wo
 from rota.core.limits import Rate, parse_rate, rate_of
 from rota.core.states import Outcome
 from rota.core.times import SECOND
-from rota.service.limits import LimitSetting, RateSetting
+from rota.service.limits import LimitSetting, QueueSetting, RateSetting
 from rota.service.service import Service
 from rota.worker.app import App
 from tests.conformance.store.bench import KINDS, Bench
@@ -320,3 +321,23 @@ def test_many_servers_never_start_one_too_many() -> None:
         assert most == 3
 
     asyncio.run(main())
+
+
+def test_queues_take_turns_by_their_weights(scene: Scene) -> None:
+    info = scene.run(scene.service.limits.set_queue("a", QueueSetting(weight=3.0)))
+    assert (info.weight, info.paused_at) == (3.0, None)
+    scene.submit(40, queue="b", owner="ben")
+    scene.submit(40, queue="a", owner="ana")
+    counts: Counter[str] = Counter()
+    for room in (20, 1, 1, 1, 1, 4, 4, 8):
+        counts.update(lease.queue for lease in scene.claim(room))
+    assert counts.total() == 40 and abs(counts["a"] - 30) <= 2
+    scene.run(scene.service.limits.pause("a", LOCAL))
+    assert scene.run(scene.service.limits.resume("a", LOCAL)).weight == 3.0
+    scene.run(scene.service.limits.set_queue("a", QueueSetting(weight=None)))
+    assert [lease.queue for lease in scene.claim(3)] == ["b"] * 3  # by age
+    with pytest.raises(Invalid, match=r"weight: is 0\.001 to 1000"):
+        scene.run(scene.service.limits.set_queue("a", QueueSetting(weight=0.0, concurrency=1)))
+    with pytest.raises(Invalid, match="concurrency: is 1 to"):
+        scene.run(scene.service.limits.set_queue("a", QueueSetting(weight=2.0, concurrency=0)))
+    assert scene.run(scene.service.limits.queue("a")).weight == 1.0, "what is refused sets nothing"

@@ -63,6 +63,7 @@ class Simulation:
         if limited:
             self.world.checks.append(self.invariants.check_limits)
             self.world.connection.executemany(_LIMIT, [("queue", "other", 2), ("handler", "plain", 3), ("key", "k", 1)])
+            self.world.connection.execute("INSERT INTO rota_queues (queue, weight) VALUES ('other', 3)")
         self.jobs: list[str] = []
         self.storm = self.world.rng.uniform(10, FAULTS_S - 15)
 

@@ -245,6 +245,7 @@ async def limit_everything(tx: Tx) -> None:
     await tx.hold_limits([limit.pool])
     await tx.put_limit(limit)
     await tx.put_queue(QueueRow("q", 1, None))
+    await tx.put_queue_weight("q", 2.0)
     await tx.put_buckets([(*limit.pool, 5)])
     await tx.buckets([limit.pool])
     await tx.limits()

@@ -35,9 +35,10 @@ def queues(server: str | None, as_json: bool) -> None:
         return
     rows = [[
         show.line(q["name"]), "paused" if q["paused"] else "open", _n(q["queued"]), _n(q["waiting"]), _n(q["running"]),
-        _n(q["concurrency"]), _rate(q["rate"]),
+        _n(q["concurrency"]), _rate(q["rate"]), f"{q.get('weight', 1):g}",
     ] for q in found]  # fmt: skip
-    show.columns(["QUEUE", "STATE", "QUEUED", "WAITING", "RUNNING", "CONCURRENCY", "RATE"], rows, giving=["QUEUE"])
+    heads = ["QUEUE", "STATE", "QUEUED", "WAITING", "RUNNING", "CONCURRENCY", "RATE", "WEIGHT"]
+    show.columns(heads, rows, giving=["QUEUE"])
 
 
 def _action(name: str, past: str, told: str) -> click.Command:
@@ -57,17 +58,30 @@ resume = _action("resume", "goes on", "Let jobs of a paused queue start again.")
 
 
 @click.command(
-    epilog="\b\nExamples:\n  rota queue limit mail --rate 100/1m --burst 10\n  rota queue limit mail --concurrency none"
+    epilog="""\b
+Examples:
+  rota queue limit mail --rate 100/1m --burst 10
+  rota queue limit mail --concurrency none
+  rota queue limit mail --weight 3            three starts for each of a queue of weight 1"""
 )
 @click.argument("queue")
 @_MOST
 @_RATE
 @_BURST
+@click.option(
+    "--weight", type=float, metavar="W", help="Its starts for each of a queue of weight 1 of the same priority."
+)
 @server_option
-def limit(*, queue: str, server: str | None, **given: Any) -> None:
-    """Set what a queue may use: how many jobs at once, how many in a period. `none` takes a limit away."""
+def limit(*, queue: str, server: str | None, weight: float | None, **given: Any) -> None:
+    """Set what a queue may use: how many jobs at once, how many in a period; and its weight beside other queues.
+
+    `none` takes a limit away.
+    """
+    body = setting_of(**given) | ({} if weight is None else {"weight": weight})
+    if not body:
+        raise click.UsageError("say what to set: --concurrency, --rate, --weight")
     with connect(server) as client:
-        client.call(calls.edit_queue(queue, setting_of(**given), msgspec.Raw))
+        client.call(calls.edit_queue(queue, body, msgspec.Raw))
 
 
 @click.command(epilog="\b\nExample:\n  rota limits")
@@ -113,8 +127,10 @@ def set_(*, which: str, server: str | None, **given: Any) -> None:
     A key is what jobs were submitted with as --limit-key. A name that ends in * is for every key with that beginning, each by
     itself; of several the longest holds, and a limit of the key's own before all.
     """
+    if not (body := setting_of(**given)):
+        raise click.UsageError("say what to set: --concurrency, --rate")
     with connect(server) as client:
-        client.call(calls.set_limit(*_pool(which), setting_of(**given)))
+        client.call(calls.set_limit(*_pool(which), body))
 
 
 @click.command(epilog="\b\nExample:\n  rota limit rm handler:resize")
@@ -140,8 +156,6 @@ def setting_of(concurrency: str | None, rate: str | None, burst: int | None) -> 
         if not slash or not n.strip().isdecimal():
             raise Invalid("--burst", "goes with a --rate like 100/1m")
         body["rate"] = {"n": int(n), "per": per.strip(), "burst": burst}
-    if not body:
-        raise click.UsageError("say what to set: --concurrency, --rate")
     return body
 
 

@@ -32,6 +32,7 @@ class Queue(Struct, kw_only=True):
     running: int | None = None
     concurrency: int | None = None
     rate: Rate | None = None
+    weight: float = 1.0
 
 
 class Limit(Struct, kw_only=True):
@@ -82,6 +83,10 @@ class Limits:
         """Set a limit of a `queue` or a `handler`; what is left out stays. Raises Invalid."""
         self._client.call(calls.set_limit(kind, name, _body(concurrency, rate)))
 
+    def set_weight(self, queue: str, weight: float | None) -> Queue:
+        """Set how many starts a queue gets for each of others of the same priority; None: 1. Raises Invalid."""
+        return self._client.call(calls.edit_queue(queue, {"weight": weight}, Queue))
+
     def remove(self, kind: str, name: str) -> None:
         """Take a limit away. Raises NotFound."""
         self._client.call(calls.remove_limit(kind, name))
@@ -112,6 +117,10 @@ class AsyncLimits:
     async def set(self, kind: str, name: str, *, concurrency: Setting = UNSET, rate: RateSetting = UNSET) -> None:
         """Set a limit. As `Limits.set`."""
         await self._client.call(calls.set_limit(kind, name, _body(concurrency, rate)))
+
+    async def set_weight(self, queue: str, weight: float | None) -> Queue:
+        """Set a queue's weight. As `Limits.set_weight`."""
+        return await self._client.call(calls.edit_queue(queue, {"weight": weight}, Queue))
 
     async def remove(self, kind: str, name: str) -> None:
         """Take a limit away. Raises NotFound."""

@@ -19,6 +19,7 @@ START = 1_000_000  # what a start costs at weight 1; whole numbers, so that ever
 MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
 AGED = 600 * SECOND  # a row that waits so long behind a higher priority gets a start of its own
 STARTS_BETWEEN_AGED = 20
+_MOST_QUEUES = 10_000  # that a server remembers turns of
 
 OwnerName = tuple[str, int, str]  # (queue, priority, owner): who has one turn
 
@@ -40,7 +41,8 @@ class TurnName(NamedTuple):
 class Turn(Struct, frozen=True):
     """A row of turns as a claim finds it: `heads` are the (run_at, id) of its first jobs, `more` says there may be others.
 
-    `keys` are the keys of those jobs, one by one; none at all where no key has a limit. `max_running` is its owner's.
+    `keys` are the keys of those jobs, one by one; none at all where no key has a limit. `max_running` is its owner's,
+    `queue_weight` its queue's.
     """
 
     name: TurnName
@@ -52,6 +54,7 @@ class Turn(Struct, frozen=True):
     more: bool
     max_running: int | None = None
     keys: tuple[str | None, ...] = ()
+    queue_weight: float = 1.0
 
     @property
     def due(self) -> int:
@@ -101,11 +104,53 @@ class _Owner:
 _Waits = tuple[int, int, str, int, _Owner]  # (turn, run_at, id, row, owner)
 
 
-class _Walk:
-    """The starts of one queue and priority, one after another."""
+class QueueStarts(Struct, frozen=True):
+    """What a claim started of a queue of this weight, and whether it left jobs of it waiting."""
 
-    def __init__(self, clock: int) -> None:
+    n: int
+    weight: float
+    waits: bool
+
+
+class QueueTurns:
+    """Which queue is due first among those of a priority, by their weights: start-time fair queueing over queues.
+
+    A server's own, in memory: what it forgets costs fairness a batch. Who was idle has no credit; who waits loses none,
+    whatever other claims take at the same moment.
+    """
+
+    def __init__(self) -> None:
+        self._clocks: dict[int, int] = {}
+        self._turns: dict[tuple[int, str], int] = {}
+
+    def due(self, priority: int, queue: str) -> int:
+        """Return when a queue is due, in virtual time."""
+        return max(self._turns.get((priority, queue), 0), self._clocks.get(priority, 0))
+
+    def charge(self, starts: Mapping[tuple[int, str], QueueStarts]) -> None:
+        """Note what a claim has done, for each (priority, queue) that it saw jobs of."""
+        if len(self._turns) > _MOST_QUEUES:
+            self._turns.clear()
+        seen: dict[int, list[tuple[int, QueueStarts]]] = {}
+        for (priority, queue), of_queue in starts.items():
+            turn = self.due(priority, queue) + of_queue.n * cost(of_queue.weight)
+            self._turns[priority, queue] = turn
+            seen.setdefault(priority, []).append((turn, of_queue))
+        for priority, queues in seen.items():
+            waiting = [turn for turn, of_queue in queues if of_queue.waits]
+            last = [turn - cost(of_queue.weight) for turn, of_queue in queues if of_queue.n]
+            if waiting or last:  # the clock passes nobody who waits
+                clock = min(waiting) if waiting else max(last)
+                self._clocks[priority] = max(self._clocks.get(priority, 0), clock)
+
+
+class _Walk:
+    """The starts of one queue and priority, one after another. `due` is when its queue is, where queues have weights."""
+
+    def __init__(self, clock: int, due: int = 0, cost: int = 0) -> None:
         self.clock = clock
+        self.due = due
+        self.cost = cost
         self.owners: dict[str, _Owner] = {}
         self._due: list[_Waits] = []  # whose turn the clock has passed, with 0 in its place: the oldest job comes first
         self._later: list[_Waits] = []
@@ -202,6 +247,9 @@ class _Choosing:
     def walk(self, walks: Sequence[_Walk]) -> Iterator[int]:
         """Walk through the starts of one priority in order, as far as there is room."""
         while found := [(first, walk) for walk in walks if (first := walk.first()) is not None]:
+            if len(found) > 1 and found[0][1].cost:  # queues have weights: those come first that are due first
+                least = min(walk.due for _, walk in found)
+                found = [each for each in found if each[1].due == least]
             (ahead, _, _, row, owner), walk = found[0] if len(found) == 1 else _first_of_all(found)
             walk.pop()
             if self.keep(row):
@@ -209,6 +257,7 @@ class _Choosing:
             elif self.head(row) is not None:  # or else a pool was used up since: it may have jobs of another
                 walk.clock += ahead
                 owner.turn = walk.clock + owner.cost
+                walk.due += walk.cost
                 self.take(row)
                 yield row
             self.push(walk, owner)
@@ -241,6 +290,7 @@ def choose(
     pools: Sequence[Mapping[Hashable, int]],
     room: Mapping[Hashable, int],
     owed: Mapping[OwnerName, int],
+    queues: QueueTurns | None = None,
     *,
     own: Mapping[int, Sequence[Hashable | None]] = _NOTHING,
     waits: Mapping[int, Collection[Hashable]] = _NOTHING,
@@ -252,6 +302,7 @@ def choose(
     charges that are not written yet. The highest priority comes first; within it the owner whose turn is due first, and
     of several that are due the one with the oldest job. Queues of one priority have clocks of their own: the queue comes
     first whose next start is least ahead of its clock, then the one with the older job; what is one owner's goes by age.
+    Where a queue has a weight, `queues` say which is due first, before all that.
 
     `own` are the pools that jobs of some rows count against besides, one for each of the row's first jobs, or None: one
     that has no room is passed over. Of these rows it is returned which jobs are to be taken. Of the pools in `waits`, by row,
@@ -264,21 +315,25 @@ def choose(
         return Choice([0] * max(0, n if turn.more and turn.heads else min(n, len(turn.heads))), {}, kept=False)
     choosing = _Choosing(turns, pools, room, own, waits)
     priorities: dict[int, dict[str, _Walk]] = {}
+    weighted = any(turn.queue_weight != 1 for turn in turns)
     for at, turn in enumerate(turns):
         if not turn.heads:
             continue
         queue, priority, name, _ = turn.name
-        walk = priorities.setdefault(priority, {}).setdefault(queue, _Walk(turn.clock))
+        walks = priorities.setdefault(priority, {})
+        if (walk := walks.get(queue)) is None:
+            due = queues.due(priority, queue) if queues is not None and weighted else 0
+            walk = walks[queue] = _Walk(turn.clock, due, cost(turn.queue_weight) if weighted else 0)
         owner = walk.owners.setdefault(name, _Owner(name, turn.weight))
         owner.turn = max(owner.turn, turn.turn + owed.get(turn.name.whose, 0), turn.clock)
         owner.rows.append(at)
     order = [] if first is None else choosing.begin(first)
     for priority in sorted(priorities, reverse=True):
-        walks = list(priorities[priority].values())
-        for walk in walks:
+        of_all = list(priorities[priority].values())
+        for walk in of_all:
             for owner in walk.owners.values():
                 choosing.push(walk, owner)
-        order += choosing.walk(walks)
+        order += choosing.walk(of_all)
     return Choice(order, choosing.jobs, choosing.kept)
 
 

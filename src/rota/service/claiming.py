@@ -17,6 +17,8 @@ from rota.core.fairness import (
     STARTS_BETWEEN_AGED,
     Choice,
     OwnerName,
+    QueueStarts,
+    QueueTurns,
     Turn,
     TurnName,
     aged,
@@ -60,6 +62,7 @@ class Claim(Struct):
     free_owners: set[str] = field(default_factory=set)  # that were so before, and are not any more
     in_the_way: bool = False  # so many of them were met that there may be others with jobs behind them
     full: set[HeldAt] = field(default_factory=set)  # where jobs were met whose key is full
+    queue_starts: dict[tuple[int, str], QueueStarts] = field(default_factory=dict)  # where queues have weights
     looked_for_aged: bool = False
     gave_to_aged: bool = False
     kept: bool = False  # slots were left free for a job that takes several
@@ -91,6 +94,7 @@ class Claiming:
     def __init__(self, store: Store, full_owners: set[str]) -> None:
         self._store = store
         self.inputs = Inputs()
+        self.queue_turns = QueueTurns()
         self._slots: dict[tuple[str, str], tuple[int, int]] = {}  # (queue, lane): when counted, how many
         self._lanes: dict[tuple[str, str], int] = {}  # that had jobs, and when that was seen
         self._owed: dict[OwnerName, int] = {}  # charges that are not written yet
@@ -127,6 +131,8 @@ class Claiming:
         while len(self.full_owners) > MOST_KEPT:
             self.full_owners.pop()
         self._full |= claim.full
+        if claim.queue_starts:
+            self.queue_turns.charge(claim.queue_starts)
         self._starts += len(claim.jobs) + len(claim.shards)
         if claim.looked_for_aged:
             self._look_for_aged_at = now + _AGED_LOOK
@@ -241,7 +247,9 @@ class _Taking:
             for at, turn in enumerate(turns)
             if self._by.patient and turn.heads and slots_of(turn.name.lane) > 1
         }
-        choice = choose(turns, pools, left, self._claim.owed, own=own, waits=waits, first=first)
+        choice = choose(
+            turns, pools, left, self._claim.owed, self._claiming.queue_turns, own=own, waits=waits, first=first
+        )
         if first is not None:
             self._claim.gave_to_aged = choice.rows[:1] == [first]
         return choice
@@ -339,6 +347,8 @@ class _Taking:
             claim.owed = {charge.whose: charge.owed + charge.units for charge in charges if charge.whose not in written}
         self.limiting.spend(started, _keys_of(turns, own, rows, taken))
         self._places.spend(started)
+        if any(turn.queue_weight != 1 for turn in turns):
+            self._note_queues(turns, started)
         for name, n in started.items():
             self._left[_ALL] -= n * slots_of(name.lane)
             self._left[offer.is_async(name.lane)] -= n * slots_of(name.lane)
@@ -352,6 +362,16 @@ class _Taking:
             for (_, job), key, pool in zip(turn.heads, turn.keys, pools, strict=True):
                 if key is not None and pool is not None and job not in mine and self.limiting.is_full(pool):
                     self._claim.full.add((key, turn.name.queue, turn.name.lane))
+
+    def _note_queues(self, turns: list[Turn], started: dict[TurnName, int]) -> None:
+        """Note what was started of each queue, and of which there are jobs left."""
+        starts, seen = self._claim.queue_starts, set[tuple[int, str]]()
+        for turn in turns:
+            which, n = (turn.name.priority, turn.name.queue), started.get(turn.name, 0)
+            before = starts.get(which, QueueStarts(0, turn.queue_weight, waits=False))
+            waits = (turn.more or n < len(turn.heads)) or (before.waits and which in seen)
+            starts[which] = QueueStarts(before.n + n, turn.queue_weight, waits)
+            seen.add(which)
 
     def _note_drained(self, turns: list[Turn], chosen: dict[int, int], started: dict[TurnName, int]) -> bool:
         """Note which rows have no job left; return whether others have."""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from rota.core.access import Caller, Role
 from rota.core.errors import Invalid, NotFound
+from rota.core.fairness import MAX_WEIGHT, MIN_WEIGHT
 from rota.core.jobs import HandlerSpec
 from rota.core.limits import MAX_CONCURRENCY, Limit, LimitKind, Rate, Use, parse_rate, rate_of
 from rota.core.states import WAITING, State
@@ -38,6 +39,12 @@ class LimitSetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rate: str | RateSetting | UnsetType | None = UNSET
 
 
+class QueueSetting(LimitSetting, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be set of a queue: its limit, and its `weight` beside other queues; null: 1."""
+
+    weight: float | UnsetType | None = UNSET
+
+
 class QueueInfo(Struct, frozen=True, kw_only=True):
     """A queue: whether it is paused, how many jobs it has, and what it may use."""
 
@@ -46,6 +53,7 @@ class QueueInfo(Struct, frozen=True, kw_only=True):
     paused_by: str | None
     jobs: Counter[State]
     use: Use | None
+    weight: float = 1.0
 
 
 class Limits:
@@ -100,18 +108,23 @@ class Limits:
         else:
             check_name(kind, name, "")
 
-        async def write(tx: Tx) -> None:
-            await tx.hold_limits([(known, name)])
-            old = next((limit for limit in await tx.limits() if limit.pool == (kind, name)), None)
-            limit = _changed(old or Limit(kind=known, name=name), setting)
-            if limit.concurrency is None and limit.rate is None:
-                await tx.delete_limit(limit)
-                return
-            if old is not None and old.rate != limit.rate:
-                await tx.delete_limit(old)
-            await tx.put_limit(limit)
+        await self._change(lambda tx: _set(tx, known, name, setting), kind)
 
-        await self._change(write, kind)
+    async def set_queue(self, name: str, setting: QueueSetting) -> QueueInfo:
+        """Set what a queue may use, and its weight. Raises Invalid."""
+        check_name("queue", name, "")
+        weight = setting.weight
+        if weight is not UNSET and weight is not None and not MIN_WEIGHT <= weight <= MAX_WEIGHT:
+            raise Invalid("weight", f"is {MIN_WEIGHT} to {MAX_WEIGHT:g}, or null; 1 is what every queue has")
+
+        async def write(tx: Tx) -> None:
+            if setting.concurrency is not UNSET or setting.rate is not UNSET:
+                await _set(tx, "queue", name, setting)
+            if weight is not UNSET:
+                await tx.put_queue_weight(name, weight)
+
+        await self._change(write)
+        return await self.queue(name)
 
     async def remove(self, kind: str, name: str) -> None:
         """Take a limit away. Raises NotFound, Invalid."""
@@ -130,10 +143,9 @@ class Limits:
         check_name("queue", name, "")
 
         async def write(tx: Tx) -> None:
-            old = next((row for row in await tx.queue_rows() if row.queue == name), QueueRow(name, None, None))
+            old = next((row for row in await tx.queue_rows() if row.queue == name), QueueRow(name))
             if (old.paused_at is not None) is not paused:
-                row = QueueRow(name, tx.now, caller.by) if paused else QueueRow(name, None, None)
-                await tx.put_queue(row)
+                await tx.put_queue(QueueRow(name, tx.now, caller.by) if paused else QueueRow(name))
 
         await self._change(write)
         return await self.queue(name)
@@ -145,6 +157,18 @@ class Limits:
         self._signals.everybody()
 
 
+async def _set(tx: Tx, kind: LimitKind, name: str, setting: LimitSetting) -> None:
+    await tx.hold_limits([(kind, name)])
+    old = next((limit for limit in await tx.limits() if limit.pool == (kind, name)), None)
+    limit = _changed(old or Limit(kind=kind, name=name), setting)
+    if limit.concurrency is None and limit.rate is None:
+        await tx.delete_limit(limit)
+        return
+    if old is not None and old.rate != limit.rate:
+        await tx.delete_limit(old)
+    await tx.put_limit(limit)
+
+
 async def _queues(tx: Tx) -> list[QueueInfo]:
     jobs: defaultdict[str, Counter[State]] = defaultdict(Counter)
     for count in await tx.counts():
@@ -154,10 +178,13 @@ async def _queues(tx: Tx) -> list[QueueInfo]:
     used = {use.limit.name: use for use in await uses(tx, limits)}
     found = []
     for name in sorted({*jobs, *rows, *used}):
-        row = rows.get(name, QueueRow(name, None, None))
+        row = rows.get(name, QueueRow(name))
         found.append(
-            QueueInfo(name=name, paused_at=row.paused_at, paused_by=row.paused_by, jobs=jobs[name], use=used.get(name))
-        )
+            QueueInfo(
+                name=name, paused_at=row.paused_at, paused_by=row.paused_by, jobs=jobs[name], use=used.get(name),
+                weight=1.0 if row.weight is None else row.weight,
+            )
+        )  # fmt: skip
     return found
 
 

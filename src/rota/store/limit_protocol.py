@@ -13,11 +13,15 @@ class LimitTx(Protocol):
     """The part of `Tx` that knows which queues are paused, what has a limit, and how much of it is used."""
 
     async def queue_rows(self) -> list[QueueRow]:
-        """Return the queues that were ever paused."""
+        """Return the queues that something was ever set for."""
         ...
 
     async def put_queue(self, row: QueueRow) -> None:
-        """Write a queue."""
+        """Write whether a queue is paused; its weight stays."""
+        ...
+
+    async def put_queue_weight(self, queue: str, weight: float | None) -> None:
+        """Write a queue's weight, None for none; whether it is paused stays."""
         ...
 
     async def limits(self) -> list[Limit]:

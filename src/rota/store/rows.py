@@ -225,11 +225,12 @@ class DeliveryRow(Struct, kw_only=True):
 
 
 class QueueRow(Struct, frozen=True):
-    """A queue that was paused once; `paused_at` is None while it is not."""
+    """A queue that something was set for; `paused_at` is None while it is not paused, `weight` while none is set."""
 
     queue: str
-    paused_at: int | None
-    paused_by: str | None
+    paused_at: int | None = None
+    paused_by: str | None = None
+    weight: float | None = None
 
 
 class Unique(Struct, frozen=True):

@@ -10,6 +10,7 @@ from rota.core.jobs import Job
 from rota.core.settling import Settlement, cancel
 from rota.core.states import Outcome, Reason, State
 from rota.store.protocol import Take, Tx
+from rota.store.rows import QueueRow
 
 from .bench import SECOND, START, Bench, a_job, turn_of
 
@@ -99,6 +100,24 @@ def test_an_owners_weight_is_read_when_it_matters(bench: Bench):
     bench.kind.sql("INSERT INTO rota_owners (owner, weight) VALUES ('ana', 2.5)")
     assert [turn.weight for turn in turns(bench)] == [2.5]
     assert [turn.weight for turn in bench.read(lambda tx: tx.oldest_turns([("default", "h")], START + 1, 3))] == [2.5]
+
+
+def test_a_queues_weight_is_read_when_it_matters_and_pauses_leave_it(bench: Bench):
+    bench.insert(a_job("a", owner="ana"), a_job("b", owner="ana", queue="q"))
+    bench.write(lambda tx: tx.put_queue_weight("q", 2.5))
+    bench.write(lambda tx: tx.put_queue(QueueRow("q", START, "ben")))
+    assert bench.read(lambda tx: tx.queue_rows()) == [QueueRow("q", START, "ben", 2.5)]
+    bench.write(lambda tx: tx.put_queue_weight("q", 0.5))
+    assert bench.read(lambda tx: tx.queue_rows()) == [QueueRow("q", START, "ben", 0.5)]
+    bench.write(lambda tx: tx.put_queue(QueueRow("q")))
+    lanes = [("default", "h"), ("q", "h")]
+    for found in (
+        bench.read(lambda tx: tx.turns([(*lane, 9) for lane in lanes], 9))[1],
+        bench.read(lambda tx: tx.oldest_turns(lanes, START + 1, 3)),
+    ):
+        assert {turn.name.queue: turn.queue_weight for turn in found} == {"default": 1.0, "q": 0.5}
+    bench.write(lambda tx: tx.put_queue_weight("q", None))
+    assert bench.read(lambda tx: tx.queue_rows()) == [QueueRow("q")]
 
 
 def test_a_row_is_emptied_only_if_it_has_no_job_and_gone_when_it_says_nothing_more(bench: Bench):

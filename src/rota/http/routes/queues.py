@@ -14,7 +14,7 @@ from rota.core.times import SECOND, rfc3339
 from rota.core.wire import Page
 from rota.http.operations import Call, NoBody, NoQuery, Operation
 from rota.http.replies import Reply, json_reply
-from rota.service.limits import LimitSetting, QueueInfo
+from rota.service.limits import LimitSetting, QueueInfo, QueueSetting
 
 
 class RateView(Struct, kw_only=True):
@@ -37,6 +37,7 @@ class QueueView(Struct, kw_only=True):
     running: int | None
     concurrency: int | None
     rate: RateView | None
+    weight: float
 
 
 class LimitView(Struct, kw_only=True):
@@ -71,6 +72,7 @@ def _queue_view(info: QueueInfo, call: Call[Any, Any]) -> QueueView:
         running=info.jobs[State.RUNNING] if knows else None,
         concurrency=None if limit is None else limit.concurrency,
         rate=None if limit is None else _rate_view(limit.rate),
+        weight=info.weight,
     )
 
 
@@ -99,10 +101,9 @@ async def queue(call: Call[NoQuery, NoBody]) -> Reply:
     return json_reply(_queue_view(await call.service.limits.queue(call.id), call))
 
 
-async def change(call: Call[NoQuery, LimitSetting]) -> Reply:
-    """Set what a queue may use; null takes a limit away, what is left out stays."""
-    await call.service.limits.set("queue", call.id, call.body)
-    return json_reply(_queue_view(await call.service.limits.queue(call.id), call))
+async def change(call: Call[NoQuery, QueueSetting]) -> Reply:
+    """Set what a queue may use, and its weight beside others; null takes a limit away, what is left out stays."""
+    return json_reply(_queue_view(await call.service.limits.set_queue(call.id, call.body), call))
 
 
 async def pause(call: Call[NoQuery, NoBody]) -> Reply:
@@ -157,7 +158,7 @@ OPERATIONS: list[Operation[Any, Any]] = [
     ),
     Operation(
         method="PATCH", path="/v1/queues/{name}", function=change, summary="Set what a queue may use", tag="queues",
-        who=Who.ADMINS, query=NoQuery, body=LimitSetting, answers={200: QueueView},
+        who=Who.ADMINS, query=NoQuery, body=QueueSetting, answers={200: QueueView},
     ),
     Operation(
         method="POST", path="/v1/queues/{name}/pause", function=pause, summary="Pause a queue", tag="queues",

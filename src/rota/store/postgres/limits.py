@@ -19,6 +19,9 @@ class LimitTx(BaseTx):
     async def put_queue(self, row: QueueRow) -> None:
         await self._run("put_queue", row.queue, row.paused_at, row.paused_by)
 
+    async def put_queue_weight(self, queue: str, weight: float | None) -> None:
+        await self._run("put_queue_weight", queue, weight)
+
     async def limits(self) -> list[Limit]:
         return [limit_of(tuple(row)) for row in await self._all("get_limits")]
 

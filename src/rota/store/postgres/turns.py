@@ -79,16 +79,23 @@ def _turns(rows: Sequence[Row], *, keyed: bool) -> list[Turn]:
     found: dict[TurnName, Turn] = {}
     heads: dict[TurnName, list[tuple[int, str, str | None]]] = {}
     depth = 0
-    for queue, lane, priority, owner, turn, clock, weight, served_at, deep, run_at, job, key, most, *_ in rows:
+    for queue, lane, priority, owner, turn, clock, weight, served_at, deep, at, job, key, most, of_queue, *_ in rows:
         if owner is None:  # a lane with jobs whose rows were not asked for
             continue
         name, depth = TurnName(queue, priority, owner, lane), deep
         if name not in found:
-            found[name] = Turn(name, turn, clock, weight, served_at, (), False, most)
+            found[name] = Turn(name, turn, clock, weight, served_at, (), False, most, queue_weight=of_queue)
             heads[name] = []
         if job is not None:
-            heads[name].append((run_at, job, key))
+            heads[name].append((at, job, key))
     return [
-        turn_of(name, (t.turn, t.clock, t.weight, t.served_at), sorted(heads[name]), depth, t.max_running, keyed=keyed)
+        turn_of(
+            name,
+            (t.turn, t.clock, t.weight, t.served_at),
+            sorted(heads[name]),
+            depth,
+            (t.max_running, t.queue_weight),
+            keyed=keyed,
+        )
         for name, t in found.items()
     ]

@@ -97,8 +97,9 @@ class TurnTx(BaseTx):
     def _whole_turns(self, rows: Sequence[tuple[str, str, tuple[Any, ...]]], depth: int) -> list[Turn]:
         found = []
         look = "ready_heads_keyed" if self.has_keys else "ready_heads"
-        for queue, lane, (priority, owner, turn, clock, weight, served_at, most) in rows:
+        for queue, lane, (priority, owner, turn, clock, weight, served_at, most, of_queue) in rows:
             name = TurnName(queue, priority, owner, lane)
             heads = self._all(look, name.queue, name.lane, name.owner, name.priority, depth)
-            found.append(turn_of(name, (turn, clock, weight, served_at), heads, depth, most, keyed=self.has_keys))
+            stand = turn, clock, weight, served_at
+            found.append(turn_of(name, stand, heads, depth, (most, of_queue), keyed=self.has_keys))
         return found

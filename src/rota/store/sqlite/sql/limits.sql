@@ -1,9 +1,12 @@
 -- name: get_queues
-SELECT queue, paused_at, paused_by FROM rota_queues ORDER BY queue;
+SELECT queue, paused_at, paused_by, weight FROM rota_queues ORDER BY queue;
 
 -- name: put_queue
 INSERT INTO rota_queues (queue, paused_at, paused_by) VALUES (?, ?, ?)
 ON CONFLICT (queue) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by;
+
+-- name: put_queue_weight
+INSERT INTO rota_queues (queue, weight) VALUES (?, ?) ON CONFLICT (queue) DO UPDATE SET weight = excluded.weight;
 
 -- name: get_limits
 SELECT kind, name, concurrency, starts, period, burst, declared FROM rota_limits ORDER BY kind, name;

@@ -2,17 +2,19 @@
 
 -- The rows of a lane whose turn it is, the first ones; but for those of some owners.
 -- name: turns
-SELECT t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, o.max_running
+SELECT t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, o.max_running, coalesce(q.weight, 1)
 FROM rota_turns t INDEXED BY rota_turns_ready
 LEFT JOIN rota_clocks c ON c.queue = t.queue AND c.priority = t.priority LEFT JOIN rota_owners o ON o.owner = t.owner
+LEFT JOIN rota_queues q ON q.queue = t.queue
 WHERE t.queue = ? AND t.lane = ? AND t.state = 'ready'
   AND t.owner NOT IN (SELECT value FROM json_each(?)) ORDER BY t.priority DESC, t.turn, t.served_at LIMIT ?;
 
 -- The rows of a lane that were served longest ago.
 -- name: oldest_turns
-SELECT t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, o.max_running
+SELECT t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, o.max_running, coalesce(q.weight, 1)
 FROM rota_turns t INDEXED BY rota_turns_served
 LEFT JOIN rota_clocks c ON c.queue = t.queue AND c.priority = t.priority LEFT JOIN rota_owners o ON o.owner = t.owner
+LEFT JOIN rota_queues q ON q.queue = t.queue
 WHERE t.queue = ? AND t.lane = ? AND t.state = 'ready' AND t.served_at < ? ORDER BY t.served_at LIMIT ?;
 
 -- The first jobs of a row.
