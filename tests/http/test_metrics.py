@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rota.core.states import Outcome, State
 from rota.http.metrics import MAX_QUEUES, OTHERS, Metrics
 from rota.service.service import Stats
+from rota.service.upkeep import STEPS
 
 from .live import Live
 
@@ -111,6 +112,16 @@ def test_a_fault_of_the_server_and_of_upkeep_is_counted(
     text = metrics.render(stats, []).decode()
     assert value(text, 'rota_upkeep_failures_total{step="promote"}') == 1
     assert value(text, 'rota_hook_tries_total{result="gave_up"}') == 1 and value(text, "rota_workers_lost_total") == 2
+
+
+def test_whatever_step_of_upkeep_fails_is_counted(fresh: Live) -> None:
+    upkeep, metrics = fresh.service.upkeep, Metrics()
+    steps = upkeep._steps(fresh.run(upkeep._store.read(upkeep._look)))
+    assert sorted([*steps, "look", "signals"]) == sorted(STEPS)
+    for step in STEPS:
+        metrics.step_failed(step)
+    text = metrics.render(fresh.run(fresh.service.stats()), []).decode()
+    assert [value(text, f'rota_upkeep_failures_total{{step="{step}"}}') for step in STEPS] == [1] * len(STEPS)
 
 
 def test_the_documents_tell_of_every_figure_and_of_no_other(figures: str) -> None:

@@ -21,6 +21,7 @@ from rota.core.jobs import WorkerHello
 from rota.core.states import FINAL, Outcome, State
 from rota.http.views import oldest_ready_s, worker_state
 from rota.service.service import Stats, WorkerInfo
+from rota.service.upkeep import STEPS
 
 MAX_QUEUES = 200
 OTHERS = "(others)"
@@ -28,9 +29,6 @@ _WAITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 _ABORTS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _STORE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _STORED = ("submit", "claim", "settle", "heartbeat", "tell", "look")
-_STEPS = (
-    "look", "zones", "free", "fire", "promote", "overdue", "rescue", "deliver", "audit", "series", "prune", "signals",
-)  # fmt: skip
 _HOOKS = ("delivered", "failed", "gave_up")
 _FINAL_STATES = frozenset(state.value for state in FINAL)
 
@@ -45,9 +43,7 @@ class Metrics:
         self._expired = _Counts("rota_leases_expired", "Attempts that were rescued: their leases ran out.")
         self._lost = _Counts("rota_workers_lost", "Workers that were not heard of for a lease.")
         self._hooks = _Counts("rota_hook_tries", "Calls of hooks.", "result", _HOOKS)
-        self._steps = _Counts(
-            "rota_upkeep_failures", "Steps of upkeep that failed, and are done again.", "step", _STEPS
-        )
+        self._steps = _Counts("rota_upkeep_failures", "Steps of upkeep that failed, and are done again.", "step", STEPS)
         self._faults = _Counts("rota_request_failures", "Requests that failed by a fault of this server.")
         self._waits = _Histogram("rota_queue_wait_seconds", "From when a job could run to its claim.", _WAITS)
         self._runs = _Histogram("rota_run_seconds", "From a job's start to its end.", _WAITS)

@@ -45,6 +45,14 @@ _GONE_WORKERS_KEPT = 3600 * SECOND
 _IDLE_TURNS_KEPT = 3600 * SECOND  # what an owner that is idle is charged for beyond the clock
 _ORDERS = frozenset({"abort_requested", "halted"})  # events that a worker must hear of
 
+STEPS = (
+    "look", "zones", "free", "fire", "tell", "promote", "overdue", "keys", "runs", "rescue", "deliver", "turns", "usage",
+    "audit", "series", "prune", "signals",
+)  # fmt: skip
+"""What may be told to have failed: the look, each step of a round, and the signals to other servers."""
+
+_Steps = dict[str, tuple[int | None, Callable[[], Awaitable[object]]]]
+
 
 class _Seen(Struct):
     """What a look at the store has shown; `offset` is by how much its clock is ahead of the monotonic one."""
@@ -131,7 +139,7 @@ class Upkeep:
         self._signals.upkeep_at = None
         try:
             seen = await self._stopwatch.read("look", self._look)
-            now, next_ = seen.now, seen.wakeups
+            now = seen.now
             await self._tokens.seen(now, seen.tokens)
             self._counting.seen(now)
             if self._jumped(seen.offset):
@@ -146,26 +154,8 @@ class Upkeep:
             self._signals.ready(*lane, 1 if self._store.exclusive else _MANY)
         if seen.events is not None:
             self._follow(seen.events)
-        rescuable = now >= self._held_at + self._lease
-        steps: tuple[tuple[str, int | None, Callable[[], Awaitable[object]]], ...] = (
-            ("zones", now if self._schedules.zones_due else None, self._schedules.look_at_zones),
-            ("free", now if next_.waits else None, self._schedules.free),
-            ("fire", next_.slot, self._schedules.fire),
-            ("tell", now if next_.told else None, self.count_told),
-            ("promote", next_.due, self.promote),
-            ("overdue", next_.deadline, self.end_overdue),
-            ("keys", self._keys.due_at(now, held=next_.held), self._keys.step),
-            ("runs", self._runs.due_at(now), self._runs.step),
-            ("rescue", next_.lease if rescuable else None, self.rescue),
-            ("deliver", next_.delivery, self._hooks.step),
-            ("turns", now if self._turns.due(seen.lanes) else None, self._turns.step),
-            ("usage", now if self._usage.due else None, self._usage.flush),
-            ("audit", now if self._audit.due else None, self._audit.flush),
-            ("series", now if self._counting.due else None, self._counting.flush),
-            ("prune", now if self._monotonic() >= self._prune_at else None, self.prune),
-        )
         pause = _LOOK_S
-        for name, at, step in steps:
+        for name, (at, step) in self._steps(seen).items():
             if at is None:
                 continue
             if at > now:
@@ -179,6 +169,28 @@ class Upkeep:
             except Exception as error:  # one step that fails (a full disk) must not stop the others, nor the loop
                 self._failed(name, error)
         return pause
+
+    def _steps(self, seen: _Seen) -> _Steps:
+        """Return what a round does, in order: each step's name, when it comes due, if anything tells, and the step."""
+        now, next_ = seen.now, seen.wakeups
+        rescuable = now >= self._held_at + self._lease
+        return {
+            "zones": (now if self._schedules.zones_due else None, self._schedules.look_at_zones),
+            "free": (now if next_.waits else None, self._schedules.free),
+            "fire": (next_.slot, self._schedules.fire),
+            "tell": (now if next_.told else None, self.count_told),
+            "promote": (next_.due, self.promote),
+            "overdue": (next_.deadline, self.end_overdue),
+            "keys": (self._keys.due_at(now, held=next_.held), self._keys.step),
+            "runs": (self._runs.due_at(now), self._runs.step),
+            "rescue": (next_.lease if rescuable else None, self.rescue),
+            "deliver": (next_.delivery, self._hooks.step),
+            "turns": (now if self._turns.due(seen.lanes) else None, self._turns.step),
+            "usage": (now if self._usage.due else None, self._usage.flush),
+            "audit": (now if self._audit.due else None, self._audit.flush),
+            "series": (now if self._counting.due else None, self._counting.flush),
+            "prune": (now if self._monotonic() >= self._prune_at else None, self.prune),
+        }
 
     async def promote(self) -> int:
         """scheduled -> queued, for jobs whose time has come."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from rota import log
-from rota.core.jobs import Lease, Report
+from rota.core.jobs import Lease, Proof, Report
 from rota.core.states import Outcome
 from rota.worker import frames
 from rota.worker.capture import Capture, Collected
@@ -64,7 +64,7 @@ class Running:
 
     __slots__ = (
         *("begun", "capture", "child", "done", "ended", "following", "lease", "number", "order"),
-        *("out_of_memory", "report", "stopped_as", "stopped_at", "timer"),
+        *("out_of_memory", "report", "stopped_as", "stopped_at", "swept", "timer"),
     )
 
     def __init__(
@@ -88,7 +88,13 @@ class Running:
         self.out_of_memory = False  # the kernel has killed something of it
         self.stopped_as: Outcome | None = None
         self.stopped_at = 0.0  # by the loop's clock
+        self.swept: Proof | None = None  # what ended its processes, before its child had to end as well
         self.timer: asyncio.TimerHandle | None = None
+
+    def note_swept(self, ladder: asyncio.Future[tuple[Proof, list[tuple[int, str | None]]]]) -> None:
+        """Keep the proof of a ladder that has come to its end: whatever else has to end, it counts."""
+        if not ladder.cancelled() and ladder.exception() is None:
+            self.swept = ladder.result()[0]
 
     def finish(self, report: Report) -> None:
         """Deliver the report, after all output."""

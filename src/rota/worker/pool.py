@@ -357,7 +357,9 @@ class Pool:
 
     def _last_word(self, child: ChildHandle, run: Running, status: int | None, proof: Proof, *, struck: bool) -> Report:
         if child.kind == "async" and run.stopped_as is not None:
-            proof = verdict.both(Proof(signals=[("CANCEL", 0.0)]), proof, max(0.0, child.end_at - run.stopped_at))
+            canceled = Proof(signals=[("CANCEL", 0.0)])
+            before = canceled if run.swept is None else verdict.both(canceled, run.swept, 0.0)
+            proof = verdict.both(before, proof, max(0.0, child.end_at - run.stopped_at))
         if run.done is not None:
             return verdict.report_done(run, proof)
         if run.stopped_as is not None:
@@ -450,6 +452,7 @@ class Pool:
         whose = mark(run.lease.job, run.lease.attempt)
         try:
             ladder = self._do(self._nursery.sweep(child, whose, grace_s))
+            ladder.add_done_callback(run.note_swept)
             try:
                 async with asyncio.timeout(grace_s):
                     await run.ended.wait()

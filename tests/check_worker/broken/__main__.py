@@ -59,8 +59,11 @@ class HearsOnlyTheWatch(Worker):
 
 class ReportsAbortsTooEarly(Worker):
     def end(self, one: Attempt, why: str, grace_s: float) -> None:
-        if not one.why and why == "aborted":
+        if one.why:
+            return
+        if why == "aborted":
             self.report(one, {"outcome": "aborted", **self.proof()})
+        if why in ("aborted", "lost"):  # the server says "lost" as soon as it has been told of an end
             time.sleep(5.0)  # what is broken about it: the process goes on after the report
         super().end(one, why, grace_s)
 
