@@ -44,4 +44,4 @@ def enter(arguments: Sequence[str]) -> NoReturn:
 
 def command(arguments: Sequence[str]) -> list[str]:
     """Return the command that runs `python -m tests.chaos` inside."""
-    return [*_ENTER, "env", f"{_MARK}=1", sys.executable, "-m", "tests.chaos", *arguments]
+    return [*_ENTER, "env", f"{_MARK}=1", sys.executable, "-X", "faulthandler", "-m", "tests.chaos", *arguments]

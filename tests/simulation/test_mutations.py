@@ -99,7 +99,7 @@ def a_fence_trusts_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lost_workers_are_not_rescued(monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, Upkeep, "round", '("rescue", next_.lease if rescuable else None, self.rescue),', "")
+    mutate(monkeypatch, Upkeep, "_steps", '"rescue": (next_.lease if rescuable else None, self.rescue),', "")
 
 
 def a_dependent_starts_after_the_first_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
