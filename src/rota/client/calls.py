@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any, Generic, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
 
-from msgspec import DecodeError, Raw, Struct, json
+from msgspec import DecodeError, Raw, Struct
 
 from rota import tracing
+from rota.client.decoders import decoder_of
 from rota.client.problems import ServerUnreachable, error_of
 from rota.client.streams import Following, Lines
 from rota.client.submission import encode
@@ -58,14 +58,9 @@ class Call(Struct, Generic[T], frozen=True):
         if self.answer is None:
             return None  # type: ignore[return-value]
         try:
-            return _decoder(self.answer).decode(reply.body)  # type: ignore[no-any-return]
+            return decoder_of(self.answer).decode(reply.body)  # type: ignore[no-any-return]
         except DecodeError as wrong:
             raise ServerUnreachable(f"what answered is no Rota server of this version ({wrong})") from None
-
-
-@cache
-def _decoder(kind: Any) -> json.Decoder[Any]:
-    return json.Decoder(kind)
 
 
 def submit(body: Mapping[str, Any], key: str, job: type[T]) -> Call[T]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import DecodeError, Struct, json
+from msgspec import DecodeError, Struct
 
+from rota.client.decoders import decoder_of
 from rota.core.errors import (
     Conflict,
     InFlight,
@@ -80,7 +81,7 @@ class Problem(Struct):
 def read_problem(body: bytes) -> Problem:
     """Decode a problem; never raises."""
     try:
-        return json.decode(body, type=Problem)
+        return decoder_of(Problem).decode(body)  # type: ignore[no-any-return]
     except (DecodeError, UnicodeDecodeError):
         return Problem()
 

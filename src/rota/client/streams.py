@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from msgspec import Struct, json, structs
+from msgspec import Struct, structs
 
+from rota.client.decoders import decoder_of
 from rota.client.retrying import BACKOFF
 from rota.client.transport import Request
 from rota.core.errors import RotaError
@@ -89,7 +90,7 @@ class _Resumed(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self.ended = False
-        self._decoder = json.Decoder(kind)
+        self._decoder = decoder_of(kind)
         self._broken = 0
 
     def closed(self) -> None:
@@ -126,7 +127,7 @@ class Following(_Resumed[T]):
         items = []
         for kind, data in self._events.feed(piece):
             if kind == "end":  # sent too by a server that stops; then the state is not final
-                self.ended = json.decode(data, type=_End).state in FINAL
+                self.ended = decoder_of(_End).decode(data).state in FINAL
             elif (
                 kind != "reset"
             ):  # events that this one would have followed are no more: there is nothing to tell of them

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct, ValidationError, convert
 
+from rota.client.decoders import prepare
 from rota.client.problems import JobFailed
 from rota.core.errors import Invalid
 from rota.core.jobs import Failure, HandlerSpec, Progress, Proof
@@ -130,6 +131,7 @@ class JobFields(Struct, kw_only=True, eq=False):
         if type is None:
             return self.result
         try:
+            prepare(type)
             return convert(self.result, type, str_keys=True)
         except ValidationError as wrong:
             raise Invalid("result", str(wrong)) from None
