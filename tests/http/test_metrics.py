@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -17,14 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rota.core.states import Outcome, State
 from rota.http.metrics import MAX_QUEUES, OTHERS, Metrics
+from rota.service.observer import Step
 from rota.service.service import Stats
-from rota.service.upkeep import STEPS
 
 from .live import Live
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 MODES = ("process", "async")
+STEPS = get_args(Step)
 ADDED = {"job", "instance", "le"}  # labels that Prometheus adds
 WITH_SERIES = re.compile(r"(\b(?:rota_[a-z_]+|up)\b)(?:\{([^}]*)\})?")
 

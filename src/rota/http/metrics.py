@@ -11,6 +11,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -20,16 +21,14 @@ from prometheus_client.utils import floatToGoString
 from rota.core.jobs import WorkerHello
 from rota.core.states import FINAL, Outcome, State
 from rota.http.views import oldest_ready_s, worker_state
+from rota.service.observer import HookResult, Step, Stored
 from rota.service.service import Stats, WorkerInfo
-from rota.service.upkeep import STEPS
 
 MAX_QUEUES = 200
 OTHERS = "(others)"
 _WAITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600)
 _ABORTS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _STORE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
-_STORED = ("submit", "claim", "settle", "heartbeat", "tell", "look")
-_HOOKS = ("delivered", "failed", "gave_up")
 _FINAL_STATES = frozenset(state.value for state in FINAL)
 
 
@@ -42,14 +41,16 @@ class Metrics:
         self._attempts = _Counts("rota_attempts", "Attempts that ended.", "outcome", [o.value for o in Outcome])
         self._expired = _Counts("rota_leases_expired", "Attempts that were rescued: their leases ran out.")
         self._lost = _Counts("rota_workers_lost", "Workers that were not heard of for a lease.")
-        self._hooks = _Counts("rota_hook_tries", "Calls of hooks.", "result", _HOOKS)
-        self._steps = _Counts("rota_upkeep_failures", "Steps of upkeep that failed, and are done again.", "step", STEPS)
+        self._hooks = _Counts("rota_hook_tries", "Calls of hooks.", "result", get_args(HookResult))
+        self._steps = _Counts(
+            "rota_upkeep_failures", "Steps of upkeep that failed, and are done again.", "step", get_args(Step)
+        )
         self._faults = _Counts("rota_request_failures", "Requests that failed by a fault of this server.")
         self._waits = _Histogram("rota_queue_wait_seconds", "From when a job could run to its claim.", _WAITS)
         self._runs = _Histogram("rota_run_seconds", "From a job's start to its end.", _WAITS)
         self._aborts = _Histogram("rota_abort_seconds", "From the request of an abort to its proven end.", _ABORTS)
         self._stored = _Histogram(
-            "rota_store_seconds", "How long the store took.", _STORE, label="operation", values=_STORED
+            "rota_store_seconds", "How long the store took.", _STORE, label="operation", values=get_args(Stored)
         )
         self._registry = CollectorRegistry()
         for collector in vars(self).copy().values():
@@ -88,15 +89,15 @@ class Metrics:
         """Count workers that were lost."""
         self._lost.add(workers)
 
-    def hook_called(self, result: str) -> None:
+    def hook_called(self, result: HookResult) -> None:
         """Count a call of a hook."""
         self._hooks.add(1, result)
 
-    def stored(self, what: str, took_s: float) -> None:
+    def stored(self, what: Stored, took_s: float) -> None:
         """Note how long the store took."""
         self._stored.observe(took_s, what)
 
-    def step_failed(self, step: str) -> None:
+    def step_failed(self, step: Step) -> None:
         """Count a step of upkeep that failed."""
         self._steps.add(1, step)
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from rota.core.states import Outcome, State
 from rota.store.protocol import Store, Tx
 
 T = TypeVar("T")
+
+Stored = Literal["submit", "claim", "settle", "heartbeat", "tell", "look"]
+"""What the store does that is measured."""
+
+Step = Literal[
+    "look", "zones", "free", "fire", "tell", "promote", "overdue", "keys", "runs", "rescue", "deliver", "turns", "usage",
+    "audit", "series", "prune", "signals",
+]  # fmt: skip
+"""What may be told to have failed, and is done again: upkeep's look, each step of a round, and the signals to other servers."""
+
+HookResult = Literal["delivered", "failed", "gave_up"]
 
 
 class Observer(Protocol):
@@ -35,11 +46,11 @@ class Observer(Protocol):
     def workers_lost(self, workers: int) -> None:
         """Workers were not heard of for so long that their leases are over, or have died with their server."""
 
-    def hook_called(self, result: str) -> None:
-        """A hook was called: `delivered`, `failed` (it is tried again), `gave_up`."""
+    def hook_called(self, result: HookResult) -> None:
+        """A hook was called; what `failed` is tried again."""
 
-    def stored(self, what: str, took_s: float) -> None:
-        """The store has done one of the few things that are measured: `what` is one of a handful of words."""
+    def stored(self, what: Stored, took_s: float) -> None:
+        """The store has done one of the few things that are measured."""
 
 
 class Nobody:
@@ -66,10 +77,10 @@ class Nobody:
     def workers_lost(self, workers: int) -> None:
         """Ignore it."""
 
-    def hook_called(self, result: str) -> None:
+    def hook_called(self, result: HookResult) -> None:
         """Ignore it."""
 
-    def stored(self, what: str, took_s: float) -> None:
+    def stored(self, what: Stored, took_s: float) -> None:
         """Ignore it."""
 
 
@@ -81,14 +92,14 @@ class Stopwatch:
         self._observer = observer
         self._monotonic = monotonic
 
-    async def write(self, what: str, work: Callable[[Tx], Awaitable[T]]) -> T:
+    async def write(self, what: Stored, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Do `work` in a transaction that may write. Those that fail are not counted."""
         began = self._monotonic()
         done = await self._store.write(work)
         self._observer.stored(what, self._monotonic() - began)
         return done
 
-    async def read(self, what: str, work: Callable[[Tx], Awaitable[T]]) -> T:
+    async def read(self, what: Stored, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Do `work` in a transaction that only reads."""
         began = self._monotonic()
         done = await self._store.read(work)

@@ -29,7 +29,7 @@ from rota.service.keys import KeyUpkeep
 from rota.service.limits import Limits
 from rota.service.looking import Looking
 from rota.service.nodes import Nodes
-from rota.service.observer import Nobody, Observer, Stopwatch
+from rota.service.observer import Nobody, Observer, Step, Stopwatch
 from rota.service.owners import Owners, Usage
 from rota.service.present import Present, read_present
 from rota.service.pull import DEFAULT_PULL_LEASE_S, PullWorkers
@@ -97,7 +97,7 @@ class Service:
         observer: Observer | None = None,
         rng: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        failed: Callable[[str, Exception], None] = lambda _step, _error: None,
+        failed: Callable[[Step, Exception], None] = lambda _step, _error: None,
         bell: Bell | None = None,
     ) -> None:
         rng = rng or random.Random()  # noqa: S311  # seeded by the system; ids and jitter need no more

@@ -23,7 +23,7 @@ from rota.service.firing import ScheduleUpkeep
 from rota.service.heartbeats import TIMEOUT_SLACK
 from rota.service.hooks import Hooks
 from rota.service.keys import KeyUpkeep
-from rota.service.observer import Observer, Stopwatch
+from rota.service.observer import Observer, Step, Stopwatch
 from rota.service.owners import Usage
 from rota.service.runs import RunUpkeep
 from rota.service.series import Counting
@@ -45,13 +45,7 @@ _GONE_WORKERS_KEPT = 3600 * SECOND
 _IDLE_TURNS_KEPT = 3600 * SECOND  # what an owner that is idle is charged for beyond the clock
 _ORDERS = frozenset({"abort_requested", "halted"})  # events that a worker must hear of
 
-STEPS = (
-    "look", "zones", "free", "fire", "tell", "promote", "overdue", "keys", "runs", "rescue", "deliver", "turns", "usage",
-    "audit", "series", "prune", "signals",
-)  # fmt: skip
-"""What may be told to have failed: the look, each step of a round, and the signals to other servers."""
-
-_Steps = dict[str, tuple[int | None, Callable[[], Awaitable[object]]]]
+_Steps = dict[Step, tuple[int | None, Callable[[], Awaitable[object]]]]
 
 
 class _Seen(Struct):
@@ -90,7 +84,7 @@ class Upkeep:
         jitter: Callable[[], float],
         monotonic: Callable[[], float],
         stopwatch: Stopwatch,
-        failed: Callable[[str, Exception], None] = lambda _step, _error: None,
+        failed: Callable[[Step, Exception], None] = lambda _step, _error: None,
     ) -> None:
         self._store = store
         self._signals = signals

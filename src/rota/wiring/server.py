@@ -20,6 +20,7 @@ from rota.http.entrance import Entrance
 from rota.http.gate import Gate
 from rota.http.metrics import Metrics
 from rota.http.server import HttpServer, Tls
+from rota.service.observer import Step
 from rota.service.service import Service
 from rota.service.tokens import Tokens
 from rota.settings import Settings
@@ -143,7 +144,7 @@ def _http_of(settings: Settings, service: Service, entrance: Entrance, socket: P
     )
 
 
-def _say(metrics: Metrics, step: str, error: Exception) -> None:
+def _say(metrics: Metrics, step: Step, error: Exception) -> None:
     metrics.step_failed(step)
     if step == "signals":
         LOG.warning("signals_lost", error=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from rota.core.fairness import Charge, OwnerName, Turn, TurnName
@@ -76,26 +77,17 @@ class TurnTx(BaseTx):
 
 def _turns(rows: Sequence[Row], *, keyed: bool) -> list[Turn]:
     """Build rows of turns, each of which comes once for each of its first jobs, or once without one."""
-    found: dict[TurnName, Turn] = {}
-    heads: dict[TurnName, list[tuple[int, str, str | None]]] = {}
+    found: dict[TurnName, tuple[tuple[int, int, float, int], tuple[int | None, float]]] = {}
+    heads: defaultdict[TurnName, list[tuple[int, str, str | None]]] = defaultdict(list)
     depth = 0
     for queue, lane, priority, owner, turn, clock, weight, served_at, deep, at, job, key, most, of_queue, *_ in rows:
         if owner is None:  # a lane with jobs whose rows were not asked for
             continue
         name, depth = TurnName(queue, priority, owner, lane), deep
-        if name not in found:
-            found[name] = Turn(name, turn, clock, weight, served_at, (), False, most, queue_weight=of_queue)
-            heads[name] = []
+        found[name] = (turn, clock, weight, served_at), (most, of_queue)
         if job is not None:
             heads[name].append((at, job, key))
     return [
-        turn_of(
-            name,
-            (t.turn, t.clock, t.weight, t.served_at),
-            sorted(heads[name]),
-            depth,
-            (t.max_running, t.queue_weight),
-            keyed=keyed,
-        )
-        for name, t in found.items()
+        turn_of(name, stand, sorted(heads[name]), depth, settings, keyed=keyed)
+        for name, (stand, settings) in found.items()
     ]
