@@ -10,7 +10,7 @@ MAJORS ?= 14 16 17 18
 PYTEST ?= -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-deploy test-postgres bench check simulate chaos
+.PHONY: help setup run test test-long test-deploy test-postgres bench check simulate chaos
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ run: $(STAMP) ## start a server with three workers and watch the tour (ROTA_HOST
 # (PYTHONDONTWRITEBYTECODE), each would compile all that it imports; a folder of its own is no hindrance to anybody.
 test: $(STAMP) ## run the tests (one of them: make test PYTEST="tests/core -k retry")
 	env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode $(BIN)/python -m pytest $(PYTEST)
+
+test-long: $(STAMP) ## run the tests that take long, which make test leaves out (some minutes)
+	$(MAKE) test PYTEST="-m long $(PYTEST)"
 
 test-deploy: $(STAMP) ## build the image and try docker-compose.yml on an engine of its own (some minutes; root)
 	$(BIN)/python -m pytest -m deploy tests/deploy

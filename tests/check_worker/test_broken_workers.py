@@ -11,6 +11,8 @@ import pytest
 
 from rota.wiring.check_worker.run import Result, chosen, run_checks
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SHORT_S = 6.0
 LONGER_S = (SHORT_S, 4 * SHORT_S, 10 * SHORT_S)  # on a busy machine a worker is caught for being slow first

@@ -36,7 +36,7 @@ def command(name: str) -> list[str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", WORKERS)
+@pytest.mark.parametrize("name", ["rota", *(pytest.param(name, marks=pytest.mark.long) for name in ("bash", "node"))])
 def test_a_worker_keeps_to_the_protocol(name: str) -> None:
     results = asyncio.run(run_checks(command(name), CHECKS, lease_s=LEASE_S, patience_s=60.0))
     assert [f"{one.name}: {one.expected}; {one.seen}; {one.output}" for one in results if not one.passed] == []

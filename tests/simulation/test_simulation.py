@@ -1,4 +1,4 @@
-"""Two hundred lives of a cluster; `.ci/run` lives two thousand more, and `make simulate SEEDS=…` any number."""
+"""Sixty lives of a cluster; `.ci/run` lives two thousand more, and `make simulate SEEDS=…` any number."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from .simulate import Simulation, digest, run
+from .simulate import digest, run
 from .world import CALM
 
-SEEDS = 200
-_CHUNK = 20
-
-
-@pytest.mark.parametrize("start", range(0, SEEDS, _CHUNK))
-def test_nothing_breaks_and_everything_ends(start: int):
-    for seed in range(start, start + _CHUNK):
-        run(seed)
+SEEDS = 60
 
 
 def test_limits_of_queues_handlers_and_keys_hold_and_everything_ends():
@@ -27,13 +20,23 @@ def test_limits_of_queues_handlers_and_keys_hold_and_everything_ends():
         run(seed, limited=True)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_crash_at_every_commit_boundary(seed: int):
-    """No other fault: the same life, once for each boundary. Here some forty; all of them with ROTA_SIMULATE_ALL=1."""
+def crash_at_boundaries(seed: int, few: int | None = None) -> None:
+    """Live one life without any other fault once for each commit boundary in it, or for some few of them."""
     boundaries = run(seed, odds=CALM).boundaries
     assert boundaries > 300
-    for at in range(1 + seed, boundaries + 1, 1 if os.environ.get("ROTA_SIMULATE_ALL") else boundaries // 40):
+    for at in range(1 + seed, boundaries + 1, boundaries // few if few else 1):
         run(seed, odds=CALM, crash_at=at)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_crash_at_some_commit_boundaries(seed: int):
+    crash_at_boundaries(seed, few=12)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_crash_at_every_commit_boundary(seed: int):
+    crash_at_boundaries(seed)
 
 
 def test_the_same_seed_is_the_same_life():
@@ -53,15 +56,14 @@ def test_a_seed_replays_in_another_process():
     assert seen == {digest(run(11))}
 
 
-def test_the_seeds_are_worth_running():
+def test_nothing_breaks_everything_ends_and_the_seeds_are_worth_running():
     """Every fault and every end happens within a few dozen seeds; else the simulation has gone lame."""
     told: set[str] = set()
-    for seed in range(60):
-        world = Simulation(seed).run()
+    for seed in range(SEEDS):
+        world = run(seed)
         told |= {text for _, text, _ in world.history}
         told |= {f"ended {values[-1]}" for _, text, values in world.history if text.startswith("store: ")}
         told |= {f"kind {values[-2]}" for _, text, values in world.history if text.startswith("store: ")}
-        world.connection.close()
     for what in (
         "server {} crashes", "the store's clock jumps by {:+.3f} s", "worker {} dies", "worker {} drains", "worker {} leaves",
         "worker {} stalls for {:.3f} s", "worker {} kills {}: its lease was not renewed", "worker {} is told that {} is lost",
