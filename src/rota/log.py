@@ -42,6 +42,12 @@ WORDS: Mapping[str, str] = {
     "lease_over": "no heartbeat of {worker} was answered for so long that its lease may be over: ended what ran",
     "verb_refused": "the server refuses the call {verb!r}: {error}",
     "loop_failed": "the loop {loop!r} failed and goes on",
+    # a worker and what its apps declare
+    "schedules_deployed": "the schedules of {origin} are deployed: {done}",
+    "schedules_older": "the schedules of {origin} were replaced by newer ones, which stay; to go back: "
+    "rota schedule deploy --app {origin} --anyway",
+    "schedules_not_deployed": "the schedules of {origin} are not deployed: {error}; it is done by: "
+    "rota schedule deploy --app {origin}",
     # a worker and its processes
     "keeper_died": "the keeper has died; all that it kept is ended, and it is started again",
     "zygote_died": "the zygote has died with status {status}, and is started again",

@@ -43,6 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     engine: str | None = None
     run_as: str | None = None
     apps: tuple[str, ...] = ()
+    deploy: bool = True
     labels: tuple[str, ...] = ()
     apis: tuple[str, ...] = tuple(APIS)
     lease_s: float = 15.0
@@ -202,6 +203,7 @@ TABLE: tuple[Setting, ...] = (
     _row("engine", _engine, "found", "the socket of the container engine that runs images, `unix:///path`; or `none`"),
     _row("run_as", str, "", "the user as whom a worker that is root runs its jobs"),
     _row("apps", _names, "", "the modules of handlers, `MODULE:NAME`, with commas between"),
+    _row("deploy", _flag, "true", "whether workers deploy the schedules that their apps declare"),
     _row("labels", _names, "", "what jobs may need of a worker, `gpu=true`, with commas between"),
     _row("apis", read_apis, "a,b,c,d", "which of the four older APIs are served, with commas between; `none`"),
     _row("lease_s", _span(1.0), "15s", "how long a silent worker keeps its jobs", "lease"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,36 @@ def test_an_older_set_undoes_nothing(live: Live) -> None:
         assert await deploy(c, old, anyway=True) == {"s0": "edited"}
         c.now += 1
         assert await deploy(c, new) is None
+
+    live(test)
+
+
+def test_what_is_deployed_last_is_in_force_whatever_the_clock_says(live: Live) -> None:
+    """Else a transaction that began earlier, and waited for another one's, would be the older one of the two."""
+
+    async def test(c: Cluster) -> None:
+        old, new = declared("@hourly"), declared("@daily")
+        await deploy(c, old)
+        c.now -= 5
+        assert await deploy(c, new) == {"s0": "edited"}
+        assert await deploy(c, old) is None
+        assert await deploy(c, new) == {"s0": "kept"}
+
+    live(test)
+
+
+def test_deploys_at_once_make_each_schedule_once(live: Live) -> None:
+    async def test(c: Cluster) -> None:
+        same, other = declared("@hourly", "@daily"), declared("@weekly", "@daily")
+        done = await asyncio.gather(*(deploy(c, same) for _ in range(4)))
+        assert sorted(str(each and each["s0"]) for each in done) == ["created", "kept", "kept", "kept"]
+        assert {name: s.revision for name, s in (await all_of(c)).items()} == {"s0": 1, "s1": 1}
+        done = await asyncio.gather(*(deploy(c, [same, other][n % 2]) for n in range(6)))
+        assert [each for each in done if each and "edited" in each.values()] == [{"s0": "edited", "s1": "kept"}]
+        assert {name: (s.rule, s.revision) for name, s in (await all_of(c)).items()} == {
+            "s0": ("@weekly", 2), "s1": ("@daily", 1),
+        }  # fmt: skip
+        assert (await deploy(c, same), await deploy(c, other)) == (None, {"s0": "kept", "s1": "kept"})
 
     live(test)
 

@@ -32,6 +32,9 @@ Examples:
 )
 @click.option("--workers", type=click.IntRange(0, 64), help="How many workers to start.  [default: 3]")
 @click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers for the workers; may be repeated.")
+@click.option(
+    "--deploy/--no-deploy", "deploy", default=None, help="Deploy the schedules that apps declare.  [default: deploy]"
+)
 @click.option("--slots", type=click.IntRange(1, 1024), help="Jobs that a worker runs at once.  [default: one a core]")
 @click.option(
     "--lease", "lease_s", type=float, metavar="S", help="How long a silent worker keeps its jobs.  [default: 15]"
@@ -86,6 +89,7 @@ def serve(**flags: Any) -> None:
     arguments = [word for app in settings.apps for word in ("--app", app)]
     arguments += ["--drain", str(settings.drain_s)]
     arguments += ["--slots", str(settings.slots)] if settings.slots is not None else []
+    arguments += [] if settings.deploy else ["--no-deploy"]
     arguments += ["--reload"] if reload else []
     log.set_up(settings.log_format, settings.log_level)
     tracing.set_up("rota-server")

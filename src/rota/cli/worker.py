@@ -23,6 +23,9 @@ Examples:
 @click.option("--server", metavar="URL", help="Where to get jobs.  [default: ROTA_SERVER, or http://127.0.0.1:8000]")
 @click.option("--store", metavar="URL", help="Or: the store whose server, on this machine, to get jobs from.")
 @click.option("--app", "apps", multiple=True, metavar="MODULE:NAME", help="Handlers; may be repeated.")
+@click.option(
+    "--deploy/--no-deploy", "deploy", default=None, help="Deploy the schedules that apps declare.  [default: deploy]"
+)
 @click.option("--slots", type=click.IntRange(1, 1024), help="Jobs at once.  [default: one a core, and 250 async ones]")
 @click.option("--run-as", metavar="USER", help="Run jobs as this user; needs root.  [default: as the worker itself]")
 @click.option("--queue", "queues", multiple=True, metavar="Q", help="Take jobs of this queue only; may be repeated.")
@@ -45,6 +48,7 @@ def worker(
 ) -> None:
     """Run jobs: handlers in processes of their own, async handlers together in one, scripts under bash.
 
+    Schedules that the apps declare are deployed first, if the token is an admin's; see rota schedule deploy.
     Stop with Ctrl-C or SIGTERM: what runs gets time to finish, and is given back otherwise.
     """
     if server and store:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from msgspec import DecodeError, Struct, json
+from msgspec import DecodeError, Raw, Struct, json
 
 from rota.client.async_servers import AsyncServers
 from rota.client.async_transport import AsyncTransport
@@ -40,11 +40,26 @@ class _Settlements(Struct):
     settled: list[Settled]
 
 
+class DeployedSchedule(Struct):
+    """What became of a schedule: `what` is created, edited, resumed, paused, removed or kept."""
+
+    name: str
+    what: str
+
+
+class Deployment(Struct):
+    """What a deploy has done. `older`: nothing, for these declarations were replaced by others before."""
+
+    older: bool = False
+    schedules: list[DeployedSchedule] = []
+
+
 _ENCODER = json.Encoder()
 _WELCOME = json.Decoder(Welcome)
 _LEASES = json.Decoder(_Leases)
 _ORDERS = json.Decoder(Orders)
 _SETTLEMENTS = json.Decoder(_Settlements)
+_DEPLOYMENTS = json.Decoder(Deployment)
 
 
 class HttpWorkQueue:
@@ -100,6 +115,11 @@ class HttpWorkQueue:
     async def leave(self, worker: str) -> None:
         """Forget the worker and give back what it holds."""
         await self._send("DELETE", _path(worker))
+
+    async def deploy(self, origin: str, schedules: Sequence[Raw], *, anyway: bool = False) -> Deployment:
+        """Bring the schedules that an app declares in line with its code, if the token may; no part of the protocol."""
+        body = {"origin": origin, "schedules": schedules, "anyway": anyway}
+        return await self._post("/v1/schedules/deploy", body, _DEPLOYMENTS)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from rota import log, tracing
@@ -16,6 +17,7 @@ from rota.core.checkpoints import CheckpointNote
 from rota.core.errors import Invalid
 from rota.core.jobs import HandlerSpec, HookCall, LogChunk, ProgressNote, WorkerHello
 from rota.settings import Settings
+from rota.wiring.deploying import Deployer
 from rota.worker import engine, proctree
 from rota.worker.executor import Executor
 from rota.worker.images import ImageRunner
@@ -80,15 +82,23 @@ async def run_worker(
         supervisor = Supervisor(traced, executor, hello, drain_s=settings.drain_s)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, supervisor)
-        watcher = asyncio.create_task(_watch_files(supervisor)) if reload else None
-        try:
-            await supervisor.run()
-        finally:
-            if watcher is not None:
-                watcher.cancel()
+        await _work(supervisor, pool, Deployer(queue, on=settings.deploy), reload=reload)
     finally:
         await executor.close()
         await queue.aclose()
+
+
+async def _work(supervisor: Supervisor, pool: Pool, deployer: Deployer, *, reload: bool) -> None:
+    """Deploy what the apps declare, and take jobs, until that is over."""
+    await deployer.begin(pool.declared, anyway=reload)
+    load = partial(_load_again, supervisor, pool, deployer)
+    watcher = asyncio.create_task(_watch_files(load)) if reload else None
+    try:
+        await supervisor.run()
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+        await deployer.stop()
 
 
 def _hello(
@@ -145,7 +155,13 @@ def _stop(supervisor: Supervisor) -> None:
         supervisor.request_drain()
 
 
-async def _watch_files(supervisor: Supervisor) -> None:
+async def _load_again(supervisor: Supervisor, pool: Pool, deployer: Deployer) -> None:
+    """Load the handlers again, and deploy what they declare now, also what they have declared before."""
+    await supervisor.reload()
+    await deployer.begin(pool.declared, anyway=True)
+
+
+async def _watch_files(load: Callable[[], Awaitable[None]]) -> None:
     """Load the handlers again when a Python file below the current folder changes (for development)."""
     before = _stamps()
     while True:
@@ -153,7 +169,7 @@ async def _watch_files(supervisor: Supervisor) -> None:
         now = await asyncio.to_thread(_stamps)
         if now != before:
             before = now
-            await supervisor.reload()
+            await load()
 
 
 def _stamps() -> dict[str, int]:

@@ -153,7 +153,7 @@ class App:
         overlap: str | None = None, jitter: str | float | None = None, start: str | None = None, end: str | None = None,
         data: Any = None, **options: Any,
     ) -> Callable[[F], F]:  # fmt: skip
-        """Declare that a handler runs by a rule: cron, `every 15m`, `at TIME`. It counts once `rota schedule deploy` was run.
+        """Declare that a handler runs by a rule: cron, `every 15m`, `at TIME`. Workers bring it to their server.
 
         `missed` is skip, once, all or all:N; `overlap` allow, skip, queue or abort; the rest as `rota schedule add` has them;
         `options` are those of a submission. A handler may have several: each then has a `name`.

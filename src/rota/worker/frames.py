@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from rota.core.jobs import Failure, HandlerSpec
 from rota.core.states import Outcome
@@ -147,10 +147,19 @@ class Left(Struct, array_like=True, tag=12):
     data: bytes
 
 
+class Declared(Struct):
+    """The schedules that an app, `origin`, declares, each as the server takes it; `wrong` says why they cannot be told."""
+
+    origin: str
+    schedules: list[Raw] = []
+    wrong: str | None = None
+
+
 class Imported(Struct):
-    """What the zygote tells the supervisor: its handlers, or what is wrong."""
+    """What the zygote tells the supervisor: its handlers and schedules, or what is wrong."""
 
     handlers: list[HandlerSpec] = []
+    declared: list[Declared] = []
     wrong: str | None = None
     threads: list[str] = []
 

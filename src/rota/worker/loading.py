@@ -8,7 +8,11 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+import msgspec
+from msgspec import Raw
+
 from rota.worker.app import App, Handler
+from rota.worker.frames import Declared
 
 
 class BadApp(Exception):
@@ -34,6 +38,20 @@ def schedules_of(target: str) -> list[dict[str, Any]]:
         return _app(target).schedules()
     except ValueError as wrong:
         raise BadApp(f"{target}: {wrong}") from None
+
+
+def declared_by(targets: Iterable[str]) -> list[Declared]:
+    """Return what each of these apps, which are imported, declares; one without schedules is left out. Raises BadApp."""
+    found = []
+    for target in dict.fromkeys(targets):
+        try:
+            schedules = [Raw(msgspec.json.encode(each)) for each in _app(target).schedules()]
+        except (ValueError, TypeError) as wrong:  # TypeError: data that is no JSON
+            found.append(Declared(target, wrong=str(wrong)))
+        else:
+            if schedules:
+                found.append(Declared(target, schedules))
+    return found
 
 
 def _app(target: str) -> App:

@@ -18,7 +18,7 @@ import msgspec
 from rota import log
 from rota.core.jobs import HandlerSpec, Proof
 from rota.worker import proctree
-from rota.worker.frames import Imported
+from rota.worker.frames import Declared, Imported
 from rota.worker.handle import ChildHandle, ChildKind, Owner
 from rota.worker.ladder import Ladder
 from rota.worker.link import KeeperLink
@@ -75,6 +75,7 @@ class Nursery:
         self._confining: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._containers: dict[str, str] = {}  # that the keeper minds: their engines, by name
         self._recovery: asyncio.Task[None] | None = None
+        self.declared: list[Declared] = []  # by the apps that were imported
         self._empty = asyncio.Event()
 
     async def open(self) -> list[HandlerSpec]:
@@ -308,6 +309,7 @@ class Nursery:
             raise AppError(imported.wrong)
         if imported.threads:
             _log.warning("threads_imported", threads=", ".join(imported.threads))
+        self.declared = imported.declared
         self._has_zygote.set()
         return imported.handlers
 

@@ -93,6 +93,7 @@ class Pool:
         except BaseException:
             await self.close()
             raise
+        self.declared = self._nursery.declared  # the schedules of the apps
         self._kinds = {spec.name: "async" if spec.mode == "async" else "process" for spec in handlers}
         return handlers
 

@@ -30,7 +30,7 @@ from rota.worker.child import Child
 from rota.worker.child_async import AsyncChild
 from rota.worker.frames import Imported
 from rota.worker.framing import receive_with_fds
-from rota.worker.loading import BadApp, load
+from rota.worker.loading import BadApp, declared_by, load
 
 
 def main() -> None:
@@ -49,7 +49,8 @@ def main() -> None:
     try:
         handlers = load(setup["apps"])
         threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
-        imported = Imported([handler.spec for handler in handlers.values()], threads=threads)
+        specs = [handler.spec for handler in handlers.values()]
+        imported = Imported(specs, declared_by(setup["apps"]), threads=threads)
     except BadApp as wrong:
         handlers, imported = {}, Imported(wrong=str(wrong))
     with report, suppress(OSError):

@@ -97,7 +97,7 @@ class ScheduleTx(BaseTx):
         return self._whole(self._all("schedules_of_origin", origin))
 
     async def put_deploy(self, origin: str, digest: str) -> None:
-        self._run("put_deploy", origin, digest, self.now)
+        self._run("put_deploy", origin, digest, self.now, origin)
 
     async def deploys_of(self, origin: str, limit: int) -> list[str]:
         return [digest for (digest,) in self._all("deploys_of", origin, limit)]

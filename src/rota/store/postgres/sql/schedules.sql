@@ -115,8 +115,11 @@ SELECT revision, at, by, what, settings FROM rota_schedule_history WHERE schedul
 -- name: schedules_of_origin
 SELECT id FROM rota_schedules WHERE origin IS NOT NULL AND origin = $1 ORDER BY id FOR NO KEY UPDATE;
 
+-- What is noted last is the newest, also when its transaction began before another one's, or the clock was set back.
 -- name: put_deploy
-INSERT INTO rota_deploys (origin, digest, at) VALUES ($1, $2, $3) ON CONFLICT (origin, digest) DO UPDATE SET at = excluded.at;
+INSERT INTO rota_deploys (origin, digest, at)
+VALUES ($1, $2, greatest($3, (SELECT max(at) + 1 FROM rota_deploys WHERE origin = $1)))
+ON CONFLICT (origin, digest) DO UPDATE SET at = excluded.at;
 
 -- name: deploys_of
 SELECT digest FROM rota_deploys WHERE origin = $1 AND digest <> '' ORDER BY at DESC LIMIT $2;

@@ -98,8 +98,11 @@ SELECT revision, at, by, what, settings FROM rota_schedule_history WHERE schedul
 -- name: schedules_of_origin
 SELECT id FROM rota_schedules INDEXED BY rota_schedules_origin WHERE origin IS NOT NULL AND origin = ? ORDER BY id;
 
+-- What is noted last is the newest, also when its transaction began before another one's, or the clock was set back.
 -- name: put_deploy
-INSERT INTO rota_deploys (origin, digest, at) VALUES (?, ?, ?) ON CONFLICT (origin, digest) DO UPDATE SET at = excluded.at;
+INSERT INTO rota_deploys (origin, digest, at)
+VALUES (?, ?, max(?, coalesce((SELECT max(at) + 1 FROM rota_deploys WHERE origin = ?), 0)))
+ON CONFLICT (origin, digest) DO UPDATE SET at = excluded.at;
 
 -- name: deploys_of
 SELECT digest FROM rota_deploys WHERE origin = ? AND digest <> '' ORDER BY at DESC LIMIT ?;
