@@ -116,7 +116,8 @@ ONLY_POSTGRES = {
     "wakeups", "ready_counts",  # all of them in one
     "look_at_job", "lock_job_now", "lock_free", "lock_run", "lock_worker", "lock_worker_now",
     "take_due_jobs", "take_unnamed_leases",
-    "take_over_before", "late_leases", "is_base", "lock_schedule", "lock_owner", "hold_turns",  # rows that others may hold
+    "take_over_before", "late_leases", "is_base", "is_referred", "lock_schedule", "lock_owner",
+    "hold_turns",  # rows that others may hold
     "hold_limits", "lock_keys", "hold_quotas", "hold_quotas_now",  # what several may start from, or submit to
     "places_of",  # of all owners at once
     "get_answer_and_quotas",  # both, where each question is a journey

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from rota.core.errors import Invalid
 from rota.core.jobs import InputReport, Lease, Submission
@@ -16,6 +18,7 @@ from rota.core.runs import RunSubmission
 from rota.core.states import Outcome
 from rota.core.times import SECOND
 from rota.core.waits import After
+from rota.store.protocol import Tx
 
 from .cluster import START, Cluster, report, run
 
@@ -197,6 +200,37 @@ def test_a_result_stays_as_long_as_somebody_refers_to_it(live: Live):
         assert ids["a"] in {row[0] for row in old}
 
     live(test)
+
+
+def test_what_is_referred_to_while_it_is_about_to_be_pruned_stays_or_is_gone_for_whoever_refers(tmp_path: Path):
+    """On PostgreSQL others write between the moment of which upkeep's listing is, and its hold on what it lists."""
+
+    async def test(c: Cluster) -> None:
+        worker = await c.register()
+        first, second = (await submit(c, job("a"), job("b"))).values()
+        for _ in range(2):
+            lease = await c.one(worker)
+            await succeed(c, worker, lease, b"5")
+        later = START + 1800 * SECOND
+        listed = await c.store.read(lambda tx: tx.over_before(later, 9))
+        assert {row[0] for row in listed} == {first, second}
+        uses = Submission(handler="h", after=[first], data=Raw(b'{"x": {"$result": "%s"}}' % first.encode()))
+        child = await c.service.jobs.submit(uses)
+        refused: list[asyncio.Task[Any]] = []
+
+        async def prune(tx: Tx) -> None:
+            await tx.lock_jobs([row[0] for row in listed])
+            late = replace(uses, after=[second], data=Raw(b'{"x": {"$result": "%s"}}' % second.encode()))
+            refused[:] = [asyncio.create_task(c.service.jobs.submit(late))]  # it waits for this transaction
+            await tx.delete_jobs(listed)
+
+        await c.store.write(prune)
+        with pytest.raises(Invalid, match=f"there is no job '{second}'"):
+            await refused[0]
+        assert bytes((await c.one(worker)).data) == b'{"x":5}'
+        assert ((await c.job(first)).state, (await c.job(child.id)).state) == ("succeeded", "running")
+
+    run(test, tmp_path, "postgres")
 
 
 @pytest.mark.parametrize(

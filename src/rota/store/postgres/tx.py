@@ -216,17 +216,20 @@ class PostgresTx(
 
     async def delete_jobs(self, jobs: Sequence[tuple[str, str, str, str]]) -> bool:
         await self.flush()
-        # An array may have become the base of another one after it was listed, and before it was held.
-        bases = {base for (base,) in await self._all("is_base", [job for job, *_ in jobs])}
+        # After a job was listed, and before it was held, it may have become the base of another one, or one that refers
+        # to its result may have been submitted.
+        ids = [job for job, *_ in jobs]
+        needed = {job for name in ("is_base", "is_referred") for (job,) in await self._all(name, ids)}
         whole, room = [], MOST_DELETED
-        arrays = await self.arrays_of([job for job, *_ in jobs])
+        arrays = await self.arrays_of(ids)
         for job in jobs:
+            if job[0] in needed:
+                continue
             if job[0] in arrays:
                 room -= await self.delete_results(job[0], room)
             if room <= 0:
                 break
-            if job[0] not in bases:
-                whole.append(job)
+            whole.append(job)
         ids = [id_ for id_, *_ in whole]
         await self.delete_arrays(ids)
         for name in _DELETIONS:

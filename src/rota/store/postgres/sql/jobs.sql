@@ -260,6 +260,12 @@ WHERE finished_at IS NOT NULL AND finished_at < $1
     WHERE d.after = rota_jobs.id AND d.refers AND c.finished_at IS NULL LIMIT 1) b) = 0
 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
+-- Those of these jobs whose results are referred to by some that are not over.
+-- name: is_referred
+SELECT u.job FROM unnest($1::text[]) AS u(job)
+WHERE (SELECT count(*) FROM (SELECT 1 FROM rota_dependencies d CROSS JOIN LATERAL (SELECT finished_at FROM rota_jobs WHERE id = d.job OFFSET 0) c
+  WHERE d.after = u.job AND d.refers AND c.finished_at IS NULL LIMIT 1) b) > 0;
+
 -- What these workers run: jobs, and shards of arrays.
 -- name: held_lanes
 SELECT lane FROM rota_jobs WHERE state = 'running' AND worker = ANY($1::text[])
