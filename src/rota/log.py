@@ -29,6 +29,7 @@ WORDS: Mapping[str, str] = {
     "signals_lost": "hints from other servers do not come; until they do the store is looked at once a second: {error}",
     "upkeep_failed": "the upkeep step {step!r} failed, and is done again: {error}",
     "request_failed": "{method} {path} failed",
+    "server_died": "{name}, one of the processes of this server, has ended with status {status}, and is started again",
     "worker_died": "{name} has ended with status {status}, and is started again",
     # traces
     "traces_not_installed": "the environment asks for traces, but OpenTelemetry is missing: pip install 'rota[otel]'",

@@ -38,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int = 8000
     store: str = "sqlite:///rota.db"
     signals: str = "auto"
+    processes: int = 1
     workers: int = 3
     slots: int | None = None
     engine: str | None = None
@@ -198,6 +199,7 @@ TABLE: tuple[Setting, ...] = (
         "auto",
         "how servers on one PostgreSQL wake each other: `auto` (its NOTIFY), `redis://…`, `none`",
     ),
+    _row("processes", _count(1, 64), "1", "how many processes `rota serve` answers with; several on PostgreSQL only"),
     _row("workers", _count(0, 64), "3", "how many workers `rota serve` starts"),
     _row("slots", _count(1, 1024), "the cores", "how many jobs a worker runs at once, each in a process"),
     _row("engine", _engine, "found", "the socket of the container engine that runs images, `unix:///path`; or `none`"),

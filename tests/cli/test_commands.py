@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from rota.cli.main import COMMANDS
+from rota.cli.serve import _given, serve
 from rota.client import Client, calls
 from tests.cli.conftest import Run
 from tests.client.fakes import FakeServer, reply
@@ -285,3 +286,21 @@ def test_runs_are_submitted_shown_aborted_and_run_again(run: Run, client: Client
     assert late.exit_code == 2, "a run is no job"
     first = run("submit", "echo", "--in", "1h").stdout.strip()
     assert client.get(run("submit", "echo", "--after", f"{first}:failed").stdout.strip()).after_on == {first: "failed"}
+
+
+def test_several_processes_need_postgresql(run: Run) -> None:
+    done = run("serve", "--processes", "2", "--store", "sqlite:///r.db")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "processes: is 2, but an embedded store is one process's: its file has one owner" in done.stderr
+    assert run("serve", "--processes", "0").exit_code == 2
+
+
+def test_a_process_of_a_server_is_given_the_flags_that_the_server_was_given() -> None:
+    words = ["--app", "a:b", "--app", "c:d", "--no-deploy", "--processes", "3", "--drain", "2.5", "--require-token"]
+    with serve.make_context("serve", [*words, "--host=127.0.0.1", "--apis", "a"]):
+        given = _given()
+    with serve.make_context("serve", given) as again:
+        assert {name: value for name, value in again.params.items() if value not in (None, (), False)} == {
+            "apps": ("a:b", "c:d"), "processes": 3, "drain_s": 2.5, "require_token": True, "host": "127.0.0.1", "apis": "a",
+        }  # fmt: skip
+        assert again.params["deploy"] is False

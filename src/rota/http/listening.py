@@ -33,6 +33,11 @@ def listen(host: str, port: int, *, public: bool = False) -> socket.socket:
     return listener
 
 
+def url_of(host: str, port: int, *, tls: bool) -> str:
+    """Return the URL of what listens at an address."""
+    return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def _address(host: str) -> IPv4Address | IPv6Address:
     try:
         return ip_address("127.0.0.1" if host == "localhost" else host)

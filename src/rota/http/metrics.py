@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -32,10 +32,17 @@ _STORE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 _FINAL_STATES = frozenset(state.value for state in FINAL)
 
 
-class Metrics:
-    """Counts what the service observes; satisfies rota.service.observer.Observer."""
+Numbers = list[list[float]]  # what each collector has counted, in the order in which they are made
 
-    def __init__(self) -> None:
+
+class Metrics:
+    """Counts what the service observes; satisfies rota.service.observer.Observer.
+
+    `share` takes this one's tally, and returns those of further processes of the same server, which are shown together with it.
+    """
+
+    def __init__(self, share: Callable[[Numbers], Iterable[Numbers]] = lambda _: ()) -> None:
+        self._share = share
         self._submitted = _Counts("rota_jobs_submitted", "Jobs submitted.")
         self._finished = _Counts("rota_jobs_finished", "Jobs that came to an end.", "state", sorted(_FINAL_STATES))
         self._attempts = _Counts("rota_attempts", "Attempts that ended.", "outcome", [o.value for o in Outcome])
@@ -52,10 +59,7 @@ class Metrics:
         self._stored = _Histogram(
             "rota_store_seconds", "How long the store took.", _STORE, label="operation", values=get_args(Stored)
         )
-        self._registry = CollectorRegistry()
-        for collector in vars(self).copy().values():
-            if isinstance(collector, _Counts | _Histogram):
-                self._registry.register(collector)
+        self._collectors = [each for each in vars(self).values() if isinstance(each, _Counts | _Histogram)]
 
     def submitted(self, jobs: int) -> None:
         """Count jobs that were submitted."""
@@ -105,11 +109,25 @@ class Metrics:
         """Count a request that failed by a fault of the server."""
         self._faults.add(1)
 
+    def tally(self) -> Numbers:
+        """Return all that was counted, for another one to `count` as well."""
+        return [collector.numbers() for collector in self._collectors]
+
+    def count(self, tally: Numbers) -> None:
+        """Count what another one has counted."""
+        for collector, numbers in zip(self._collectors, tally, strict=True):
+            collector.count(numbers)
+
     def render(self, stats: Stats, workers: Sequence[WorkerInfo]) -> bytes:
         """Return everything in Prometheus's text format."""
-        now = CollectorRegistry()
-        now.register(_Gauges(stats, workers))
-        return generate_latest(self._registry) + generate_latest(now)
+        together = Metrics()
+        own = self.tally()
+        for tally in (own, *self._share(own)):
+            together.count(tally)
+        registry = CollectorRegistry()
+        for collector in (*together._collectors, _Gauges(stats, workers)):
+            registry.register(collector)
+        return generate_latest(registry)
 
 
 class _Counts(Collector):
@@ -119,11 +137,18 @@ class _Counts(Collector):
         self._name = name
         self._what = what
         self._labels = [] if label is None else [label]
-        self._counts = dict.fromkeys(values, 0)
+        self._counts: dict[str, float] = dict.fromkeys(values, 0)
 
     def add(self, n: int, of: str = "") -> None:
         """Count `n` more."""
         self._counts[of] += n
+
+    def numbers(self) -> list[float]:
+        return list(self._counts.values())
+
+    def count(self, numbers: list[float]) -> None:
+        for value, n in zip(self._counts, numbers, strict=True):
+            self._counts[value] += n
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self._name, self._what, labels=self._labels)
@@ -152,6 +177,17 @@ class _Histogram(Collector):
         """Count a value."""
         self._counts[of][bisect_left(self._bounds, value)] += 1
         self._sums[of] += value
+
+    def numbers(self) -> list[float]:
+        return [*self._sums.values(), *chain.from_iterable(self._counts.values())]
+
+    def count(self, numbers: list[float]) -> None:
+        left = iter(numbers)
+        for value in self._sums:
+            self._sums[value] += next(left)
+        for counts in self._counts.values():
+            for at in range(len(counts)):
+                counts[at] += int(next(left))
 
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(self._name, self._what, labels=self._labels)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rota.core.errors import Invalid
-from rota.http.listening import listen, listen_at
+from rota.http.listening import listen, listen_at, url_of
 from rota.service.service import Service
 
 MAX_HEAD = 64 << 10  # bytes of a request line and its headers
@@ -37,10 +37,10 @@ class Tls(Struct, frozen=True):
 class HttpServer:
     """Serves an application until stopped.
 
-    `port` 0 takes a free one; `listeners` are sockets that are bound already, to be served in place of all others. With `tls`
-    all but the Unix socket speak TLS. `connections` is how many there may be beside those of the Unix socket. Raises
-    Invalid for a host that is not loopback, unless it is meant to be `public`, and for a certificate that cannot be used;
-    OSError when the port is taken.
+    `port` 0 takes a free one; `listeners` are sockets that are bound already, to be served in place of all others;
+    `inherited` are one that is bound to the host and port, and a Unix socket. With `tls` all but the Unix socket speak TLS.
+    `connections` is how many there may be beside those of the Unix socket. Raises Invalid for a host that is not loopback,
+    unless it is meant to be `public`, and for a certificate that cannot be used; OSError when the port is taken.
     """
 
     def __init__(
@@ -55,13 +55,14 @@ class HttpServer:
         connections: int = MAX_CONNECTIONS,
         socket_path: Path | None = None,
         listeners: Sequence[socket.socket] = (),
+        inherited: tuple[socket.socket, socket.socket] | None = None,
     ) -> None:
         self._service = service
         self._socket_path = socket_path
         web = _Uvicorn(_config(app, tls, connections))
-        sockets = list(listeners) or [listen(host, port, public=public)]
+        sockets = list(listeners) or [inherited[0] if inherited else listen(host, port, public=public)]
         self.port: int = 0 if listeners else sockets[0].getsockname()[1]
-        self.url = f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.url = url_of(host, self.port, tls=tls is not None)
         # Each has connections of its own to count: strangers cannot keep the server's own workers out.
         self._servers = [(web, sockets)]
         if socket_path is not None:
@@ -70,6 +71,8 @@ class HttpServer:
             except BaseException:
                 sockets[0].close()
                 raise
+        elif inherited is not None:
+            self._servers.append((_Uvicorn(_config(app, None, MAX_CONNECTIONS)), [inherited[1]]))
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

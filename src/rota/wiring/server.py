@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rota import log
 from rota.client.hook_targets import Targets
@@ -29,28 +28,34 @@ from rota.store.sqlite.store import SqliteStore
 from rota.wiring.bells import bell_of
 from rota.wiring.fleet import Fleet
 from rota.wiring.gatekeeping import gate_of, hook_targets
+from rota.wiring.heritage import Heritage
+from rota.wiring.stopping import Stop, until_stopped
 from rota.wiring.stores import open_store, shown, socket_path
 from rota.worker import proctree
 
 LOG = log.get("server")
 T = TypeVar("T")
 _LOOK_S = 1.0  # between two looks for a database that is away
-_MORE_THAN_DRAIN_S = 8.0  # beyond the drain, a worker's jobs have their grace before they are given back
 
 
-async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()) -> None:
+async def run_server(
+    settings: Settings, *, worker_arguments: Sequence[str] = (), heritage: Heritage | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; a second one ends everything at once. A database that is away is waited for.
 
-    Raises Invalid, StoreInUse, StoreTooNew, Unavailable, OSError (the port is taken), WorkerFailed.
+    With a `heritage` this is one of several processes, and the workers are its parent's. Raises Invalid, StoreInUse,
+    StoreTooNew, Unavailable, OSError (the port is taken), WorkerFailed.
     """
     proctree.set_readable(False)  # our environment, with its secrets, is none of a job's business
     store = open_store(settings.store)
     stop = Stop()
     async with AsyncExitStack() as stack:
+        if heritage is not None:
+            heritage.watch()
         socket = socket_path(store) if isinstance(store, SqliteStore) else _private_socket(stack)
         sender = HookSender(Targets(hook_targets(settings)))
         stack.push_async_callback(sender.close)
-        metrics = Metrics()
+        metrics = Metrics() if heritage is None else Metrics(heritage.tallies.share)
         service = _service_of(settings, store, sender, metrics)
         entrance = Entrance("the store is not there yet", allowed_hosts=_names(settings))
         look = partial(_look, store, settings, service.tokens)
@@ -60,7 +65,7 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
         except Unavailable as error:
             if not error.away:
                 raise
-            http = _http_of(settings, service, entrance, socket)
+            http = _http_of(settings, service, entrance, socket, heritage)
             stack.push_async_callback(http.stop)
             await http.start()
             LOG.warning("store_awaited", store=shown(settings.store), error=error, url=http.url)
@@ -79,20 +84,31 @@ async def run_server(settings: Settings, *, worker_arguments: Sequence[str] = ()
         await service.start()
         stack.push_async_callback(service.stop)
         if http is None:
-            http = _http_of(settings, service, entrance, socket)
+            http = _http_of(settings, service, entrance, socket, heritage)
             await http.start()
         stack.push_async_callback(http.stop)
-        fleet = Fleet(
-            settings.workers,
-            f"unix:{socket}",
-            worker_arguments,
-            store.lock_fd if isinstance(store, SqliteStore) else None,
-            died=lambda name, status: LOG.warning("worker_died", name=name, status=status),
-        )
-        stack.callback(fleet.kill)
+        if heritage is not None:
+            heritage.say_listening()
+            await stop.unless(heritage.tell(metrics))
+            return
+        lock_fd = store.lock_fd if isinstance(store, SqliteStore) else None
         LOG.info("server_listening", url=http.url, store=shown(settings.store), workers=settings.workers)
-        await _until_stopped(fleet, settings.drain_s, stop)
+        await _with_workers(settings, stop, f"unix:{socket}", worker_arguments, lock_fd)
     LOG.info("server_stopped")
+
+
+async def _with_workers(
+    settings: Settings, stop: Stop, server: str, arguments: Sequence[str], lock_fd: int | None
+) -> None:
+    """Start the server's own workers; return when a stop was asked for, and they have ended."""
+    fleet = Fleet(
+        settings.workers,
+        [server],
+        arguments,
+        lock_fd,
+        died=lambda name, status: LOG.warning("worker_died", name=name, status=status),
+    )
+    await until_stopped(fleet, settings.drain_s, stop)
 
 
 def _service_of(settings: Settings, store: Store, sender: HookSender, metrics: Metrics) -> Service:
@@ -131,7 +147,9 @@ async def _found(look: Callable[[], Awaitable[T]]) -> T:
                 raise
 
 
-def _http_of(settings: Settings, service: Service, entrance: Entrance, socket: Path) -> HttpServer:
+def _http_of(
+    settings: Settings, service: Service, entrance: Entrance, socket: Path, heritage: Heritage | None
+) -> HttpServer:
     return HttpServer(
         service,
         entrance,
@@ -140,7 +158,8 @@ def _http_of(settings: Settings, service: Service, entrance: Entrance, socket: P
         public=True,  # the gate asks for tokens there, unless it was told not to
         tls=None if settings.tls_cert is None else Tls(settings.tls_cert, settings.tls_key),
         connections=settings.connections,
-        socket_path=socket,
+        socket_path=socket if heritage is None else None,
+        inherited=None if heritage is None else (heritage.listener, heritage.beside),
     )
 
 
@@ -161,49 +180,3 @@ def _names(settings: Settings) -> tuple[str, ...]:
 def _private_socket(stack: AsyncExitStack) -> Path:
     """Return where this server listens for its own workers, in a folder that only its user can enter."""
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rota-"))) / "rota.sock"
-
-
-class Stop:
-    """What SIGTERM and SIGINT ask for: with the first to stop, with the second to stop `now`. From when it is made on."""
-
-    def __init__(self) -> None:
-        self.asked, self.now = asyncio.Event(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
-
-    def _on_signal(self) -> None:
-        (self.now if self.asked.is_set() else self.asked).set()
-
-    async def unless(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Do work and return its result; when a stop is asked for before it is done, end it and return None."""
-        task, asked = asyncio.ensure_future(work), asyncio.ensure_future(self.asked.wait())
-        try:
-            await asyncio.wait((task, asked), return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            asked.cancel()
-            task.cancel()
-            await asyncio.wait((task,))
-
-
-async def _until_stopped(fleet: Fleet, drain_s: float, stop: Stop) -> None:
-    workers = asyncio.create_task(fleet.run(), name="workers")
-    stopping = asyncio.create_task(stop.asked.wait())
-    try:
-        await asyncio.wait((stopping, workers), return_when=asyncio.FIRST_COMPLETED)
-        if not stop.asked.is_set() and workers.done() and (error := workers.exception()) is not None:
-            raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
-        await stop.asked.wait()  # a server may have no workers of its own
-        LOG.info("server_draining", drain_s=drain_s)
-        draining = asyncio.create_task(fleet.stop(drain_s + _MORE_THAN_DRAIN_S))
-        at_once = asyncio.create_task(stop.now.wait())
-        await asyncio.wait((draining, at_once), return_when=asyncio.FIRST_COMPLETED)
-        at_once.cancel()
-        if not draining.done():
-            fleet.kill()
-            await draining
-    finally:
-        stopping.cancel()
-        fleet.kill()
-        with suppress(BaseException):
-            await workers
