@@ -29,16 +29,21 @@ _LEAST_S, _CALM_S, _CALMER = 0.4, 2.0, 1.5
 _CHANGES = 30
 _LOADS = 10
 _CHROMIUM = Path("/usr/bin/chromium")
-# What the overview asks for: path, how often anyway (s; of `/v1/jobs` while nothing runs), after a change of what.
+# What the overview asks for: path, how often anyway (s; of `/v1/overview` while nothing runs), after a change of what.
 _ANY, _NEVER = "any", "never"
 _SHOWN: list[tuple[str, float, str]] = [
-    ("/v1/stats", 10, _ANY),
-    ("/v1/jobs?state=running&limit=12", 30, _ANY),
-    ("/v1/workers", 5, _ANY),
-    ("/v1/stats/series?step=60", 5, _NEVER),
+    ("/v1/overview", 10, _ANY),
+    ("/v1/stats/series?step=60", 10, _NEVER),
     ("/v1/errors", 30, "failed"),
     ("/v1/queues", 30, _NEVER),
 ]
+
+# The page itself takes the moment at which its counts have been painted: whoever asks it from here has waited for longer.
+_WATCH = """new MutationObserver((_, watch) => {
+    if (!document.querySelector(".tile b")) return
+    watch.disconnect()
+    requestAnimationFrame(() => setTimeout(() => { window.useful = performance.now() }))
+}).observe(document, { childList: true, subtree: true })"""
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -90,7 +95,7 @@ async def _follow(session: aiohttp.ClientSession) -> None:
     loads = [_Load(session, *shown) for shown in _SHOWN]
     tasks = [asyncio.create_task(load.run()) for load in loads]
     try:
-        async with session.get("/v1/events?every=0.1", headers={"accept": "text/event-stream"}) as stream:
+        async with session.get("/v1/events?every=0.25", headers={"accept": "text/event-stream"}) as stream:
             async for line in stream.content:
                 if line.startswith(b"event:"):
                     for load in loads:
@@ -162,20 +167,22 @@ def _page(server: Server, scale: Scale) -> Iterator[Row]:
         browser = playwright.chromium.launch(executable_path=_CHROMIUM)
         client.submit("noop", {"n": 1}).wait()
         loads = scale.jobs(_LOADS) if scale.share == 1 else 3
-        for what, fresh in (("first useful paint, nothing kept", True), ("first useful paint, files kept", False)):
+        for what, fresh in (("nothing kept", True), ("files kept", False)):
             context = browser.new_context()
-            taken = []
+            useful, contentful = [], []
             for _ in range(loads + 1):
                 if fresh:
                     context.close()
                     context = browser.new_context()
                 page = context.new_page()
+                page.add_init_script(_WATCH)
                 page.goto(f"{server.url}/ui/", wait_until="commit")
-                page.locator(".tile b").first.wait_for()
-                taken.append(page.evaluate("performance.now()"))
+                useful.append(page.wait_for_function("window.useful").json_value())
+                contentful.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
                 page.close()
             context.close()
-            yield Row(f"dashboard: {what}", taken[1:], "ms", "≤ 500 ms (issue)")
+            yield Row(f"dashboard: first useful paint, {what}", useful[1:], "ms", "≤ 500 ms (issue)")
+            yield Row(f"dashboard: first contentful paint, {what}", contentful[1:], "ms")
         yield _changes(browser, client, server, _CHANGES if scale.share == 1 else 4)
         browser.close()
 

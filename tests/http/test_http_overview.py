@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -88,6 +89,15 @@ def test_the_sums_of_the_last_hour_have_what_was_just_done(busy: Live) -> None:
     assert sum(get(busy, "/v1/stats/series", queue="other", step="5m")["started"]) == 1
 
 
+def test_the_overview_is_all_of_one_moment(busy: Live) -> None:
+    found = get(busy, "/v1/overview")
+    assert [job["handler"] for job in found["running"]] == ["slow"]
+    stats = get(busy, "/v1/stats")
+    assert found["stats"]["jobs"] == stats["jobs"]
+    assert set(found["stats"]) == set(stats)
+    assert [(one["name"], one["running"], one["slots"]) for one in found["workers"]] == [("w", 1, 4)]
+
+
 @pytest.mark.parametrize(
     ("path", "field"),
     [
@@ -126,10 +136,23 @@ def test_a_user_sees_only_its_own(tmp_path: Any) -> None:
             assert ana.get("/v1/errors").json()["items"][0]["count"] == 1
             assert {bar["owner"] for bar in ana.get("/v1/timeline").json()["items"]} == {"ana"}
             assert ana.get("/v1/jobs/count").json() == {"count": 1, "exact": True, "states": {"failed": 1}}
+            for owner in ("ana", "bob"):
+                admin.post("/v1/jobs", json={"handler": "h", "owner": owner})
+            admin.post(f"/v1/workers/{worker}/claim", json={"free": free})
+            with ThreadPoolExecutor(4) as threads:  # what is shared is shared with those who may see the same
+                asked = [threads.submit(client.get, "/v1/overview") for client in (admin, ana, ana, admin)]
+                found = [each.result().json() for each in asked]
+            assert [sorted(job["owner"] for job in one["running"]) for one in found] == [
+                ["ana", "bob"], ["ana"], ["ana"], ["ana", "bob"],
+            ]  # fmt: skip
+            assert [(one["stats"] is None, one["workers"] is None) for one in found[:2]] == [
+                (False, False),
+                (True, True),
+            ]
             other = admin.get("/v1/jobs", params={"owner": "bob"}).json()["items"][0]["id"]
             answer = ana.post("/v1/jobs/retry", json={"ids": [other]}).json()
             assert [answer["done"], answer["failed"][0]["error"]] == [0, "not-found"]
             check_problem(ana.post("/v1/jobs/abort", json={"filter": {"owner": "bob"}}), 403, "forbidden")
-            assert ana.post("/v1/jobs/retry", json={"filter": {}}).json()["done"] == 1
+            assert ana.post("/v1/jobs/retry", json={"filter": {"state": ["failed"]}}).json()["done"] == 1
     finally:
         server.stop()

@@ -45,7 +45,7 @@ TABLE = {
     "DELETE /v1/workers/{id}": WORKERS,
     "GET /v1/workers": ADMINS, "GET /v1/workers/{id}": ADMINS, "POST /v1/workers/{id}/drain": ADMINS,
     "GET /v1/jobs/count": OWNERS, "POST /v1/jobs/abort": OWNERS, "POST /v1/jobs/retry": OWNERS, "POST /v1/jobs/move": OWNERS,
-    "GET /v1/stats/series": ADMINS, "GET /v1/errors": OWNERS, "GET /v1/timeline": OWNERS,
+    "GET /v1/overview": OWNERS, "GET /v1/stats/series": ADMINS, "GET /v1/errors": OWNERS, "GET /v1/timeline": OWNERS,
     "GET /v1/stats": ADMINS, "GET /metrics": ADMINS,
     "POST /v1/tokens": KEEPERS, "GET /v1/tokens": KEEPERS, "DELETE /v1/tokens/{id}": KEEPERS, "GET /v1/audit": KEEPERS,
     "GET /healthz": ANYONE, "GET /readyz": ANYONE, "GET /openapi.json": ANYONE, "GET /docs": ANYONE,

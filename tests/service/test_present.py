@@ -82,17 +82,17 @@ def test_those_who_ask_meanwhile_share_a_look_that_begins_after_they_have_asked(
                 raise ValueError("once")
             return mine
 
-        shared = Shared(look)
-        first = asyncio.create_task(shared.get())
+        shared: Shared[int] = Shared()
+        first = asyncio.create_task(shared.get("a", look))
         await asyncio.sleep(0.5)
-        others = [asyncio.create_task(shared.get()) for _ in range(9)]
-        gone = asyncio.create_task(shared.get())
+        others = [asyncio.create_task(shared.get("a", look)) for _ in range(9)]
+        gone = asyncio.create_task(shared.get("a", look))
         await asyncio.sleep(0)
         gone.cancel()
         assert await first == 1
         assert [await other for other in others] == [2] * 9
-        bad = [asyncio.create_task(shared.get()) for _ in range(2)]
+        bad = [asyncio.create_task(shared.get("a", look)) for _ in range(2)]
         assert [type(end) for end in await asyncio.gather(*bad, return_exceptions=True)] == [ValueError] * 2
-        assert await shared.get() == 4
+        assert await shared.get("a", look) == 4
 
     virtual_time.run(main)

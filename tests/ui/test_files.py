@@ -46,6 +46,28 @@ def test_every_file_that_the_page_names_is_there(live: Live) -> None:
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
+def test_a_page_names_all_modules_that_it_will_want(live: Live) -> None:
+    """So that none of them is asked for only when another one has come."""
+    for path, module in {
+        "/ui/": "overview",
+        "/ui/jobs": "jobs",
+        "/ui/jobs/some-id": "job",
+        "/ui/runs/x": "run",
+    }.items():
+        wanted = {UI / "main.js", UI / "pages" / f"{module}.js"}
+        while (
+            more := {
+                (one.parent / target).resolve()
+                for one in wanted
+                for target in re.findall(r'^(?:import|export)\b.*"(\.[^"]+)";', one.read_text("utf-8"), re.MULTILINE)
+            }
+            - wanted
+        ):
+            wanted |= more
+        named = re.findall(r'(?:modulepreload" href|module" src)="/ui/assets/\w+/([^"]+)"', live.client.get(path).text)
+        assert sorted(named) == sorted(one.relative_to(UI).as_posix() for one in wanted)
+
+
 def test_pages_are_asked_for_again_and_files_are_kept(live: Live) -> None:
     for path in (
         "/ui/",
@@ -59,7 +81,7 @@ def test_pages_are_asked_for_again_and_files_are_kept(live: Live) -> None:
         assert page.headers["content-encoding"] == "gzip"
         again = live.client.get(path, headers={"if-none-match": page.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-    assert live.client.get("/ui/", headers={"accept-encoding": "identity"}).text == page.text
+    assert live.client.get(path, headers={"accept-encoding": "identity"}).text == page.text
     policy = page.headers["content-security-policy"]
     assert "unsafe" not in policy
     for rule in (

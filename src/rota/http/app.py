@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import groupby
 from typing import Any
@@ -82,8 +82,30 @@ def create_app(
     served = operations(apis)
     description = partial(_described, tuple(apis))
     edge = Edge(service, gate or Gate(service.tokens), metrics or Metrics(), own_workers, description)
-    router = Router(_routes(edge, [*served, *docs.PAGES, *ui.PAGES]), redirect_slashes=False, default=_unknown)
-    return Guard(router, allowed_hosts=allowed_hosts, loopback_names=loopback_names)
+    routes = _routes(edge, [*served, *docs.PAGES, *ui.PAGES])
+    router = Router(routes, redirect_slashes=False, default=_unknown)
+    return Guard(
+        _Lookup({route.path: route.app for route in routes if "{" not in route.path}, router),
+        allowed_hosts=allowed_hosts,
+        loopback_names=loopback_names,
+    )
+
+
+class _Lookup:
+    """Finds paths without parameters at once; a router tries its routes one after the other."""
+
+    def __init__(self, fixed: Mapping[str, ASGIApp], others: ASGIApp) -> None:
+        self._fixed = fixed
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to who answers it."""
+        found = self._fixed.get(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await self._others(scope, receive, send)
+        else:
+            scope["path_params"] = {}
+            await found(scope, receive, send)
 
 
 def operations(apis: Collection[str]) -> list[Operation[Any, Any]]:

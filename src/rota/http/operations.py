@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 from starlette.types import Message, Receive, Scope, Send
 
 from rota import log
@@ -23,10 +23,11 @@ from rota.http.gate import Gate, unauthorized
 from rota.http.metrics import Metrics
 from rota.http.parsing import decode, idempotency_key, list_fields, parse_query, read_body
 from rota.http.problems import PLAIN, PROBLEMS, Refusal, Refusals, internal_fault
-from rota.http.replies import Reply, Stream
+from rota.http.replies import Reply, Stream, json_reply
 from rota.http.waiting import ClientGone, while_connected
 from rota.service.access import JobsFor, PullFor, WorkFor
 from rota.service.service import Service
+from rota.service.sharing import Shared
 from rota.store.protocol import NewAudit
 
 B = TypeVar("B")
@@ -59,13 +60,16 @@ class PageQuery(Struct, frozen=True):
 
 
 class Edge(Struct, frozen=True):
-    """What all requests share. `description` returns the OpenAPI document; the first time that takes a tenth of a second."""
+    """What all requests share. `description` returns the OpenAPI document; the first time that takes a tenth of a second.
+    `shared` are answers that many wait for.
+    """
 
     service: Service
     gate: Gate
     metrics: Metrics
     own_workers: int
     description: Callable[[], bytes]
+    shared: Shared[bytes] = field(default_factory=Shared)
 
 
 class Call(Generic[Q, B]):
@@ -112,6 +116,15 @@ class Call(Generic[Q, B]):
         """Say whether the client asks for this media type by its name."""
         offered = self.headers.get(b"accept", b"").decode("latin-1").split(",")
         return any(part.partition(";")[0].strip() == media for part in offered)
+
+    async def shared(self, look: Callable[[], Awaitable[Any]]) -> Reply:
+        """Answer with what `look` returns, as JSON. All who ask the same meanwhile, and may see the same, get one answer."""
+
+        async def answer() -> bytes:
+            return json_reply(await look()).body
+
+        asked = self.scope["path"], self.scope["query_string"], self.caller.role, self.caller.owner
+        return Reply(200, await self.edge.shared.get(asked, answer))
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work that may take a while. Raises ClientGone when nobody waits for it any more, or may."""

@@ -6,8 +6,9 @@ from msgspec import Struct
 
 from rota.core.jobs import HandlerSpec
 from rota.core.times import SECOND, rfc3339
+from rota.core.wire import JobView, job_view
 from rota.service.present import Present
-from rota.service.service import Stats, WorkerInfo
+from rota.service.service import Overview, Stats, WorkerInfo
 from rota.store.protocol import DeliveryRow
 
 
@@ -100,6 +101,26 @@ class StatsView(Struct, kw_only=True):
     signals: str
 
 
+class BusyView(Struct, kw_only=True):
+    """A worker, and how many jobs it runs of the `slots` that it could run at once."""
+
+    id: str
+    name: str
+    running: int
+    slots: int
+
+
+class OverviewView(Struct, kw_only=True):
+    """What goes on, all of one moment: the newest dozen of jobs that run, of those that the caller may see.
+
+    `stats` are all counts, and `workers` the first dozen of those that are there: null for who is no admin.
+    """
+
+    running: list[JobView]
+    stats: StatsView | None
+    workers: list[BusyView] | None
+
+
 def worker_view(info: WorkerInfo) -> WorkerView:
     """Render a worker."""
     row, hello = info.row, info.row.hello
@@ -168,6 +189,21 @@ def stats_view(stats: Stats, present: Present) -> StatsView:
         running=stats.running,
         signals=stats.signals,
     )
+
+
+def overview_view(found: Overview) -> OverviewView:
+    """Render what goes on."""
+    running = [job_view(job) for job in found.running]
+    if found.whole is None:
+        return OverviewView(running=running, stats=None, workers=None)
+    stats, present, workers = found.whole
+    return OverviewView(running=running, stats=stats_view(stats, present), workers=[_busy_view(one) for one in workers])
+
+
+def _busy_view(info: WorkerInfo) -> BusyView:
+    hello = info.row.hello
+    slots = hello.slots + hello.async_slots if hello.max_jobs is None else hello.max_jobs
+    return BusyView(id=info.row.id, name=hello.name, running=info.running, slots=slots)
 
 
 def oldest_ready_s(stats: Stats) -> dict[str, float]:

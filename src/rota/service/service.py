@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from rota.core.errors import NotFound
 from rota.core.ids import Ids
+from rota.core.jobs import Job
 from rota.core.states import State
 from rota.service.audit import Audit
 from rota.service.bulk import Bulk
@@ -37,16 +38,16 @@ from rota.service.relay import Bell, Relay
 from rota.service.runs import Runs, RunUpkeep
 from rota.service.schedules import Schedules
 from rota.service.series import Counting
-from rota.service.sharing import Shared
 from rota.service.signals import Signals
 from rota.service.tokens import Tokens
 from rota.service.turns import TurnUpkeep
 from rota.service.upkeep import Upkeep
 from rota.service.work import Work
-from rota.store.protocol import RunningRow, Store, Tx, WorkerRow
+from rota.store.protocol import Query, RunningRow, Store, Tx, WorkerRow
 
 DEFAULT_LEASE_S = 15.0
 DEFAULT_RETENTION_S = 7 * 86400.0
+MOST_SHOWN = 12  # jobs that run, and workers, of an overview
 _MOST_ROWS = 50  # of a lane that are looked at for its oldest job: those from which nothing was started for longest
 
 
@@ -75,6 +76,15 @@ class Stats(Struct, frozen=True, kw_only=True):
     slots: int
     running: int
     signals: str
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """What goes on, all of one moment: the newest jobs that run; and of all owners' the counts, what else goes on, and the
+    first of the workers that are there.
+    """
+
+    running: list[Job]
+    whole: tuple[Stats, Present, list[WorkerInfo]] | None = None
 
 
 class Service:
@@ -114,7 +124,7 @@ class Service:
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.deploys = Deploys(store, self.signals, self.schedules)
         self.runs = Runs(store, self.signals, ids, self.jobs)
-        self.looking, self._present = Looking(store), Shared(self._look_now)
+        self.looking = Looking(store)
         self.turns = TurnUpkeep(store, claiming := Claiming(store, self.signals.full_owners), monotonic)
         self.work = Work(
             store, self.signals, observer, stopwatch, claiming=claiming, lease_s=lease_s, random_bits=rng.getrandbits,
@@ -198,13 +208,29 @@ class Service:
         return await self.store.read(look)
 
     async def present(self) -> tuple[Stats, Present]:
-        """Return the counts and what else goes on; those who ask at the same time share the look."""
-        return await self._present.get()
+        """Return the counts and what else goes on."""
 
-    async def _look_now(self) -> tuple[Stats, Present]:
         async def look(tx: Tx) -> tuple[Stats, Present]:
             workers = await tx.list_workers()
             return await self._count(tx, workers), await read_present(tx, workers)
+
+        return await self.store.read(look)
+
+    async def overview(self, owner: str | None) -> Overview:
+        """Return what goes on; of an `owner` only which of its jobs run."""
+        running = Query(states=[State.RUNNING], owner=owner, limit=MOST_SHOWN)
+
+        async def look(tx: Tx) -> Overview:
+            if owner is not None:
+                return Overview(running=(await tx.find_jobs(running))[0])
+            workers = await tx.list_workers()
+            stats = await self._count(tx, workers)
+            shown = [row for row in workers if row.gone_at is None][:MOST_SHOWN]
+            held = await tx.held_by([row.id for row in shown])
+            return Overview(
+                running=(await tx.find_jobs(running))[0] if stats.running else [],
+                whole=(stats, await read_present(tx, workers), [_info(row, held.get(row.id, [])) for row in shown]),
+            )
 
         return await self.store.read(look)
 

@@ -23,7 +23,11 @@ class Health(Struct, frozen=True):
 
 async def stats(call: Call[NoQuery, NoBody]) -> Reply:
     """Count jobs, workers and slots, say what has ended lately and what comes next: at a cost that does not grow with jobs."""
-    return json_reply(stats_view(*await call.service.present()))
+
+    async def look() -> StatsView:
+        return stats_view(*await call.service.present())
+
+    return await call.shared(look)
 
 
 async def metrics(call: Call[NoQuery, NoBody]) -> Reply:

@@ -1,4 +1,4 @@
-"""`/v1/stats/series`, `/v1/errors`, `/v1/timeline`: what a page shows of the whole."""
+"""`/v1/overview`, `/v1/stats/series`, `/v1/errors`, `/v1/timeline`: what a page shows of the whole."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from msgspec import Meta, Struct, field
 from rota.core.access import Who
 from rota.core.errors import Invalid
 from rota.core.times import parse_duration, rfc3339
-from rota.http.operations import Call, NoBody, Operation
+from rota.http.operations import Call, NoBody, NoQuery, Operation
 from rota.http.replies import Reply, json_reply
 from rota.http.routes.filters import moment
-from rota.service.overview import MOST_BARS, Bar, Chosen, read_errors, read_timeline
+from rota.http.views import OverviewView, overview_view
+from rota.service.overview import MOST_BARS, Bar, Chosen, Errors, read_errors, read_timeline
 from rota.service.series import Series, read_series
 
 _MOST_WORKERS = 1000
@@ -114,6 +115,15 @@ class TimelineView(Struct, kw_only=True):
     items: list[BarView]
 
 
+async def overview(call: Call[NoQuery, NoBody]) -> Reply:
+    """Say what goes on now: which jobs run; and for admins the counts of `/v1/stats`, and how full the workers are."""
+
+    async def look() -> OverviewView:
+        return overview_view(await call.service.overview(call.caller.owner))
+
+    return await call.shared(look)
+
+
 async def series(call: Call[SeriesQuery, NoBody]) -> Reply:
     """Show what was submitted, started and ended over time, how long it waited and ran, and what was waiting.
 
@@ -122,9 +132,13 @@ async def series(call: Call[SeriesQuery, NoBody]) -> Reply:
     """
     query = call.query
     begin, end, step = moment("from", query.begin), moment("to", query.end), _step(query.step)
-    return json_reply(
-        await call.service.store.read(lambda tx: read_series(tx, begin=begin, end=end, step=step, queue=query.queue))
-    )
+
+    async def look() -> Series:
+        return await call.service.store.read(
+            lambda tx: read_series(tx, begin=begin, end=end, step=step, queue=query.queue)
+        )
+
+    return await call.shared(look)
 
 
 async def errors(call: Call[ErrorsQuery, NoBody]) -> Reply:
@@ -132,18 +146,11 @@ async def errors(call: Call[ErrorsQuery, NoBody]) -> Reply:
     query = call.query
     begin, end = moment("from", query.begin), moment("to", query.end)
     chosen = _chosen(call, query.owner, query.queue, query.handler)
-    found = await call.service.store.read(lambda tx: read_errors(tx, chosen, begin, end))
-    items = [
-        FaultsView(
-            kind=g.kind, handler=g.handler, type=g.type, message=g.message, example=g.example, count=g.count, jobs=g.jobs,
-            first_at=rfc3339(g.first_at), last_at=rfc3339(g.last_at),
-        )
-        for g in found.groups
-    ]  # fmt: skip
-    view = ErrorsView(
-        since=rfc3339(found.begin), to=rfc3339(found.end), looked_at=found.looked_at, cut=found.cut, items=items
-    )
-    return json_reply(view)
+
+    async def look() -> ErrorsView:
+        return _errors_view(await call.service.store.read(lambda tx: read_errors(tx, chosen, begin, end)))
+
+    return await call.shared(look)
 
 
 async def timeline(call: Call[TimelineQuery, NoBody]) -> Reply:
@@ -179,6 +186,19 @@ def _step(text: str | None) -> int | None:
     return int(seconds)
 
 
+def _errors_view(found: Errors) -> ErrorsView:
+    items = [
+        FaultsView(
+            kind=g.kind, handler=g.handler, type=g.type, message=g.message, example=g.example, count=g.count, jobs=g.jobs,
+            first_at=rfc3339(g.first_at), last_at=rfc3339(g.last_at),
+        )
+        for g in found.groups
+    ]  # fmt: skip
+    return ErrorsView(
+        since=rfc3339(found.begin), to=rfc3339(found.end), looked_at=found.looked_at, cut=found.cut, items=items
+    )
+
+
 def _bar(bar: Bar) -> BarView:
     return BarView(
         job=bar.job, attempt=bar.attempt, worker=bar.worker, row=bar.row, start=rfc3339(bar.begin),
@@ -188,6 +208,10 @@ def _bar(bar: Bar) -> BarView:
 
 
 OPERATIONS: list[Operation[Any, Any]] = [
+    Operation(
+        method="GET", path="/v1/overview", function=overview, summary="Say what goes on", tag="overview", who=Who.OWNERS,
+        query=NoQuery, body=NoBody, answers={200: OverviewView},
+    ),
     Operation(
         method="GET", path="/v1/stats/series", function=series, summary="Count over time", tag="overview", who=Who.ADMINS,
         query=SeriesQuery, body=NoBody, answers={200: Series},

@@ -92,8 +92,11 @@ def _limit_view(use: Use, now: int, call: Call[Any, Any]) -> LimitView:
 
 async def queues(call: Call[NoQuery, NoBody]) -> Reply:
     """List the queues that have jobs, or that something was set for."""
-    found = await call.service.limits.queues()
-    return json_reply(Page(items=[_queue_view(info, call) for info in found]))
+
+    async def look() -> Page[QueueView]:
+        return Page(items=[_queue_view(info, call) for info in await call.service.limits.queues()])
+
+    return await call.shared(look)
 
 
 async def queue(call: Call[NoQuery, NoBody]) -> Reply:

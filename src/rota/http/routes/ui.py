@@ -1,13 +1,16 @@
 """`/ui/`: the dashboard, which is a client of `/v1` and of nothing else. What is here hands out its files.
 
 Its modules load each other by relative paths, below a path that holds the fingerprint of them all: so a browser keeps them for
-ever, and after an update asks for others. Every other path below `/ui/` is a page, and pages are one file, which loads them.
+ever, and after an update asks for others. Every other path below `/ui/` is a page, and pages are one file, which names the
+modules that this page will want: so they are asked for together, and not when the one before them has come.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import posixpath
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -28,6 +31,8 @@ _MEDIA = {
     "svg": b"image/svg+xml",
 }
 _INDEX = "index.html"
+_MAIN = "main.js"
+_IMPORT = re.compile(rb"""^(?:import|export)\b[^;"]*"(\.[^"]+)";""", re.MULTILINE)  # what a module always wants
 _FOR_EVER = b"public, max-age=31536000, immutable"
 _ASK_AGAIN = b"no-cache"
 # Scripts and styles come from our own files only, and no script may turn a text into HTML.
@@ -49,10 +54,10 @@ class _File(Struct, frozen=True):
 
 
 class _Assets(Struct, frozen=True):
-    """All files of the dashboard. `mark` is their fingerprint; `page` is the file that every page is."""
+    """All files of the dashboard. `mark` is their fingerprint; `pages` are what pages are, by their module."""
 
     mark: str
-    page: _File
+    pages: dict[str, _File]
     by_name: dict[str, _File]
 
 
@@ -63,9 +68,36 @@ def _assets() -> _Assets:
     for name in sorted(texts):
         digest.update(b"%s\0%d\0%s" % (name.encode(), len(texts[name]), texts[name]))
     mark = digest.hexdigest()[:16]
-    page = texts.pop(_INDEX).replace(b"{{mark}}", mark.encode())
+    index = texts.pop(_INDEX).replace(b"{{mark}}", mark.encode())
+    pages = {
+        module: _file(index.replace(b"{{modules}}", _preloads(mark, _wanted(texts, [_MAIN, module]))), _HTML)
+        for module in [_MAIN, *(name for name in texts if name.startswith("pages/"))]
+    }
     named = {name: _file(text, _MEDIA[name.rpartition(".")[2]]) for name, text in texts.items()}
-    return _Assets(mark, _file(page, _HTML), named)
+    return _Assets(mark, pages, named)
+
+
+def _wanted(texts: dict[str, bytes], roots: list[str]) -> list[str]:
+    """Return these modules, and those that they import, and so on."""
+    found = dict.fromkeys(roots)
+    for name in (rest := list(found)):
+        for target in _IMPORT.findall(texts[name]):
+            other = posixpath.normpath(posixpath.join(posixpath.dirname(name), target.decode()))
+            if other not in found:
+                found[other] = None
+                rest.append(other)
+    return list(found)
+
+
+def _preloads(mark: str, modules: list[str]) -> bytes:
+    links = [f'<link rel="modulepreload" href="/ui/assets/{mark}/{name}">' for name in modules if name != _MAIN]
+    return "\n".join(links).encode()
+
+
+def _module(path: str) -> str:
+    """Return which module shows a page: `jobs` those of `/jobs`, `job` that of `/jobs/ID`."""
+    first, _, one = path.strip("/").partition("/")
+    return f"pages/{first.removesuffix('s') if one else first or 'overview'}.js"
 
 
 def _walk(folder: Traversable, above: str) -> Iterator[tuple[str, bytes]]:
@@ -96,7 +128,8 @@ async def show(call: Call[PageQuery, NoBody]) -> Reply:
     assets = _assets()
     top, _, name = call.id.partition("/")
     if top != "assets":
-        return _send(call, assets.page, _PAGE_HEADERS, _ASK_AGAIN)
+        page = assets.pages.get(_module(call.id), assets.pages[_MAIN])  # where there is none, the frame says so
+        return _send(call, page, _PAGE_HEADERS, _ASK_AGAIN)
     mark, _, name = name.partition("/")
     file = assets.by_name.get(name)
     if mark != assets.mark or file is None:

@@ -1,5 +1,5 @@
 // The frame around all pages: who is there, where one can go, whether it is live.
-import { html, render, useEffect, useState, useErrorBoundary, useRef, useWatched, kept, keep, cls } from "./parts/view.js";
+import { html, render, useEffect, useLayoutEffect, useState, useErrorBoundary, useRef, useWatched, kept, keep, cls } from "./parts/view.js";
 import { Problem, identify, isAdmin, isKeeper, me, refusal, setToken, token } from "./parts/api.js";
 import { again, connection, start } from "./parts/live.js";
 import { go, href, place } from "./parts/route.js";
@@ -35,16 +35,21 @@ function find(raw) {
   return one ? { page: one, of: one.of, id: decodeURIComponent(path.slice(one.under.length)) } : null;
 }
 
+/** Load a page's module, and keep what it shows. */
+const load = (page) => page.load().then((module) => { page.Shown = module.default; });
+
 // What is gone to first is loaded while the server is asked who we are.
-find(place.get().raw)?.page.load().catch(() => null);
+const first = find(place.get().raw);
+if (first) load(first.page).catch(() => null);
 
 function Page({ found }) {
-  const [module, set] = useState(null);
+  const [, redraw] = useState(0);
   const [error, reset] = useErrorBoundary();
   const [missing, miss] = useState(false);
+  const { Shown } = found.page; // it may have come by the time of the effect
   useEffect(() => {
     let alive = true;
-    found.page.load().then((loaded) => { if (alive) set({ page: found.page, Shown: loaded.default }); }, () => {
+    if (!Shown) load(found.page).then(() => { if (alive) redraw((n) => n + 1); }, () => {
       // The server has another version now: this page's files are gone.
       if (sessionStorage.getItem("rota-reloaded") !== location.pathname) {
         sessionStorage.setItem("rota-reloaded", location.pathname);
@@ -55,8 +60,8 @@ function Page({ found }) {
   }, [found.page]);
   if (missing) return html`<div class="trouble" role="alert">This page could not be loaded. <button class="small" onClick=${() => location.reload()}>Load it again</button></div>`;
   if (error) return html`<div class="trouble" role="alert"><span>This page has failed: ${error.message}</span><button class="small" onClick=${reset}>Show it again</button></div>`;
-  if (module?.page !== found.page) return html`<${Bones} lines=${6} />`;
-  return html`<${module.Shown} key=${found.id} id=${found.id} />`;
+  if (!Shown) return html`<${Bones} lines=${6} />`;
+  return html`<${Shown} key=${found.id} id=${found.id} />`;
 }
 
 function Nav({ of, close }) {
@@ -163,7 +168,7 @@ function App() {
 
 function Starting() {
   const [problem, set] = useState(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     let timer = null;
     const ask = () => identify().catch((error) => { set(error); timer = setTimeout(ask, 2000); });
     ask();

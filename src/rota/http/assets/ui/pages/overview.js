@@ -1,7 +1,7 @@
 // What goes on: counts, charts, queues, workers, what failed lately, what comes next.
-import { html, useMemo } from "../parts/view.js";
+import { html, useRef } from "../parts/view.js";
 import { get, isAdmin } from "../parts/api.js";
-import { useLoad, Loaded } from "../parts/load.js";
+import { useLoad, Loaded, Trouble } from "../parts/load.js";
 import { Bar, Empty, Panel, Table } from "../parts/table.js";
 import { Icon, State } from "../parts/icons.js";
 import { Time, Took, compact, count, duration, rateText } from "../parts/time.js";
@@ -11,24 +11,26 @@ import { Command } from "../parts/json.js";
 import { Charts } from "./overview-charts.js";
 
 const any = () => true;
+const MOST_WORKERS = 8;
 
 export default function Overview() {
-  return html`<div class="page overview"><h1 class="hidden">Overview</h1>${isAdmin() ? html`<${Whole} />` : html`<div class="columns"><div><${Running} /></div><div><${Failures} /><${Next} /></div></div>`}</div>`;
-}
-
-/** All of it, for admins: most of it comes of one look. */
-function Whole() {
-  const stats = useLoad((signal) => get("/v1/stats", {}, { signal }), [], { concerns: any, every: 10_000, first: true });
-  const idle = stats.data?.running === 0;
-  return html`<${Counts} of=${stats} /><${Charts} />
+  const busy = useRef(false);
+  const look = async (signal) => {
+    const found = await get("/v1/overview", {}, { signal });
+    busy.current = found.running.length > 0;
+    return found;
+  };
+  const all = useLoad(look, [], { concerns: any, every: () => (busy.current ? 2000 : 10_000), first: true });
+  const of = { ...all, error: null }; // it is said once
+  return html`<div class="page overview"><h1 class="hidden">Overview</h1><${Trouble} error=${all.error} retry=${all.reload} />
+    ${isAdmin() && html`<${Counts} of=${of} /><${Charts} />`}
     <div class="columns"><div>
-      <${Running} idle=${idle} />
-      <${Queues} of=${stats} />
+      <${Running} of=${of} />
+      ${isAdmin() && html`<${Queues} of=${of} />`}
     </div><div>
       <${Failures} />
-      <${Panel} id="next" title="Schedules due next" more=${href("/schedules")}><${Loaded} of=${stats}>${({ schedules_next: due }) => html`<${Due} due=${due} />`}<//><//>
-      <${Workers} />
-    </div></div>`;
+      ${isAdmin() ? html`<${Panel} id="next" title="Schedules due next" more=${href("/schedules")}><${Loaded} of=${of}>${({ stats }) => html`<${Due} due=${stats.schedules_next} />`}<//><//><${Workers} of=${of} />` : html`<${Next} />`}
+    </div></div></div>`;
 }
 
 function Tile({ state, name, value, note, to }) {
@@ -39,7 +41,7 @@ function Tile({ state, name, value, note, to }) {
 const aMinute = (rate) => `${rate === 0 ? "0" : rate < 0.095 ? "< 0.1" : rate < 9.95 ? rate.toFixed(1) : compact(rate)}/min`;
 
 function Counts({ of }) {
-  return html`<${Loaded} of=${of} lines=${2}>${({ jobs, slots, slots_in_use: used, oldest, rates }) => {
+  return html`<${Loaded} of=${of} lines=${2}>${({ stats: { jobs, slots, slots_in_use: used, oldest, rates } }) => {
     if (Object.values(jobs).every((n) => n === 0)) return html`<${First} />`;
     return html`<div class="tiles">
       <${Tile} state="running" name="Running" value=${jobs.running} note=${`${used} of ${slots} slots`} to="/jobs?state=running" />
@@ -57,12 +59,9 @@ function First() {
     <p>Or <a href=${href("/submit")}>fill in a form</a>.</p></div>`;
 }
 
-const recent = (query, signal) => get("/v1/jobs", query, { signal }).then((page) => page.items);
-
-function Running({ idle = false }) {
-  const of = useLoad((signal) => recent({ state: "running", limit: 12 }, signal), [], { concerns: any, every: idle ? 30_000 : 2000 });
+function Running({ of }) {
   return html`<${Panel} id="running" title="Running now" more=${href("/jobs?state=running")}>
-    <${Loaded} of=${of} empty=${html`<p class="quiet pad">Nothing runs.</p>`}>${(jobs) => jobs.length > 0 && html`<${Table} label="Running jobs" rows=${jobs} link=${(job) => jobPath(job.id)} columns=${[
+    <${Loaded} of=${of} empty=${html`<p class="quiet pad">Nothing runs.</p>`}>${({ running }) => running.length > 0 && html`<${Table} label="Running jobs" rows=${running} link=${(job) => jobPath(job.id)} columns=${[
       { name: "name", head: "Job", kind: "title name", cell: (job) => html`<a class="strong" href=${href(jobPath(job.id))}>${nameOf(job)}</a><span class="with">${inputOf(job)}</span>` },
       { name: "progress", head: "Progress", kind: "wide", cell: (job) => html`<${Progress} job=${job} />` },
       { name: "took", head: "For", kind: "num", cell: (job) => html`<${Took} from=${job.started_at} />` },
@@ -113,7 +112,7 @@ function Queues({ of }) {
     return held.length ? held.join(", ") : html`<span class="quiet">–</span>`;
   };
   return html`<${Panel} id="queues" title="Queues" more=${href("/queues")}>
-    <${Loaded} of=${of}>${({ queues, oldest_ready: oldest, queue_rates: rates }) => {
+    <${Loaded} of=${of}>${({ stats: { queues, oldest_ready: oldest, queue_rates: rates } }) => {
       const rows = Object.entries(queues).map(([name, counts]) => ({ name, ...counts, oldest: oldest[name], rate: rates[name] ?? 0 })).sort((a, b) => (b.queued ?? 0) - (a.queued ?? 0) || (a.name < b.name ? -1 : 1)).slice(0, 12);
       return rows.length === 0 ? html`<p class="quiet pad">No queue has a job.</p>` : html`<${Table} label="Queues" rows=${rows} rowKey=${(row) => row.name} link=${(row) => `/jobs?queue=${encodeURIComponent(row.name)}`} columns=${[
         { name: "name", head: "Queue", kind: "title", cell: (row) => html`<a class="strong" href=${href(`/jobs?queue=${encodeURIComponent(row.name)}`)}>${row.name}</a>` },
@@ -128,11 +127,8 @@ function Queues({ of }) {
   <//>`;
 }
 
-function Workers() {
-  const of = useLoad((signal) => get("/v1/workers", {}, { signal }).then((page) => page.items.filter((one) => one.state !== "gone")), [], { concerns: any, every: 5000 });
-  return html`<${Panel} id="workers" title="Workers" more=${href("/workers")}>
-    <${Loaded} of=${of}>${(workers) => workers.length === 0 ? html`<${Empty} title="No worker is there" command="rota worker --app MODULE:NAME">Jobs wait until one comes.<//>` : html`<ul class="lines">${workers.slice(0, 8).map((one) => html`<li key=${one.id}><a href=${href("/workers")}><span class="line-top"><b>${one.name}</b><span class="num">${one.running} of ${slots(one)}</span></span><span class="line-sub"><${Bar} value=${one.running} of=${slots(one)} label=${`Slots of ${one.name} in use`} /></span></a></li>`)}</ul>`}<//>
+function Workers({ of }) {
+  return html`<${Panel} id="workers" title="Workers" more=${href("/workers")} aside=${of.data?.stats.workers > MOST_WORKERS && html`${MOST_WORKERS} of ${count(of.data.stats.workers)}`}>
+    <${Loaded} of=${of}>${({ workers }) => workers.length === 0 ? html`<${Empty} title="No worker is there" command="rota worker --app MODULE:NAME">Jobs wait until one comes.<//>` : html`<ul class="lines">${workers.slice(0, MOST_WORKERS).map((one) => html`<li key=${one.id}><a href=${href("/workers")}><span class="line-top"><b>${one.name}</b><span class="num">${one.running} of ${one.slots}</span></span><span class="line-sub"><${Bar} value=${one.running} of=${one.slots} label=${`Slots of ${one.name} in use`} /></span></a></li>`)}</ul>`}<//>
   <//>`;
 }
-
-const slots = (worker) => worker.max_jobs ?? worker.slots + worker.async_slots;

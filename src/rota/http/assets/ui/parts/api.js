@@ -27,6 +27,7 @@ export function token() {
 }
 export function setToken(text) {
   memory = text;
+  window.rotaAsked.clear(); // with another token, or none
   try { text === null ? sessionStorage.removeItem(TOKEN) : sessionStorage.setItem(TOKEN, text); } catch { /* private */ }
 }
 
@@ -50,13 +51,23 @@ export function address(path, query = {}) {
 /** One part of a path. */
 export const part = (text) => encodeURIComponent(text);
 
+/** What was asked before any module was there (first.js). */
+async function early(method, to) {
+  const asked = method === "GET" ? window.rotaAsked.get(to) : undefined;
+  window.rotaAsked.delete(to);
+  const answer = await asked;
+  if (answer instanceof Error) throw answer;
+  return answer;
+}
+
 async function ask(method, path, { query, body, key, signal, raw } = {}) {
   const sent = headers(key ? { "idempotency-key": key } : {});
   if (body !== undefined) sent["content-type"] = "application/json";
+  const to = address(path, query);
   let answer;
   // Without credentials a browser does not ask for a name and a password of its own when the server asks for a token.
   try {
-    answer = await fetch(address(path, query), {
+    answer = await early(method, to) ?? await fetch(to, {
       method, headers: sent, signal, cache: "no-store", credentials: "omit", body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {

@@ -108,7 +108,7 @@ let awayAt = null;
 async function read(signal) {
   const away = awayAt !== null && performance.now() - awayAt > REPLAY_MS;
   const resume = lastId !== null && !away ? { "last-event-id": lastId } : {};
-  const answer = await fetch("/v1/events?every=0.1", { headers: headers({ accept: "text/event-stream", ...resume }), signal, cache: "no-store", credentials: "omit" });
+  const answer = await fetch("/v1/events?every=0.25", { headers: headers({ accept: "text/event-stream", ...resume }), signal, cache: "no-store", credentials: "omit" });
   if (!answer.ok) throw Object.assign(new Error(), { status: answer.status });
   if (connection.get() !== "live") connection.set("live");
   if (!("last-event-id" in resume)) note(null); // what came before the stream began is seen by looking

@@ -7,7 +7,7 @@ const CALMER = 1.5, CALM_MS = 2000; // while changes go on and on, pauses betwee
 
 /**
  * `load(signal)` gives what is shown; it is asked again when `deps` change, when a batch of events `concerns` it, and every
- * `every` ms while the page is seen. What was shown stays until there is something newer. The more an answer costs, and the longer
+ * `every` ms (a number, or a function that gives one) while the page is seen. What was shown stays until there is something newer. The more an answer costs, and the longer
  * changes go on, the rarer it is asked for; after a pause the first change is shown at once. What is `first`
  * is asked for before all else of the page.
  */
@@ -42,7 +42,10 @@ export function useLoad(load, deps = [], { concerns = null, every = null, skip =
       busy = false;
       if (!alive) return;
       if (again) soon();
-      else if (self.current.every) timer = setTimeout(() => (document.hidden ? soon(self.current.every) : run()), self.current.every);
+      else {
+        const pace = typeof self.current.every === "function" ? self.current.every() : self.current.every;
+        if (pace) timer = setTimeout(() => (document.hidden ? soon(pace) : run()), pace);
+      }
     }
     function soon(least = 0) {
       if (busy) {
