@@ -30,6 +30,12 @@ def test_the_parts_are_the_whole_life(
     parts = [told.dependency_s, told.scheduled_s, told.queued_s, told.ran_s, told.backoff_s, told.other_s]
     assert min(parts) >= 0
     assert round(sum(parts) * SECOND) == life == round(told.total_s * SECOND)
+    ends = [0.0, *(span.end_s for span in told.spans)]
+    assert [span.begin_s for span in told.spans] == ends[:-1]
+    assert ends[-1] == told.total_s
+    for part in ("dependency", "scheduled", "queued", "ran", "backoff", "other"):
+        took = sum(round((span.end_s - span.begin_s) * SECOND) for span in told.spans if span.part == part)
+        assert took == round(getattr(told, f"{part}_s") * SECOND)
 
 
 def test_what_failed_is_retried_what_was_put_off_or_interrupted_is_not() -> None:

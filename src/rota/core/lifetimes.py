@@ -16,6 +16,7 @@ _PARTS: tuple[Part, ...] = ("dependency", "scheduled", "queued", "ran", "backoff
 _BY_STATE: dict[State, Part] = {State.BLOCKED: "dependency", State.QUEUED: "queued", State.RUNNING: "ran"}
 _NO_FAILURES = {Outcome.SUCCEEDED.value, Outcome.SNOOZED.value, Outcome.INTERRUPTED.value}
 _FAILURES = frozenset(outcome.value for outcome in Outcome if outcome.value not in _NO_FAILURES)
+_MOST_SPANS = 100
 _WORDS: tuple[tuple[Part, str], ...] = (
     ("dependency", "waited for other jobs"),
     ("scheduled", "for its time"),
@@ -24,12 +25,22 @@ _WORDS: tuple[tuple[Part, str], ...] = (
 )
 
 
+class Span(Struct, frozen=True, kw_only=True):
+    """One stretch of a job's life, in seconds since its submission; `attempt` is the one that ran, or the last one before."""
+
+    part: Part
+    begin_s: float
+    end_s: float
+    attempt: int
+
+
 class Spent(Struct, frozen=True, kw_only=True):
     """Where the time of a job went, in seconds, from its submission to its end, or until now; the parts sum to `total_s`.
 
     It waited for other jobs (`dependency_s`), for its time or the end of a snooze (`scheduled_s`), for a slot (`queued_s`),
     `ran_s`, and backed off after failed attempts (`backoff_s`). `other_s` is what its history is too long to tell of.
-    `attempts` were begun (of an array: shards), `retries` of them after one that failed. `text` says it in words.
+    `attempts` were begun (of an array: shards), `retries` of them after one that failed. `text` says it in words; `spans`
+    are the last 100 stretches that it is the sum of, the first first.
     """
 
     dependency_s: float = 0.0
@@ -42,6 +53,7 @@ class Spent(Struct, frozen=True, kw_only=True):
     attempts: int = 0
     retries: int = 0
     text: str = ""
+    spans: list[Span] = []
 
 
 def spent(submitted_at: int, until: int, events: Iterable[Event], *, attempts: int, whole: bool = True) -> Spent:
@@ -50,23 +62,35 @@ def spent(submitted_at: int, until: int, events: Iterable[Event], *, attempts: i
     A clock that was set back takes no time away: no event is earlier than the one before it.
     """
     took: dict[Part, int] = dict.fromkeys(_PARTS, 0)
+    spans: list[Span] = []
     part: Part = "other"
-    at, retries, failed = submitted_at, 0, False
+    at, attempt, retries, failed = submitted_at, 0, 0, False
+
+    def take(to: int) -> None:
+        nonlocal at
+        took[part] += to - at
+        begin_s, end_s = (at - submitted_at) / SECOND, (to - submitted_at) / SECOND
+        if spans and (spans[-1].part, spans[-1].attempt) == (part, attempt):
+            begin_s = spans.pop().begin_s
+        if end_s > begin_s or part == "ran":
+            spans.append(Span(part=part, begin_s=begin_s, end_s=end_s, attempt=attempt))
+        at = to
+
     for event in events:
-        moment = min(max(event.at, at), until)
-        took[part] += moment - at
-        at = moment
+        take(min(max(event.at, at), until))
         if event.kind == "started":
             retries += failed
             failed = False
         elif event.kind in _FAILURES and event.state not in FINAL:
             failed = True
-        part = _part(event, failed)
-    took[part if whole else "other"] += until - at
+        part, attempt = _part(event, failed), event.attempt
+    if not whole:
+        part = "other"
+    take(until)
     seconds = {f"{name}_s": micros / SECOND for name, micros in took.items()}
     return Spent(
         **seconds, total_s=(until - submitted_at) / SECOND, attempts=attempts, retries=retries,
-        text=_text(took, retries),
+        text=_text(took, retries), spans=spans[-_MOST_SPANS:],
     )  # fmt: skip
 
 

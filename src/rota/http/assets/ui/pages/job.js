@@ -23,7 +23,7 @@ export default function Job({ id }) {
   const mine = (batch) => batch.jobs.has(id);
   const path = `/v1/jobs/${part(id)}`;
   const lives = useRef(true);
-  const of = useLoad((signal) => get(path, {}, { signal }).then((job) => { lives.current = !OVER.has(job.state); return job; }), [id], { concerns: mine, every: lives.current ? 1500 : 60_000 });
+  const of = useLoad((signal) => get(path, {}, { signal }).then((job) => { lives.current = !OVER.has(job.state); return job; }), [id], { concerns: mine, every: () => (lives.current ? 1500 : 60_000) });
   const job = of.data;
   const [query, change] = useQuery();
   const tab = query.get("tab") ?? "summary";
@@ -68,7 +68,7 @@ function Summary({ job, path, mine }) {
     <${Progress} job=${job} />
     <${Why} job=${job} of=${why} />
     <${Around} job=${job} />
-    <${Spans} job=${job} attempts=${attempts} text=${why.data?.time.text} />
+    <${Spans} job=${job} why=${why} attempts=${attempts.data} />
     <${Proof} attempts=${attempts.data} job=${job} />
     ${job.result !== null && html`<${Panel} id="result" title="Result"><${Json} value=${job.result} label="Result" /><//>`}
     ${!job.array && job.started_at && html`<${Panel} id="output" title="Output"><${Log} job=${job} /><//>`}
@@ -128,6 +128,8 @@ function Facts({ job }) {
     job.after.length > 0 && ["After", waitsFor(job)],
     job.map && ["Over", html`<span class="mono">the result of ${job.map.over}</span>`],
     Object.keys(job.needs).length > 0 && ["Needs", Object.entries(job.needs).map(([name, value]) => html`<span class="tag" key=${name}>${name}=${String(value)}</span> `)],
+    job.slots > 1 && ["Slots", html`<span class="num">${job.slots}</span>`],
+    job.limit_key && ["Limit key", html`<span class="mono">${job.limit_key}</span>`],
     job.unique_key && ["Unique key", html`<span class="mono">${job.unique_key}</span>`],
     job.checkpoint && ["Checkpoint", html`<${Time} at=${job.checkpoint.at} /> <span class="quiet num">· ${count(job.checkpoint.size)} bytes</span>`],
     job.retry_of && ["Again, of", html`<${JobLink} id=${job.retry_of} />`],

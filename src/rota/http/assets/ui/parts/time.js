@@ -13,11 +13,12 @@ export const shortMoment = (at) => short.format(at);
 export const timeOfDay = (at) => clockOnly.format(at);
 export const zoneName = zone;
 
-/** Seconds as a duration: `85 ms`, `4.2 s`, `3m 04s`, `2h 05m`, `3d 4h`. */
+/** Seconds as a duration: `85 ms`, `0.15 s`, `4.2 s`, `3m 04s`, `2h 05m`, `3d 4h`. */
 export function duration(s) {
   if (s === null || s === undefined || Number.isNaN(s)) return "–";
   if (s < 0) s = 0;
   if (s < 0.0995) return `${s * 1000 < 1 ? (s * 1000).toFixed(1) : Math.round(s * 1000)} ms`;
+  if (s < 0.995) return `${s.toFixed(2)} s`;
   if (s < 9.95) return `${s.toFixed(1)} s`;
   if (s < 59.5) return `${Math.round(s)} s`;
   const whole = Math.round(s);
