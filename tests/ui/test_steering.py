@@ -38,7 +38,7 @@ def test_a_running_job_is_aborted_after_a_question(viewer: Viewer, live: Live) -
     page = viewer.go(f"/jobs/{job}")
     viewer.press("Abort")
     expect(page.get_by_role("dialog")).to_contain_text("SIGTERM")
-    page.get_by_role("dialog").get_by_role("button", name="Keep as it is").click()
+    viewer.agree("Keep as it is")
     assert state_of(live, job) == "running"
     page.keyboard.press("a")
     viewer.agree("Abort")

@@ -1,5 +1,5 @@
 // Questions that are asked before something is done, and what is said after it.
-import { html, useEffect, useRef, useState, watched, useWatched, useId } from "./view.js";
+import { html, useLayoutEffect, useRef, useState, watched, useWatched, useId } from "./view.js";
 import { Icon } from "./icons.js";
 import { Trouble } from "./load.js";
 
@@ -65,7 +65,7 @@ export function Dialogs() {
   const texts = useWatched(said);
   const element = useRef(null);
   const id = useId("dialog");
-  useEffect(() => {
+  useLayoutEffect(() => { // at once: a key that is pressed next is for the page
     const dialog = element.current;
     if (!shown) return undefined;
     const before = document.activeElement;
