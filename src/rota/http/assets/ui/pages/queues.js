@@ -1,4 +1,4 @@
-// Queues: what waits in each, a switch that lets none of its jobs start, and what may run at once.
+// Queues: what waits in each, a switch that lets none of its jobs start, what may run at once, and its weight beside others.
 import { html, useState, useId } from "../parts/view.js";
 import { get, isAdmin, part, patch, post } from "../parts/api.js";
 import { useLoad, Loaded, Trouble } from "../parts/load.js";
@@ -7,6 +7,7 @@ import { Icon } from "../parts/icons.js";
 import { Time, count, rateText } from "../parts/time.js";
 import { href } from "../parts/route.js";
 import { attempt, confirm, say, show } from "../parts/dialog.js";
+import { LimitFields, Limits, limitOf } from "./queue-limits.js";
 
 const find = (name) => `/jobs?queue=${encodeURIComponent(name)}`;
 
@@ -24,8 +25,9 @@ export default function Queues() {
       { name: "waiting", head: "Waiting in all", kind: "num", cell: (one) => count(one.waiting) },
       { name: "running", head: "Running", kind: "wide", cell: (one) => html`<span class="progress">${one.concurrency !== null && one.running !== null && html`<${Bar} value=${one.running} of=${one.concurrency} kind=${one.running >= one.concurrency ? "full" : ""} label=${`${one.name} in use`} />`}<span class="num">${count(one.running)}${one.concurrency !== null ? ` of ${count(one.concurrency)}` : ""}</span></span>` },
       { name: "rate", head: "Rate", cell: (one) => rateText(one.rate) ?? html`<span class="quiet">any</span>` },
+      { name: "weight", head: "Weight", kind: "num", cell: (one) => (one.weight === 1 ? html`<span class="quiet">1</span>` : one.weight) },
       ...(isAdmin() ? [{ name: "do", head: "", kind: "end", cell: (one) => html`<span class="row-do"><button class="small" onClick=${() => edit(one)} aria-label=${`Limits of ${one.name}`}><${Icon} name="settings" size=${13} />Limits</button><button class="small" onClick=${() => turn(one)} aria-label=${`${one.paused ? "Resume" : "Pause"} ${one.name}`}><${Icon} name=${one.paused ? "play" : "pause"} size=${13} />${one.paused ? "Resume" : "Pause"}</button></span>` }] : []),
-    ]} />`)}<//></div>`;
+    ]} />`)}<//><${Limits} /></div>`;
 }
 
 function Form({ one, close, then }) {
@@ -34,8 +36,9 @@ function Form({ one, close, then }) {
   const send = async (event) => {
     event.preventDefault();
     const form = new FormData(event.target);
-    const body = { concurrency: form.get("concurrency").trim() ? Number(form.get("concurrency")) : null, rate: form.get("rate").trim() || null };
-    if (body.rate === rateOf(one)) delete body.rate;
+    const body = limitOf(form, one);
+    const weight = form.get("weight").trim() ? Number(form.get("weight")) : null;
+    if ((weight ?? 1) !== one.weight) body.weight = weight;
     try {
       await patch(`/v1/queues/${part(one.name)}`, body);
       say("Set.");
@@ -44,9 +47,7 @@ function Form({ one, close, then }) {
     } catch (problem) { fail(problem); }
   };
   return html`<form onSubmit=${send}><${Trouble} error=${error} />
-    <div class="form-row"><label for=${`${id}c`}>Running at once</label><input id=${`${id}c`} name="concurrency" type="number" min="1" defaultValue=${one.concurrency ?? ""} placeholder="any number" data-autofocus /></div>
-    <div class="form-row"><label for=${`${id}r`}>Starts</label><input id=${`${id}r`} name="rate" defaultValue=${rateOf(one) ?? ""} placeholder="at any rate; 100/1m" /></div>
+    <${LimitFields} id=${id} one=${one} />
+    <div class="form-row"><label for=${`${id}w`}>Weight</label><input id=${`${id}w`} name="weight" type="number" step="any" min="0.001" max="1000" defaultValue=${one.weight === 1 ? "" : one.weight} placeholder="1" /><p class="hint">Its starts beside those of other queues of the same priority.</p></div>
     <div class="dialog-actions"><button type="button" onClick=${() => close(false)}>Keep as it is</button><button class="primary">Set</button></div></form>`;
 }
-
-const rateOf = (one) => (one.rate ? `${one.rate.n}/${one.rate.per}s` : null);

@@ -25,7 +25,7 @@ export default function Submit() {
   const [query] = useQuery();
   const handlers = useHandlers();
   const [kind, setKind] = useState(query.get("kind") ?? "handler");
-  const [form, set] = useState({ handler: query.get("handler") ?? "", data: "", script: "#!/bin/bash\n", command: "", image: "", args: "", inputs: "", queue: "", priority: "", owner: "", delay: "", timeout: "", retries: "", labels: "", after: "", hook: "", needs: "", unique_key: "", on_conflict: "", values: {} });
+  const [form, set] = useState({ handler: query.get("handler") ?? "", data: "", script: "#!/bin/bash\n", command: "", image: "", args: "", inputs: "", queue: "", priority: "", owner: "", delay: "", timeout: "", retries: "", labels: "", after: "", hook: "", needs: "", slots: "", limit_key: "", unique_key: "", on_conflict: "", values: {} });
   const [error, fail] = useState(null);
   const [busy, setBusy] = useState(false);
   const key = useRef(newKey());
@@ -91,6 +91,8 @@ export default function Submit() {
         ${input("labels", "Labels", { placeholder: "team=a, batch=7" })}
         ${input("after", "After", { placeholder: "ids of jobs that must succeed first", mono: true, hint: "Or on another end: ID:failed, ID:finished, ID:any." })}
         ${input("needs", "Needs", { placeholder: "gpu=true, zone=a", hint: "Labels that its worker must have." })}
+        ${input("slots", "Slots", { type: "number", min: 1, placeholder: kind === "handler" ? "the handler's own, or 1" : "1", hint: "How many of its worker's it takes." })}
+        ${!form.inputs.trim() && input("limit_key", "Limit key", { placeholder: kind === "handler" ? "the handler's own; customer-{customer}" : "none", mono: true, hint: "Jobs that share it can be limited together; {name} is filled from the data." })}
         ${input("unique_key", "Unique key", { placeholder: "none", mono: true, hint: form.unique_key ? null : "While a job with this key is not over, its owner has no other one." })}
         ${form.unique_key && input("on_conflict", "If it is taken", { choices: [["", "refuse this one"], ["existing", "take the other for it"], ["replace", "cancel the other, if it waits"]] })}
         ${input("hook", "Hook", { type: "url", placeholder: "https://…", hint: "Called when the job ends." })}
@@ -100,7 +102,7 @@ export default function Submit() {
     </form><div>${trial && trial.body === JSON.stringify(body) && html`<${Panel} id="trial" title="What it would do" aside="nothing was submitted"><p class="pad" role="status"><${State} of=${trial.state} /> <span class="quiet">${trial.runnable ? "a live worker could run it" : "no live worker could run it now"}</span></p><${Reasons} reasons=${trial.reasons} /><//>`}<${Same} body=${body} /></div></div></div>`;
 }
 
-const FIELDS = ["handler", "data", "script", "command", "image", "args", "inputs", "queue", "priority", "owner", "delay", "timeout", "retries", "labels", "after", "hook", "needs", "unique_key", "on_conflict"];
+const FIELDS = ["handler", "data", "script", "command", "image", "args", "inputs", "queue", "priority", "owner", "delay", "timeout", "retries", "labels", "after", "hook", "needs", "slots", "limit_key", "unique_key", "on_conflict"];
 const matches = (field, name) => Boolean(field) && (field === name || field.startsWith(`${name}.`) || field.startsWith(`${name}[`) || (name === "delay" && field === "run_at"));
 
 function Field({ name, label, value, change, wrong, hint, area, list, mono, choices, ...rest }) {
@@ -134,11 +136,12 @@ function bodyOf(kind, form, fields) {
   if (kind === "image" && text("args")) body.args = json(text("args"), "arguments");
   if (text("inputs")) body.inputs = text("inputs").split("\n").map((line) => line.trim()).filter(Boolean);
   for (const name of ["queue", "owner", "timeout", "hook"]) if (text(name)) body[name] = text(name);
-  for (const name of ["priority", "retries"]) if (text(String(name))) body[name] = Number(text(name));
+  for (const name of ["priority", "retries", "slots"]) if (text(String(name))) body[name] = Number(text(name));
   if (text("delay")) body[/^\d{4}-/.test(text("delay")) ? "run_at" : "delay"] = text("delay");
   if (text("labels")) body.labels = Object.fromEntries(text("labels").split(",").map((each) => pair(each)));
   if (text("after")) body.after = text("after").split(/[\s,]+/).filter(Boolean).map((each) => { const [job, on] = each.split(":"); return on ? { job, on } : job; });
   if (text("needs")) body.needs = Object.fromEntries(text("needs").split(",").filter((each) => each.trim()).map((each) => pair(each, plainly)));
+  if (text("limit_key") && !text("inputs")) body.limit_key = text("limit_key");
   if (text("unique_key")) body.unique_key = text("unique_key");
   if (text("unique_key") && form.on_conflict) body.on_conflict = form.on_conflict;
   return body;
