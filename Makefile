@@ -10,7 +10,7 @@ MAJORS ?= 14 16 17 18
 PYTEST ?= -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-deploy test-postgres bench check simulate chaos
+.PHONY: help setup run test test-long test-deploy test-postgres bench bench-quick check simulate chaos
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-postgres: $(STAMP) ## run the tests of the PostgreSQL store on other versio
 bench: $(STAMP) ## measure, and write bench/RESULTS.md (some parts: make bench PARTS="drain idle")
 	$(BIN)/uv sync --quiet --frozen --inexact --group bench
 	$(BIN)/python -m bench $(PARTS)
+
+bench-quick: $(STAMP) ## has something become slower? Two minutes at most; a busy machine will do (KEEP=1 keeps this run)
+	$(BIN)/python -m bench.guard $(if $(KEEP),--keep)
 
 check: $(STAMP) ## lint, format, types, import floors
 	$(BIN)/ruff check
