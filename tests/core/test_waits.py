@@ -34,7 +34,7 @@ def test_the_order_of_ends_changes_nothing(data: st.DataObject) -> None:
     least = data.draw(st.none() | st.integers(1, len(ends)))
     wanted = sum(meets(on, state) for on, state in ends) >= (least or len(ends))
     for order in itertools.islice(itertools.permutations(range(len(ends))), 24):
-        stands = begin(((on, None) for on, _ in ends), least)
+        stands = begin(len(ends), [], least)
         seen = [stands.verdict]
         for at in order:
             if stands.verdict is Verdict.WAIT:
@@ -50,9 +50,9 @@ def test_what_is_over_at_the_beginning_counts_as_what_ends_later(
     ends: list[tuple[Condition, State | None]], data: st.DataObject
 ) -> None:
     least = data.draw(st.none() | st.integers(1, len(ends))) if ends else None
-    at_once = begin(ends, least)
-    stands = begin(((on, None) for on, _ in ends), least)
+    stands = begin(len(ends), [], least)
     over = [(on, state) for on, state in ends if state is not None]
+    at_once = begin(len(ends), over, least)
     met = sum(meets(on, state) for on, state in over)
     if over:
         stands = count(stands.need, stands.spare, met=met, never=len(over) - met)
@@ -62,7 +62,7 @@ def test_what_is_over_at_the_beginning_counts_as_what_ends_later(
 
 
 def test_a_job_that_waits_for_nothing_starts() -> None:
-    assert begin([], None).verdict is Verdict.START
+    assert begin(0, [], None).verdict is Verdict.START
 
 
 @pytest.mark.parametrize("least", [None, 1, 2, 7])

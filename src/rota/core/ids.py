@@ -15,16 +15,18 @@ class Ids:
     def __init__(self, random_bits: Callable[[int], int]) -> None:
         self._random_bits = random_bits
         self._last = 0
+        self._millisecond = -1
+        self._beginning = ""  # of all ids of that millisecond
 
     def new(self, now: int) -> str:
         """Return a new id for the time `now` (microseconds since 1970)."""
         tick = (now // 1000 << 12) | (now % 1000 * 4096 // 1000)
         self._last = tick = max(tick, self._last + 1)
-        low = self._random_bits(62)
-        return (
-            f"{tick >> 28 & 0xFFFF_FFFF:08x}-{tick >> 12 & 0xFFFF:04x}-7{tick & 0xFFF:03x}"
-            f"-{0x8000 | low >> 48:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
-        )
+        if tick >> 12 != self._millisecond:
+            self._millisecond = tick >> 12
+            self._beginning = f"{tick >> 28 & 0xFFFF_FFFF:08x}-{tick >> 12 & 0xFFFF:04x}-7"
+        low = f"{1 << 63 | self._random_bits(62):x}"
+        return f"{self._beginning}{tick & 0xFFF:03x}-{low[:4]}-{low[4:]}"
 
 
 def floor_id(at: int) -> str:

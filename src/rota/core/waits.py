@@ -8,7 +8,7 @@ as too few are left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from enum import Enum
 from typing import Literal
 
@@ -73,19 +73,14 @@ def words(on: Condition) -> str:
     return _WORDS[on]
 
 
-def begin(ends: Iterable[tuple[Condition, State | None]], least: int | None) -> Waits:
-    """Return how a new job stands; of each that it waits for, the state that it has ended in, or None.
+def begin(total: int, ends: Collection[tuple[Condition, State]], least: int | None) -> Waits:
+    """Return how a new job stands that waits for so many; `ends` are the states of those that have ended.
 
     `least` is how many conditions must be met, None: all of them.
     """
-    total = met = never = 0
-    for on, state in ends:
-        total += 1
-        if state is not None:
-            met += meets(on, state)
-            never += not meets(on, state)
+    met = sum(meets(on, state) for on, state in ends)
     need = total if least is None else min(least, total)
-    return count(need, total - need, met=met, never=never)
+    return count(need, total - need, met=met, never=len(ends) - met)
 
 
 def count(need: int, spare: int, *, met: int, never: int) -> Waits:

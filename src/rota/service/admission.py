@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import tzinfo
-from typing import cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -120,7 +119,7 @@ async def admit(
         entry.job.after = list(entry.after)
         entry.job.referred = entry.referred
         entry.job.after_on = {after: on for after, on in entry.after.items() if on != "succeeded"}
-        for after in entry.after:
+        for after in entry.after if outside else ():
             if after in outside and after not in states:
                 raise Invalid(f"{lists}[{at}].after" if bulk else "after", f"there is no job {after!r}")
     await check_priorities(tx, [entry.job for entry in drafts], lists)
@@ -185,11 +184,12 @@ def draft(
         raise Invalid(where + "priority", f"is between -{MAX_PRIORITY} and {MAX_PRIORITY}")
     if s.retries is not None and not 0 <= s.retries <= MAX_RETRIES:
         raise Invalid(where + "retries", f"is between 0 and {MAX_RETRIES}")
-    _check_payload(s, where, known if kind == "handler" and not _is_open(s) else NOBODY)
+    is_open = _is_open(s)
+    _check_payload(s, where, known if kind == "handler" and not is_open else NOBODY)
     check_array(s, where)
     _check_marks(s, where)
     after = _after(s, where)
-    referred = _referred(s, after, where) if api is None else set()
+    referred = _referred(s, after, where) if api is None and (is_open or s.variables is not None) else set()
     timeout, grace = _durations(s, where)
     handler = known.get(s.handler or "") if kind == "handler" else None
     needs, slots, key = demands_of(s, where, None if handler is None else handler.spec)
@@ -216,8 +216,6 @@ def _is_open(s: Submission) -> bool:
 def _referred(s: Submission, after: Mapping[str, Condition], where: str) -> set[str]:
     """Return the jobs whose results a submission refers to. Raises Invalid for one that it does not wait for."""
     found: set[str] = set()
-    if s.variables is None and not _is_open(s):
-        return found
     n = 0
     for field, value in (
         ("data", s.data),
@@ -296,6 +294,8 @@ def _check_marks(s: Submission, where: str) -> None:
 
 def _durations(s: Submission, where: str) -> tuple[float | None, float]:
     """Return the timeout and the grace, in seconds."""
+    if s.timeout is None and s.grace is None:
+        return None, DEFAULT_GRACE_S
 
     def read(field: str, given: str | float) -> float:
         try:
@@ -313,11 +313,15 @@ def _durations(s: Submission, where: str) -> tuple[float | None, float]:
 
 
 def _kind_of(s: Submission, where: str, api: str | None) -> Kind:
-    kinds = ("handler", s.handler), ("script", s.script), ("command", s.command), ("image", s.image)
+    if s.handler is not None and s.script is None and s.command is None and s.image is None:
+        return "pull" if api == PULL_API else "handler"
+    kinds: list[tuple[Kind, str | None]] = [
+        ("handler", s.handler), ("script", s.script), ("command", s.command), ("image", s.image),
+    ]  # fmt: skip
     said = [kind for kind, value in kinds if value is not None]
     if len(said) != 1:
         raise Invalid(where + "handler", "exactly one of handler, script, command and image is required")
-    return "pull" if api == PULL_API else cast(Kind, said[0])
+    return "pull" if api == PULL_API else said[0]
 
 
 def check_name(field: str, name: str, where: str, *, colons: bool = False) -> None:

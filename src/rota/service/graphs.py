@@ -113,8 +113,8 @@ def place(job: Job, states: dict[str, State], now: int) -> None:
     if not job.after and job.least is None:
         job.state = State.SCHEDULED if job.run_at > now else State.QUEUED
         return
-    job.told = {after: states[after] for after in job.after if states[after] in FINAL}
-    stands = begin(((job.on(after), job.told.get(after)) for after in job.after), job.least)
+    job.told = {after: state for after in job.after if (state := states[after]) in FINAL}
+    stands = begin(len(job.after), [(job.on(after), state) for after, state in job.told.items()], job.least)
     job.waiting_for, job.spare = stands.need, stands.spare
     if stands.verdict is Verdict.NEVER:
         bad = next(after for after, state in job.told.items() if not meets(job.on(after), state))

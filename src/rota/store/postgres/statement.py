@@ -209,7 +209,7 @@ class BaseTx:
             self._deltas[queue, lane, old] -= n
         if new is not None:
             self._deltas[queue, lane, new] += n
-        self._moved_in_run(run, old, new, why)
+        self._moved_in_run(run, old, new, why, n)
 
     def _keeps(self, owner: str, waiting: int, size: int, n: int = 1) -> None:
         if waiting or size:
@@ -217,9 +217,12 @@ class BaseTx:
             kept[0] += n * waiting
             kept[1] += n * size
 
-    def _moved_in_run(self, run: str | None, old: str | None, new: str | None, why: str | None = None) -> None:
+    def _moved_in_run(
+        self, run: str | None, old: str | None, new: str | None, why: str | None = None, n: int = 1
+    ) -> None:
         if run is not None:
-            self._in_runs.update(counted_in_run(run, old, new, why))
+            for counter, change in counted_in_run(run, old, new, why).items():
+                self._in_runs[counter] += n * change
             if new == "running":
                 self._started.add(run)
 

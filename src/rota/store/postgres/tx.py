@@ -33,6 +33,7 @@ from rota.store.rows import (
     RunningRow,
     Take,
     Wakeups,
+    alike,
     dependency_rows,
     locked_job_of,
     offer_of,
@@ -55,11 +56,12 @@ class PostgresTx(
         rows, labels = [], []
         for job in jobs:
             rows.append(row_of(job))
-            self._moved(job.queue, job.lane, None, job.state.value, run=job.run, owner=job.owner, size=job.size)
-            if job.state is State.QUEUED:
-                self._came(job.queue, job.lane, job.owner, job.priority)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
+        for (queue, lane, state, owner, priority, run, size), n in alike(jobs).items():
+            self._moved(queue, lane, None, state.value, n, run=run, owner=owner, size=size)
+            if state is State.QUEUED:
+                self._came(queue, lane, owner, priority)
         await self._run("insert_jobs", *columns(rows, 41))
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])

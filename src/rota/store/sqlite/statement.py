@@ -49,6 +49,7 @@ class BaseTx:
         lane: str,
         old: str | None,
         new: str | None,
+        n: int = 1,
         *,
         run: str | None = None,
         why: str | None = None,
@@ -56,13 +57,14 @@ class BaseTx:
         size: int = 0,
     ) -> None:
         if owner is not None:
-            self._keeps(owner, *kept_by(old, new, size))
+            self._keeps(owner, *kept_by(old, new, size), n)
         if old is not None:
-            self._deltas[queue, lane, old] -= 1
+            self._deltas[queue, lane, old] -= n
         if new is not None:
-            self._deltas[queue, lane, new] += 1
+            self._deltas[queue, lane, new] += n
         if run is not None:
-            self._in_runs.update(counted_in_run(run, old, new, why))
+            for counter, change in counted_in_run(run, old, new, why).items():
+                self._in_runs[counter] += n * change
             if new == "running":
                 self._started.add(run)
 
@@ -70,11 +72,11 @@ class BaseTx:
         """Note that a job became ready: whatever made it so, its row of turns must be."""
         self._readied.add(TurnName(queue, priority, owner, lane))
 
-    def _keeps(self, owner: str, waiting: int, size: int) -> None:
+    def _keeps(self, owner: str, waiting: int, size: int, n: int = 1) -> None:
         if waiting or size:
             kept = self._kept[owner]
-            kept[0] += waiting
-            kept[1] += size
+            kept[0] += n * waiting
+            kept[1] += n * size
 
     def flush(self) -> None:
         """Write whose turn comes, and what has become of the counters; the runner calls it at the end of a function."""

@@ -27,6 +27,7 @@ from rota.store.rows import (
     Try,
     Wakeups,
     WorkerRow,
+    alike,
     attempt_of,
     dependency_rows,
     encode,
@@ -67,11 +68,12 @@ class SqliteTx(
         rows, labels = [], []
         for job in jobs:
             rows.append(row_of(job))
-            self._moved(job.queue, job.lane, None, job.state.value, run=job.run, owner=job.owner, size=job.size)
-            if job.state is State.QUEUED:
-                self._came(job.queue, job.lane, job.owner, job.priority)
             if job.labels:
                 labels += [(name, value, job.id) for name, value in job.labels.items()]
+        for (queue, lane, state, owner, priority, run, size), n in alike(jobs).items():
+            self._moved(queue, lane, None, state.value, n, run=run, owner=owner, size=size)
+            if state is State.QUEUED:
+                self._came(queue, lane, owner, priority)
         self._many("insert_jobs", rows)
         self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
