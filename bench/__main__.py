@@ -16,6 +16,7 @@ from bench import (
     graphs,
     idle,
     latency,
+    limits,
     listing,
     machine,
     mapping,
@@ -25,10 +26,11 @@ from bench import (
     scheduling,
     submitting,
 )
-from bench.figures import Row
+from bench.figures import Row, medians
 from bench.scale import QUICK, Scale
 
 _PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
+    "limits": limits.rows,
     "submit": submitting.rows,
     "drain": draining.rows,
     "latency": latency.rows,
@@ -61,8 +63,8 @@ def main() -> None:
     began = time.monotonic()
     for part in arguments.parts or _PARTS:
         for row in _PARTS[part](QUICK if arguments.quick else Scale()):
-            print(row.text(), flush=True)
             rows.append(row)
+            print(row.text(medians(rows)), flush=True)
     print(f"took {time.monotonic() - began:.0f} s")
     if not arguments.parts and not arguments.quick:
         documents.write(about, rows)

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+Limits = Mapping[str, float]  # medians, by what they are called
+
 
 class Row(Struct, frozen=True):
-    """One figure: the values of its repetitions, in `unit`. `required` is what issue or design ask for."""
+    """One figure: the values of its repetitions, in `unit`. `required` is what issue or design ask for.
+
+    `limit` is what the row of the limit is called that it cannot pass (bench/limits.py).
+    """
 
     what: str
     values: Sequence[float]
     unit: str
     required: str = ""
+    limit: str = ""
 
     @property
     def median(self) -> float:
         """Return the median of the repetitions."""
         return statistics.median(self.values)
 
-    def text(self) -> str:
+    def text(self, limits: Limits) -> str:
         """Write the row for a terminal."""
-        return f"{self.what:<64} {shown(self.median):>9} {self.unit:<6} {self.spread():<19} {self.required}"
+        head = f"{self.what:<64} {shown(self.median):>9} {self.unit:<6} {self.spread():<19}"
+        return f"{head} {self.share(limits):<5} {self.required}".rstrip()
+
+    def share(self, limits: Limits) -> str:
+        """Say how much of its limit it reaches, if that was measured; a time reaches all of it when it is as short."""
+        if self.limit not in limits:
+            return ""
+        times = self.median / limits[self.limit]
+        return f"{100 * (1 / times if self.unit in ('s', 'ms') else times):.0f} %"
 
     def spread(self) -> str:
         """Write the least and the greatest value."""
@@ -47,11 +61,18 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[min(math.ceil(len(ordered) * percent / 100), len(ordered)) - 1]
 
 
+def medians(rows: Iterable[Row]) -> dict[str, float]:
+    """Return the medians of rows, by what they are called."""
+    return {row.what: row.median for row in rows}
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Write the rows as a table."""
-    lines = ["| what | median | least to greatest | repetitions | required |", "|---|---:|---|---:|---|"]
+    limits = medians(rows)
+    lines = ["| what | median | least to greatest | n | of its limit | required |", "|---|---:|---|---:|---:|---|"]
     lines += [
-        f"| {row.what} | {shown(row.median)} {row.unit} | {row.spread()} | {len(row.values)} | {row.required} |"
+        f"| {row.what} | {shown(row.median)} {row.unit} | {row.spread()} | {len(row.values)} | {row.share(limits)} "
+        f"| {row.required} |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"
