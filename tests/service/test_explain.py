@@ -16,6 +16,8 @@ from rota.core.lifetimes import Spent, in_words
 from rota.core.retry import Backoff
 from rota.core.states import Outcome
 from rota.core.times import SECOND, rfc3339
+from rota.service.limits import LimitSetting, QueueSetting
+from rota.service.owners import OwnerEdit
 from rota.service.schedules import NewSchedule
 from tests.conformance.store.bench import KINDS, Bench
 from tests.service.explain_scene import Scene
@@ -192,6 +194,61 @@ def test_when_a_job_is_expected_to_start(any_scene: Scene) -> None:
     facts = first.reasons[1].facts
     assert {"ahead": 2, "share": 0.5, "used": 0.0, "active_owners": 2, "weight": 1.0}.items() <= facts.items()
     assert s.dry({"owner": "ana"}).jobs[0].ahead == 6
+
+
+def expected(scene: Scene, *jobs: str) -> list[float | None]:
+    return [scene.explain(job).starts_in_s for job in jobs]
+
+
+def test_when_a_job_under_a_limit_is_expected_to_start(any_scene: Scene) -> None:
+    s = any_scene
+    w = s.worker(slots=50)
+    s.submit()
+    (lease,) = s.claim(w)
+    s.bench.now += 10 * SECOND
+    s.end(w, lease)
+    for kind, name, limit in (
+        ("handler", "h", LimitSetting(concurrency=2)),
+        ("key", "acme", LimitSetting(concurrency=1)),
+        ("queue", "mail", LimitSetting(rate="6/1m")),
+        ("queue", "slow", LimitSetting(concurrency=1)),
+    ):
+        s.run(s.service.limits.set(kind, name, limit))
+    first = [s.submit() for _ in range(5)]
+    assert len(s.claim(w, 50)) == 2
+    assert expected(s, *first[2:]) == [5.0, 10.0, 15.0], "two at once, ten seconds each"
+    key = [s.submit("again", limit_key="acme") for _ in range(4)]
+    assert len(s.claim(w, 50)) == 1
+    assert expected(s, *key[1:]) == [10.0, 20.0, 30.0]
+    assert s.explain(key[2]).reasons[0].code == "limit-key-full"
+    mail = [s.submit("again", queue="mail") for _ in range(9)]
+    assert len(s.claim(w, 50)) == 6
+    assert expected(s, *mail[6:]) == [10.0, 20.0, 30.0], "one each ten seconds"
+    slow = [s.submit("again", queue="slow", owner=owner) for owner in ("bob", "ana", "bob")]
+    assert len(s.claim(w, 50)) == 1
+    assert expected(s, *slow[1:]) == [10.0, 20.0], "owners take turns there too"
+    s.run(s.service.owners.edit("eve", OwnerEdit(max_running=1), LOCAL))
+    eve = [s.submit("again", owner="eve") for _ in range(3)]
+    assert len(s.claim(w, 50)) == 1
+    assert expected(s, *eve[1:]) == [10.0, 20.0]
+    s.run(s.service.limits.pause("mail", LOCAL))
+    assert expected(s, mail[8]) == [None], "nobody knows when a pause ends"
+
+
+def test_queues_with_weights_take_turns_in_what_is_expected_too(scene: Scene) -> None:
+    s = scene
+    w = s.worker(slots=1)
+    s.submit()
+    (lease,) = s.claim(w)
+    s.bench.now += 10 * SECOND
+    s.end(w, lease)
+    s.run(s.service.limits.set_queue("heavy", QueueSetting(weight=3.0)))
+    for _ in range(30):
+        s.submit(queue="heavy")
+    s.submit()
+    (lease,) = s.claim(w)
+    light = [s.submit() for _ in range(4)]
+    assert s.explain(light[-1]).ahead == 4 + 15, "three of the other queue for each of its own"
 
 
 def test_about_to_start(scene: Scene) -> None:

@@ -44,7 +44,11 @@ class Rate(Struct, frozen=True):
 
     def next_at(self, full_at: int | None, now: int) -> int:
         """Return when the next job may start."""
-        return max(now, self._full_at(full_at, now) - (self.burst - 1) * self.interval)
+        return self.start_at(full_at, now, 0)
+
+    def start_at(self, full_at: int | None, now: int, before: int) -> int:
+        """Return when a job may start before which so many others do, each as soon as it may."""
+        return max(now, self._full_at(full_at, now) + (before - self.burst + 1) * self.interval)
 
     def _full_at(self, full_at: int | None, now: int) -> int:
         """Return when the bucket is full: it is never emptier than empty, also when the clock was set back."""

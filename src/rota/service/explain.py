@@ -16,7 +16,7 @@ from rota.core.forecasts import about
 from rota.core.jobs import Event, Job
 from rota.core.keys import KeyLimits
 from rota.core.lifetimes import Spent, in_words, spent
-from rota.core.limits import pools_of
+from rota.core.limits import Use, pools_of
 from rota.core.needs import needs_of, shown
 from rota.core.states import FINAL, Outcome, State
 from rota.core.times import SECOND, rfc3339
@@ -157,12 +157,13 @@ async def _scheduled(tx: Tx, job: Job, events: Sequence[Event]) -> Why:
 
 
 async def _queued(tx: Tx, job: Job) -> tuple[list[Why], Outlook]:
-    limited = await _limited(tx, job)
+    limits = await _limits(tx, job)
+    limited = await _limited(tx, job, limits)
     if missing := await _no_worker(tx, job):
         return [*limited, *missing], UNKNOWN
     able = [w for w in await tx.list_workers() if _serves(w, job)]
-    outlook = await outlook_of(tx, job, able)
-    if limited:  # nobody knows when a pause ends, or how much of a limit will be free then
+    outlook = await outlook_of(tx, job, able, limits)
+    if any(why.code == "queue-paused" for why in limited):  # nobody knows when that ends
         outlook = replace(outlook, starts_in_s=None)
     reasons = limited
     if outlook.free == 0:
@@ -202,7 +203,15 @@ async def _jobs_ahead(tx: Tx, job: Job, outlook: Outlook) -> Why:
     )  # fmt: skip
 
 
-async def _limited(tx: Tx, job: Job) -> list[Why]:
+async def _limits(tx: Tx, job: Job) -> list[Use]:
+    """Return the limits of its queue, its handler and its key that a job counts against, and how much of each is used."""
+    pools = pools_of(job.queue, job.lane)
+    limits = await tx.limits()
+    mine = [limit for limit in limits if limit.pool in pools]
+    return await uses(tx, mine + KeyLimits(limits).of_all([] if job.limit_key is None else [job.limit_key]))
+
+
+async def _limited(tx: Tx, job: Job, limits: Sequence[Use]) -> list[Why]:
     """Say which pause, and which limits of its queue, its handler, its key and its owner, keep a job from starting."""
     reasons = []
     row = next((row for row in await tx.queue_rows() if row.queue == job.queue), None)
@@ -211,11 +220,7 @@ async def _limited(tx: Tx, job: Job) -> list[Why]:
         text = f"queue {job.queue!r} is paused since {rfc3339(row.paused_at)}{by}"
         facts: dict[str, Any] = {"queue": job.queue, "paused_at": rfc3339(row.paused_at), "paused_by": row.paused_by}
         reasons.append(Why(code="queue-paused", text=text, facts=facts, way_out=f"rota queue resume {job.queue}"))
-    pools = pools_of(job.queue, job.lane)
-    limits = await tx.limits()
-    mine = [limit for limit in limits if limit.pool in pools]
-    mine += KeyLimits(limits).of_all([] if job.limit_key is None else [job.limit_key])
-    for use in await uses(tx, mine):
+    for use in limits:
         kind, name = use.limit.pool
         most, rate = use.limit.concurrency, use.limit.rate
         if most is not None and use.running >= most:
