@@ -108,3 +108,34 @@ def test_a_value_of_every_kind_arrives_as_it_was() -> None:
         assert (row.body, row.next_at is None) == (text, False)
 
     run(main)
+
+
+LARGE = "x" * 100_000
+
+
+def test_a_large_statement_is_not_waited_for_and_fails_in_the_place_of_the_next() -> None:
+    async def main(store: PostgresStore) -> None:
+        async def wrong(tx: Tx) -> None:
+            await tx.put_answer("k", "print", LARGE.encode())
+            assert tx._sent is not None
+            await tx.put_answer("k", "print", LARGE.encode())  # the first is waited for before the second is sent
+            await tx.append_events([event("a")])
+
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await store.write(wrong)
+
+        async def left(tx: Tx) -> None:
+            await tx.put_answer("k", "print", LARGE.encode())
+            raise KeyError("its function has failed meanwhile")
+
+        with pytest.raises(KeyError):
+            await store.write(left)
+        assert await store.read(lambda tx: tx.get_answer("k")) is None
+
+        async def right(tx: Tx) -> None:
+            await tx.put_answer("k", "print", LARGE.encode())
+
+        await store.write(right)
+        assert await store.read(lambda tx: tx.get_answer("k")) == ("print", LARGE.encode())
+
+    run(main)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from rota.core.arrays import left_s
 from rota.core.checkpoints import Kept
@@ -281,6 +283,19 @@ def job_view(job: Job) -> JobView:
         array=None if job.array is None else array_view(job.array),
         checkpoint=None if job.checkpoint is None else checkpoint_view(job.checkpoint),
     )
+
+
+def job_views(jobs: Iterable[Job]) -> list[JobView]:
+    """Render jobs, in their order; one that is like the one before but for its id and data costs a copy of that one's view."""
+    views: list[JobView] = []
+    last: Job | None = None
+    for job in jobs:
+        if last is not None and replace(job, id=last.id, data=last.data, size=last.size) == last:
+            views.append(replace(views[-1], id=job.id, data=job.data))
+        else:
+            views.append(job_view(job))
+            last = job
+    return views
 
 
 def checkpoint_view(kept: Kept, *, value: bool = False) -> CheckpointView:

@@ -19,6 +19,8 @@ from rota.core.jobs import (
     DEFAULT_GRACE_S,
     HELD_LANE,
     IMAGE_LANE,
+    NO_INPUTS,
+    NULL,
     PULL_LANE,
     SCRIPT_LANE,
     Array,
@@ -94,10 +96,7 @@ async def admit(
     job alone: only those of a list may name each other, by `ref`. Raises Invalid, TooLarge, KeyTaken.
     """
     bulk = lists is not None
-    drafts = [
-        draft(s, f"{lists}[{at}]." if bulk else "", ids, tx.now, zone, api=api, known=known)
-        for at, s in enumerate(submissions)
-    ]
+    drafts = draft_all(submissions, ids, tx.now, zone, lists=lists, api=api, known=known)
     if traceparent is not None:
         for entry in drafts:
             entry.job.traceparent = entry.job.traceparent or traceparent
@@ -125,9 +124,10 @@ async def admit(
     await check_priorities(tx, [entry.job for entry in drafts], lists)
     for entry in in_order(drafts, lists or "") if any(entry.after for entry in drafts) else drafts:
         place(entry.job, states, tx.now)
-        await open_map(tx, entry.job)
+        if entry.job.map is not None:
+            await open_map(tx, entry.job)
         states[entry.job.id] = entry.job.state
-    return [await _standing(tx, entry, drafts) for entry in drafts]
+    return [entry.job if entry.stands is None else await _standing(tx, entry.stands, drafts) for entry in drafts]
 
 
 async def _take_keys(tx: Tx, drafts: Sequence[Draft], effects: Effects, caller: Caller, lists: str | None) -> None:
@@ -142,12 +142,10 @@ async def _take_keys(tx: Tx, drafts: Sequence[Draft], effects: Effects, caller: 
         entry.stands = None if other is None else other.job
 
 
-async def _standing(tx: Tx, entry: Draft, drafts: Sequence[Draft]) -> Job:
-    """Return a draft's job, or the one that stands for it."""
-    if entry.stands is None:
-        return entry.job
-    job = next((other.job for other in drafts if other.job.id == entry.stands), None)
-    job = job or await tx.get_job(entry.stands)
+async def _standing(tx: Tx, id_: str, drafts: Sequence[Draft]) -> Job:
+    """Return the job that stands for a draft."""
+    job = next((other.job for other in drafts if other.job.id == id_), None)
+    job = job or await tx.get_job(id_)
     assert job is not None, "it is locked"
     return replace(job, existed=True)
 
@@ -161,6 +159,40 @@ async def check_priorities(tx: Tx, jobs: Sequence[Job], lists: str | None = None
         if most is not None and job.priority > most:
             where = "" if lists is None else f"{lists}[{at}]."
             raise Invalid(where + "priority", f"of {job.owner!r} is at most {most} (its max_priority)")
+
+
+def draft_all(
+    submissions: Sequence[Submission],
+    ids: Ids,
+    now: int,
+    zone: tzinfo,
+    *,
+    lists: str | None,
+    api: str | None = None,
+    known: Known = NOBODY,
+) -> list[Draft]:
+    """Check submissions, in their order; `lists` as for `admit`. Raises Invalid or TooLarge.
+
+    Most of a long list differ from the one before in their data alone: of such a one only that is looked at.
+    """
+    drafts: list[Draft] = []
+    like: Submission | None = None  # the last one that was looked at whole, without its data
+    for at, s in enumerate(submissions):
+        where = "" if lists is None else f"{lists}[{at}]."
+        if like is not None and replace(s, data=NULL) == like and not _is_open(s):
+            _check_payload(s, where, known if drafts[-1].job.kind == "handler" else NOBODY)
+            drafts.append(Draft(replace(drafts[-1].job, id=ids.new(now), data=s.data), {}, None))
+            continue
+        entry = draft(s, where, ids, now, zone, api=api, known=known)
+        drafts.append(entry)
+        like = replace(s, data=NULL) if _is_plain(s, entry) else None
+    return drafts
+
+
+def _is_plain(s: Submission, entry: Draft) -> bool:
+    """Say whether another job with the same submission but for its data would be the same, but for its data and id."""
+    names_others = entry.after or s.ref or s.map or s.variables or s.inputs != NO_INPUTS or entry.job.refers
+    return not (names_others or entry.wish or entry.job.limit_key)
 
 
 def draft(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -331,11 +330,6 @@ def dependency_rows(jobs: Sequence[Job]) -> list[tuple[str, str, int, str, str |
         for at, after in enumerate(job.after)
         for told in (job.told.get(after),)
     ]
-
-
-def alike(jobs: Iterable[Job]) -> Counter[tuple[str, str, State, str, int, str | None, int]]:
-    """Count new jobs that are counted alike: by queue, lane, state, owner, priority, run and size."""
-    return Counter((job.queue, job.lane, job.state, job.owner, job.priority, job.run, job.size) for job in jobs)
 
 
 def counted_in_run(run: str, old: str | None, new: str | None, why: str | None) -> dict[tuple[str, str], int]:

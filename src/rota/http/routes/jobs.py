@@ -24,6 +24,7 @@ from rota.core.wire import (
     checkpoint_view,
     event_view,
     job_view,
+    job_views,
     log_view,
 )
 from rota.http.guards import NDJSON
@@ -141,7 +142,7 @@ async def submit_bulk(call: Call[SubmitQuery, list[Submission]]) -> Reply:
     if call.query.dry_run:
         return json_reply(await call.jobs.dry_run(call.body, bulk=True, key=call.key))
     jobs = await call.jobs.submit_many(call.body, key=call.key)
-    return json_reply(Page(items=[job_view(job) for job in jobs]), 201)
+    return json_reply(Page(items=job_views(jobs)), 201)
 
 
 async def find(call: Call[FindQuery, NoBody]) -> Reply:

@@ -8,8 +8,9 @@ takes all that it knows of at once, in order. Claims, and upkeep's steps, leave 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -17,15 +18,15 @@ from asyncpg import Connection
 from asyncpg.exceptions import LockNotAvailableError
 from asyncpg.prepared_stmt import PreparedStatement
 
-from rota.core.fairness import TurnName
 from rota.core.owners import Owner
-from rota.core.quotas import kept_by
 from rota.store.postgres.connections import Prepared
 from rota.store.postgres.pipeline import send
-from rota.store.rows import NewEvent, counted_in_run
+from rota.store.rows import NewEvent
+from rota.store.tallies import Tallies
 
 Row = Sequence[Any]
 
+_LARGE = 1 << 15  # characters and bytes of a statement's values
 _BLOCK = 1000  # events for each number that the sequence gives; `append_events` knows it too
 _SAVEPOINT = "SAVEPOINT rota_numbered"
 _BETWEEN = "\x1f"  # two texts of an array while it is written; where it comes in a text each is looked at
@@ -41,7 +42,7 @@ class StartOver(Exception):
         self.owners = sorted(owners)
 
 
-class BaseTx:
+class BaseTx(Tallies):
     """A transaction at a moment: `now` is the store's clock, in microseconds. Only one that `writes` locks anything.
 
     `prepared` are the statements of its connection's session, if they can be kept there; `ahead` are messages that go with
@@ -58,6 +59,7 @@ class BaseTx:
         prepared: Prepared | None = None,
         ahead: Iterable[bytes] = (),
     ) -> None:
+        super().__init__()
         self.now = now
         self.has_limits = False
         self.has_keys = False
@@ -68,12 +70,8 @@ class BaseTx:
         self._prepared = prepared
         self._ahead = list(ahead)
         self.answered: dict[tuple[str, Any], list[Row]] = {}  # what was asked together with the beginning; used once
+        self._sent: asyncio.Future[list[Any]] | None = None
         self._writes = writes
-        self._deltas: Counter[tuple[str, str, str]] = Counter()
-        self._in_runs: Counter[tuple[str, str]] = Counter()
-        self._started: set[str] = set()  # runs of which a job was claimed
-        self._readied: set[TurnName] = set()
-        self._kept: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])  # for owners: jobs that wait, and bytes
         self._events: list[NewEvent] = []
         self._held_workers: set[str] = set()
         self._held: set[str] = set()
@@ -92,8 +90,20 @@ class BaseTx:
         if self._prepared is None:
             rows = await self._con.fetch(sql, *values)
         else:
+            await self._arrived()
             rows = await self._ask(await self._prepared.get(name, sql), *values)
         return rows
+
+    async def _arrived(self) -> None:
+        """Wait for the statement that was sent and not waited for, if there is one. Raises what it raised."""
+        if self._sent is not None:
+            sent, self._sent = self._sent, None
+            await sent
+
+    async def quiet(self) -> None:
+        """Wait for whatever was sent, however it ends: the transaction has failed, and is to be rolled back."""
+        with suppress(Exception):
+            await self._arrived()
 
     async def _ask(self, statement: PreparedStatement[Any], *values: Any) -> list[Any]:
         """Run a statement, and before it what was to go along."""
@@ -110,13 +120,23 @@ class BaseTx:
             raise
 
     async def _run(self, name: str, *values: Any) -> None:
-        """Run a statement that returns no rows; where it can, it goes along with the next one, and fails in its place."""
-        await self._command(name, self._sql[name], values)
+        """Run a statement that returns no rows; where it can, it goes along with the next one, and fails in its place.
+
+        A large one is sent at once, and not waited for: PostgreSQL works while the next one is made.
+        """
+        if self._prepared is None or sum(len(value) for value in values if isinstance(value, str | bytes)) < _LARGE:
+            await self._command(name, self._sql[name], values)
+            return
+        await self._arrived()
+        statement = await self._prepared.get(name, self._sql[name])
+        self._sent = asyncio.ensure_future(self._ask(statement, *values))
+        await asyncio.sleep(0)  # to write it
 
     async def _command(self, name: str, sql: str, values: Sequence[Any] = ()) -> None:
         if self._prepared is None:
             await self._con.fetch(sql, *values)
         else:
+            await self._arrived()
             self._ahead.append(await self._prepared.execution(name, sql, [_texts(value) for value in values]))
 
     async def commit(self) -> str:
@@ -125,6 +145,7 @@ class BaseTx:
         if self._prepared is None:
             done = await self._con.execute("COMMIT")
         else:
+            await self._arrived()
             statement = await self._prepared.get("commit", "COMMIT")
             await self._ask(statement)
             done = statement.get_statusmsg()
@@ -185,46 +206,6 @@ class BaseTx:
         return rows
 
     # -- whose turn it is, counters and events, which are written last
-
-    def _came(self, queue: str, lane: str, owner: str, priority: int) -> None:
-        """Note that a job became ready: whatever made it so, its row of turns must be."""
-        self._readied.add(TurnName(queue, priority, owner, lane))
-
-    def _moved(
-        self,
-        queue: str,
-        lane: str,
-        old: str | None,
-        new: str | None,
-        n: int = 1,
-        *,
-        run: str | None = None,
-        why: str | None = None,
-        owner: str | None = None,
-        size: int = 0,
-    ) -> None:
-        if owner is not None:
-            self._keeps(owner, *kept_by(old, new, size), n)
-        if old is not None:
-            self._deltas[queue, lane, old] -= n
-        if new is not None:
-            self._deltas[queue, lane, new] += n
-        self._moved_in_run(run, old, new, why, n)
-
-    def _keeps(self, owner: str, waiting: int, size: int, n: int = 1) -> None:
-        if waiting or size:
-            kept = self._kept[owner]
-            kept[0] += n * waiting
-            kept[1] += n * size
-
-    def _moved_in_run(
-        self, run: str | None, old: str | None, new: str | None, why: str | None = None, n: int = 1
-    ) -> None:
-        if run is not None:
-            for counter, change in counted_in_run(run, old, new, why).items():
-                self._in_runs[counter] += n * change
-            if new == "running":
-                self._started.add(run)
 
     async def flush(self) -> None:
         """Write whose turn comes, the counters, and the events; the runner calls it at the end of a function."""

@@ -137,6 +137,7 @@ class PostgresStore:
             except (_InDoubt, *LOST):
                 raise
             except BaseException:
+                await tx.quiet()
                 await con.execute("ROLLBACK")
                 good = True
                 raise

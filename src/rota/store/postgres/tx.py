@@ -33,7 +33,6 @@ from rota.store.rows import (
     RunningRow,
     Take,
     Wakeups,
-    alike,
     dependency_rows,
     locked_job_of,
     offer_of,
@@ -41,6 +40,8 @@ from rota.store.rows import (
     row_of,
     text,
 )
+
+_SLICE = 500  # jobs in a statement: PostgreSQL inserts some while the next are written down
 
 
 class PostgresTx(
@@ -53,16 +54,12 @@ class PostgresTx(
     async def insert_jobs(self, jobs: Sequence[Job]) -> None:
         if not jobs:
             return
-        rows, labels = [], []
-        for job in jobs:
-            rows.append(row_of(job))
-            if job.labels:
-                labels += [(name, value, job.id) for name, value in job.labels.items()]
-        for (queue, lane, state, owner, priority, run, size), n in alike(jobs).items():
-            self._moved(queue, lane, None, state.value, n, run=run, owner=owner, size=size)
-            if state is State.QUEUED:
-                self._came(queue, lane, owner, priority)
-        await self._run("insert_jobs", *columns(rows, 41))
+        for at in range(0, len(jobs), _SLICE):
+            part = jobs[at : at + _SLICE]
+            rows = [row_of(job) for job in part]
+            self._inserted(part, rows)
+            await self._run("insert_jobs", *columns(rows, 41))
+        labels = [(name, value, job.id) for job in jobs if job.labels for name, value in job.labels.items()]
         self._held.update(job.id for job in jobs)  # nobody else sees them yet
         await self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:

@@ -27,7 +27,6 @@ from rota.store.rows import (
     Try,
     Wakeups,
     WorkerRow,
-    alike,
     attempt_of,
     dependency_rows,
     encode,
@@ -65,15 +64,9 @@ class SqliteTx(
     # -- jobs
 
     async def insert_jobs(self, jobs: Sequence[Job]) -> None:
-        rows, labels = [], []
-        for job in jobs:
-            rows.append(row_of(job))
-            if job.labels:
-                labels += [(name, value, job.id) for name, value in job.labels.items()]
-        for (queue, lane, state, owner, priority, run, size), n in alike(jobs).items():
-            self._moved(queue, lane, None, state.value, n, run=run, owner=owner, size=size)
-            if state is State.QUEUED:
-                self._came(queue, lane, owner, priority)
+        rows = [row_of(job) for job in jobs]
+        self._inserted(jobs, rows)
+        labels = [(name, value, job.id) for job in jobs if job.labels for name, value in job.labels.items()]
         self._many("insert_jobs", rows)
         self.insert_arrays([job for job in jobs if job.array is not None])
         if labels:
