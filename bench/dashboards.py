@@ -177,7 +177,7 @@ def _page(server: Server, scale: Scale) -> Iterator[Row]:
                 page = context.new_page()
                 page.add_init_script(_WATCH)
                 page.goto(f"{server.url}/ui/", wait_until="commit")
-                useful.append(page.wait_for_function("window.useful").json_value())
+                useful.append(page.wait_for_function("() => window.useful").json_value())
                 contentful.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
                 page.close()
             context.close()

@@ -82,7 +82,7 @@ def create_app(
     served = operations(apis)
     description = partial(_described, tuple(apis))
     edge = Edge(service, gate or Gate(service.tokens), metrics or Metrics(), own_workers, description)
-    routes = _routes(edge, [*served, *docs.PAGES, *ui.PAGES])
+    routes = _routes(edge, [*ui.PAGES, *served, *docs.PAGES])
     router = Router(routes, redirect_slashes=False, default=_unknown)
     return Guard(
         _Lookup({route.path: route.app for route in routes if "{" not in route.path}, router),

@@ -9,5 +9,9 @@ for (const path of ["/v1/me", ...(/^\/ui\/?$/.test(location.pathname) ? ["/v1/ov
   let token = null;
   try { token = sessionStorage.getItem("rota-token"); } catch { /* it is asked for anew */ }
   const headers = token ? { authorization: `Bearer ${token}` } : {};
-  window.rotaAsked.set(path, fetch(path, { headers, cache: "no-store", credentials: "omit" }).catch((error) => error));
+  const take = async (answer) => { // read to its end, so that nobody has to wait for that
+    const text = await answer.text();
+    return { ok: answer.ok, status: answer.status, headers: answer.headers, text: () => text };
+  };
+  window.rotaAsked.set(path, fetch(path, { headers, cache: "no-store", credentials: "omit" }).then(take).catch((error) => error));
 }
