@@ -50,11 +50,19 @@ def desk(browser: Browser) -> Iterator[BrowserContext]:
     context.close()
 
 
-@pytest.fixture
-def viewer(browser: Browser, desk: BrowserContext, live: Live) -> Iterator[Viewer]:
-    """A person in front of the dashboard, at a desk."""
+@pytest.fixture(scope="package")
+def tab(browser: Browser, desk: BrowserContext, live: Live) -> Iterator[Viewer]:
+    """One tab for all who do not need one of their own: a page that is loaded takes more than what is tried on it."""
     with Viewer(browser, live.url, context=desk) as viewer:
         yield viewer
+
+
+@pytest.fixture
+def viewer(tab: Viewer) -> Iterator[Viewer]:
+    """A person in front of the dashboard, at a desk."""
+    tab.begin()
+    yield tab
+    tab.check()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.http.live import Live
 from tests.ui.viewer import Viewer
@@ -44,10 +44,10 @@ def test_many_changes_at_once_are_looked_at_once(viewer: Viewer, live: Live) -> 
     assert len([url for url in viewer.asked if "/v1/jobs?" in url]) - asked < 40
 
 
-def test_a_lost_server_is_said_and_mended(browser: Browser, tmp_path: Path) -> None:
+def test_a_lost_server_is_said_and_mended(browser: Browser, desk: BrowserContext, tmp_path: Path) -> None:
     server = Live(tmp_path)
     port = server.port
-    with Viewer(browser, server.url) as viewer:
+    with Viewer(browser, server.url, context=desk) as viewer:
         page = viewer.go("/jobs?queue=lost")
         expect(page.locator(".connection.is-live").first).to_be_attached()
         server.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.http.live import Live
 from tests.ui.stock import NASTY
@@ -166,8 +166,8 @@ def test_an_array_shows_its_inputs_failed_ones_first(viewer: Viewer, live: Live)
     expect(page.locator(".map canvas")).to_have_attribute("aria-label", re.compile("2 succeeded, 1 queued"))
 
 
-def test_an_empty_server_says_how_to_begin(browser: Browser, fresh: Live) -> None:
-    with Viewer(browser, fresh.url) as viewer:
+def test_an_empty_server_says_how_to_begin(browser: Browser, desk: BrowserContext, fresh: Live) -> None:
+    with Viewer(browser, fresh.url, context=desk) as viewer:
         page = viewer.go("/")
         expect(page.locator("main")).to_contain_text("No job yet")
         expect(page.locator("main")).to_contain_text("No worker is there")

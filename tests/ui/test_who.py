@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.http.guarded import Guarded
 from tests.ui.viewer import Viewer
@@ -26,9 +26,11 @@ def enter(viewer: Viewer, token: str) -> None:
     viewer.page.get_by_role("button", name="Show the dashboard").click()
 
 
-def test_a_token_is_asked_for_and_kept_in_the_tab(browser: Browser, guarded: Guarded, axe: str) -> None:
+def test_a_token_is_asked_for_and_kept_in_the_tab(
+    browser: Browser, desk: BrowserContext, guarded: Guarded, axe: str
+) -> None:
     admin = guarded.token("admin", name="root of all")
-    with Viewer(browser, guarded.url) as viewer:
+    with Viewer(browser, guarded.url, context=desk) as viewer:
         page = viewer.go("/jobs")
         expect(page.locator("h1")).to_have_text("This server asks for a token")
         assert viewer.findings(axe) == []
@@ -47,11 +49,13 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(browser: Browser, guarded: Gua
         expect(page.locator("h1")).to_have_text("This server asks for a token")
 
 
-def test_a_user_sees_its_own_jobs_and_nothing_of_the_machine(browser: Browser, guarded: Guarded) -> None:
+def test_a_user_sees_its_own_jobs_and_nothing_of_the_machine(
+    browser: Browser, desk: BrowserContext, guarded: Guarded
+) -> None:
     with guarded.beside() as client:
         for owner in ("ana", "ben"):
             client.post("/v1/jobs", json={"handler": f"of-{owner}", "owner": owner}).raise_for_status()
-    with Viewer(browser, guarded.url) as viewer:
+    with Viewer(browser, guarded.url, context=desk) as viewer:
         page = viewer.go("/jobs")
         enter(viewer, guarded.token("user", owner="ana"))
         expect(viewer.row("of-ana")).to_have_count(1)
@@ -69,8 +73,10 @@ def test_a_user_sees_its_own_jobs_and_nothing_of_the_machine(browser: Browser, g
         expect(page.locator("h1")).to_have_text("later")
 
 
-def test_an_admin_makes_and_revokes_tokens_and_reads_the_trail(browser: Browser, guarded: Guarded, axe: str) -> None:
-    with Viewer(browser, guarded.url) as viewer:
+def test_an_admin_makes_and_revokes_tokens_and_reads_the_trail(
+    browser: Browser, desk: BrowserContext, guarded: Guarded, axe: str
+) -> None:
+    with Viewer(browser, guarded.url, context=desk) as viewer:
         page = viewer.go("/settings")
         enter(viewer, guarded.token("admin"))
         page.get_by_role("tab", name="Tokens").click()
@@ -94,9 +100,9 @@ def test_an_admin_makes_and_revokes_tokens_and_reads_the_trail(browser: Browser,
         expect(viewer.row("tokens.revoke").first).to_be_visible()
 
 
-def test_a_token_that_is_revoked_while_one_looks(browser: Browser, guarded: Guarded) -> None:
+def test_a_token_that_is_revoked_while_one_looks(browser: Browser, desk: BrowserContext, guarded: Guarded) -> None:
     token = guarded.token("user", owner="ana", name="short")
-    with Viewer(browser, guarded.url) as viewer:
+    with Viewer(browser, guarded.url, context=desk) as viewer:
         page = viewer.go("/jobs")
         enter(viewer, token)
         expect(page.locator("h1")).to_have_text("Jobs")

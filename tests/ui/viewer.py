@@ -59,22 +59,43 @@ class Viewer:
         else:
             self.page.close()
         if kind is None:
-            assert self.complaints == []
-            ours = urlsplit(self.url).netloc
-            assert {urlsplit(url).netloc for url in self.asked if not url.startswith(("data:", "blob:"))} <= {ours}
+            self.check()
+
+    def begin(self) -> None:
+        """Forget what was before; a dialog that somebody has left open goes with the page."""
+        if self.page.locator("dialog[open]").count():
+            self.page.goto("about:blank")
+        self.complaints.clear()
+        self.asked.clear()
+
+    def check(self) -> None:
+        """Fail if something went wrong behind the page."""
+        assert self.complaints == []
+        ours = urlsplit(self.url).netloc
+        assert {urlsplit(url).netloc for url in self.asked if not url.startswith(("data:", "blob:", "about:"))} <= {
+            ours
+        }
 
     def go(self, path: str = "/") -> Page:
-        """Open a page of the dashboard, and wait until it shows something."""
-        self.page.goto(f"{self.url}/ui{path}")
-        return self.settled()
+        """Open a page of the dashboard, and wait until it shows something. Only the first one is loaded: that takes longest."""
+        if not self.page.url.startswith(f"{self.url}/ui/"):
+            self.page.goto(f"{self.url}/ui{path}")
+            return self.settled()
+        self._show("/nowhere")  # nothing is left of the page before, nor of what was said there
+        self.page.evaluate("document.querySelectorAll('.said [aria-label=Dismiss]').forEach(button => button.click())")
+        expect(self.page.locator("main h1")).to_have_text("There is no such page")
+        return self.turn(path)
 
     def turn(self, path: str) -> Page:
         """Go to another page as its links do: nothing is loaded anew."""
+        self._show(path)
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 30)))")
+        return self.settled()
+
+    def _show(self, path: str) -> None:
         self.page.evaluate(
             "to => { history.pushState(null, '', to); dispatchEvent(new PopStateEvent('popstate')) }", f"/ui{path}"
         )
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 30)))")
-        return self.settled()
 
     def settled(self) -> Page:
         """Wait until nothing is being loaded for the first time."""

@@ -5,7 +5,7 @@
 import { watched } from "./view.js";
 import { headers, identify, me } from "./api.js";
 
-const FIRST_MS = 30, GAP_MS = 250; // the first change of a burst is shown at once, the others together
+const FIRST_MS = 5, GAP_MS = 250; // the first change of a burst is shown at once, the others together
 const SILENT_MS = 40_000; // the server says something every 15 s
 const HIDDEN_MS = 30_000;
 const REPLAY_MS = 60_000; // after a longer time it is cheaper to look again than to hear everything
