@@ -81,6 +81,22 @@ def test_no_more_of_a_key_run_at_once_than_its_limit_says(scene: Scene) -> None:
         scene.run(scene.service.limits.remove("key", "acme"))
 
 
+def test_when_a_limit_is_raised_or_goes_all_are_ready_that_may_start(scene: Scene) -> None:
+    scene.limit("key", "acme", concurrency=1)
+    scene.submit(700, limit_key="acme")
+    assert (len(scene.claim()), scene.claim(), ready(scene)) == (1, [], [])
+
+    def n_ready() -> int:
+        for _ in range(4):  # no time passes
+            upkeep(scene)
+        return scene.bench.read(lambda tx: tx.ready_of_key("acme", "default", "h", 999))  # type: ignore[no-any-return]
+
+    scene.limit("key", "acme", concurrency=31)
+    assert n_ready() == 30
+    scene.run(scene.service.limits.remove("key", "acme"))
+    assert n_ready() == 699, "some at a time, one after the other"
+
+
 def test_one_claim_counts_what_it_starts_itself_of_several_lanes_and_owners(scene: Scene) -> None:
     scene.limit("key", "k", concurrency=3)
     for owner in ("ana", "bo"):

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from rota.core.errors import Invalid, StoreInUse, StoreTooNew, Unavailable
+from rota.core.fairness import TurnName
 from rota.core.jobs import Submission
 from rota.service.service import Service
 from rota.store import statements
 from rota.store.sqlite.store import SqliteStore, take_ownership
+from tests.conformance.store.bench import a_job
 
 OWNER = """
 import asyncio, os, sys
@@ -35,6 +38,9 @@ async def main():
     await asyncio.sleep(60)
 asyncio.run(main())
 """
+
+
+FIRST = TurnName("", 0, "", "")
 
 
 class NoHooks:
@@ -225,3 +231,37 @@ def test_no_statement_scans_or_sorts(name: str, tmp_path: Path) -> None:
     assert name in LISTS_A_SMALL_TABLE | SORTS_WHAT_ONE_JOB_HAS or not any(
         "TEMP B-TREE FOR ORDER" in step for step in plan
     ), plan
+
+
+def test_a_walk_over_rows_of_turns_goes_over_none_of_their_jobs(tmp_path: Path) -> None:
+    """A plan does not say how far a search goes: a comparison of rows begins at what is equal."""
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "a.db", inline=True)
+        await store.open()
+        con = store.inline_runner._connection
+        steps: list[int] = []
+        for n in (100, 1000):
+            jobs = [a_job(f"{n} {at}", limit_key="k") for at in range(n)]
+            jobs += [replace(job, id=f"{job.id} b", priority=-1) for job in jobs]
+            await store.write(lambda tx, jobs=jobs: tx.insert_jobs(jobs))
+            taken = 0
+
+            def count() -> None:
+                nonlocal taken
+                taken += 1
+
+            con.set_progress_handler(count, 10)
+            names, _ = await store.read(lambda tx: tx.missing_turns(FIRST, 9))
+            assert names == []
+            con.execute("UPDATE rota_jobs SET lane = 'held:' || lane WHERE substr(lane, 1, 5) <> 'held:'")
+            taken = 0
+            turns = await store.read(lambda tx: tx.held_turns("k", FIRST, 9, 2))
+            assert [turn.name.priority for turn in turns] == [-1, 0]
+            await store.read(lambda tx: tx.missing_turns(FIRST, 9))
+            con.set_progress_handler(None, 0)
+            steps.append(taken)
+        assert steps[1] < 2 * steps[0], "ten times as many jobs"
+        await store.close()
+
+    asyncio.run(main())

@@ -21,6 +21,7 @@ from rota.store.protocol import Store, Tx
 
 _MOST_HELD = 2000  # jobs that one transaction holds
 _MOST_RELEASED = 500  # jobs of a key that one transaction releases
+_MOST_READY = 5000  # jobs of a key with a limit that are let be ready in a lane
 _ROWS = 100  # rows of turns that are looked at of a key: who waits for it in a lane at a priority
 _TOGETHER = 50  # keys that one transaction looks after
 _SWEPT = 500  # keys that are looked at in a second, whether somebody says that there is room or not
@@ -127,7 +128,7 @@ async def refill(tx: Tx, keys: Sequence[str], seen: dict[str, TurnName], effects
         if key not in waiting:
             continue
         use = used.get(key)
-        room = _MOST_RELEASED if use is None else min(_MOST_RELEASED, use.room(tx.now))
+        room = None if use is None else min(_MOST_READY, use.room(tx.now))
         if use is not None and use.limit.rate is not None and not use.is_full:
             rate = use.limit.rate
             done.later[key] = max(rate.next_at(use.full_at, tx.now), tx.now + max(rate.interval, _SOONEST))
@@ -143,9 +144,13 @@ async def refill(tx: Tx, keys: Sequence[str], seen: dict[str, TurnName], effects
     return done
 
 
-async def _choose(tx: Tx, key: str, room: int, seen: dict[str, TurnName]) -> list[tuple[str, TurnName]]:
-    """Return which jobs of a key are to be ready, with their rows, so that each lane has as many as there is room for."""
-    depth = min(room, 1 + _MOST_RELEASED // _ROWS)
+async def _choose(tx: Tx, key: str, room: int | None, seen: dict[str, TurnName]) -> list[tuple[str, TurnName]]:
+    """Return which jobs of a key are to be ready, with their rows, so that each lane has as many as there is room for.
+
+    Without a limit (None) all may be, some at a time.
+    """
+    most = _MOST_RELEASED if room is None else min(_MOST_RELEASED, room)
+    depth = min(most, 1 + _MOST_RELEASED // _ROWS)
     after = seen.pop(key, _FIRST)
     turns = await tx.held_turns(key, after, _ROWS, depth)
     if len(turns) == _ROWS:  # the others come another time
@@ -153,12 +158,14 @@ async def _choose(tx: Tx, key: str, room: int, seen: dict[str, TurnName]) -> lis
     elif after != _FIRST:
         there = {turn.name for turn in turns}
         turns += [turn for turn in await tx.held_turns(key, _FIRST, _ROWS, depth) if turn.name not in there]
+    elif turns and (deeper := min(most, -(-_MOST_RELEASED // len(turns)))) > depth:  # few rows: more of each
+        turns = await tx.held_turns(key, _FIRST, _ROWS, deeper)
     lanes: defaultdict[tuple[str, str], list[Turn]] = defaultdict(list)
     for turn in turns:
         lanes[turn.name.queue, turn.name.lane].append(turn)
     chosen = []
     for (queue, lane), rows in lanes.items():
-        n = room - await tx.ready_of_key(key, queue, lane, room)
+        n = most if room is None else min(most, room - await tx.ready_of_key(key, queue, lane, room))
         own: dict[int, list[None]] = {at: [None] * len(turn.heads) for at, turn in enumerate(rows)}
         choice = choose(rows, [{"room": 1}] * len(rows), {"room": n}, {}, own=own)
         chosen += [(job, rows[at].name) for at, of_row in choice.jobs.items() for job in of_row]

@@ -27,9 +27,10 @@ ORDER BY limit_key LIMIT 1;
 SELECT 1 FROM rota_jobs INDEXED BY rota_jobs_held WHERE limit_key = ? AND state = 'queued' AND substr(lane, 1, 5) = 'held:' LIMIT 1;
 
 -- The next row of turns that jobs of a key are held of.
+-- SQLite begins to look at what is equal: with the last `run_at` there is, behind all jobs of the row before.
 -- name: held_turns
 SELECT queue, lane, owner, priority FROM rota_jobs INDEXED BY rota_jobs_held WHERE limit_key = ? AND state = 'queued' AND substr(lane, 1, 5) = 'held:'
-  AND (queue, lane, owner, priority) > (?, ?, ?, ?) ORDER BY queue, lane, owner, priority LIMIT 1;
+  AND (queue, lane, owner, priority, run_at) > (?, ?, ?, ?, 9223372036854775807) ORDER BY queue, lane, owner, priority LIMIT 1;
 
 -- name: held_heads
 SELECT run_at, id FROM rota_jobs INDEXED BY rota_jobs_held WHERE limit_key = ? AND state = 'queued' AND substr(lane, 1, 5) = 'held:'

@@ -70,6 +70,7 @@ DELETE FROM rota_turns WHERE (queue, priority, owner, lane) IN (
 AND (served_at < ? OR turn <= coalesce((SELECT clock FROM rota_clocks c WHERE c.queue = rota_turns.queue AND c.priority = rota_turns.priority), 0));
 
 -- The next row that there ought to be, by the ready jobs themselves; asked again from what it returns.
+-- SQLite begins to look at what is equal: with the last `run_at` there is, behind all jobs of the row before.
 -- name: next_ready
 SELECT queue, lane, owner, priority FROM rota_jobs INDEXED BY rota_jobs_ready WHERE (state = 'queued' OR open = 1)
-  AND (queue, lane, owner, priority) > (?, ?, ?, ?) ORDER BY queue, lane, owner, priority LIMIT 1;
+  AND (queue, lane, owner, priority, run_at) > (?, ?, ?, ?, 9223372036854775807) ORDER BY queue, lane, owner, priority LIMIT 1;
