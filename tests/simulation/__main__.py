@@ -30,7 +30,9 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--crash-at", type=int, help="without other faults, crash at this commit boundary")
-    parser.add_argument("--limited", action="store_true", help="with limits of a queue, a handler and a key")
+    parser.add_argument(
+        "--limited", action="store_true", help="with limits of a queue, a handler and a key, and with runs"
+    )
     parser.add_argument(
         "--verbose", action="store_true", help="print what happened to the one seed, also when it is fine"
     )

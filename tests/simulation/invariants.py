@@ -68,6 +68,10 @@ _USES = """SELECT l.kind, l.name, l.concurrency, coalesce(sum(CASE WHEN j.inputs
 FROM rota_limits l JOIN rota_jobs j ON j.state = 'running'
   AND CASE l.kind WHEN 'queue' THEN j.queue = l.name WHEN 'handler' THEN j.handler = l.name ELSE j.limit_key = l.name END
 LEFT JOIN rota_arrays a ON a.job = j.id GROUP BY l.kind, l.name"""
+_RUNS = "SELECT id, state, jobs, finished_at, abort_requested_at FROM rota_runs"
+_COUNTED = "SELECT run, state, n FROM rota_run_counts WHERE n <> 0"
+_IN_RUNS = """SELECT run, CASE WHEN state = 'canceled' AND reason = 'requested' THEN reason ELSE state END, count(*)
+FROM rota_jobs WHERE run IS NOT NULL GROUP BY 1, 2"""
 _COUNTS = "SELECT queue, lane, state, n FROM rota_counts WHERE n <> 0"
 
 
@@ -84,6 +88,7 @@ class Invariants:
         self.accepted: set[Name] = set()
         self.executing: defaultdict[str, dict[tuple[str, int, int], SimulatedWorker]] = defaultdict(dict)
         self.arrays = ArrayInvariants(world.connection)
+        self.runs_over: dict[str, Row] = {}
         world.checks.append(self.check)
 
     # -- what servers answered
@@ -174,6 +179,28 @@ class Invariants:
             if n > most:
                 raise Broken(f"{n} run of {kind} {name}, and {most} may")
 
+    def check_runs(self) -> None:
+        """8. A run is over when all of its jobs are, is what they have come to, stays so; and its counters agree with them."""
+        execute = self.world.connection.execute
+        counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for run, state, n in execute(_IN_RUNS):
+            counts[run][state] = n
+        kept: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for run, state, n in execute(_COUNTED):
+            kept[run][state] = n
+        if counts != kept:
+            raise Broken(f"8. the counters of runs say {dict(kept)}, their jobs {dict(counts)}")
+        for row in execute(_RUNS):
+            run, state, jobs, finished_at, asked = row
+            if sum(counts[run].values()) != jobs:
+                raise Broken(f"{run} has {jobs} jobs, and these are there: {counts[run]}")
+            if finished_at is None:
+                continue
+            if self.runs_over.setdefault(run, row) != row:
+                raise Broken(f"{run} was over and changed: {self.runs_over[run]} -> {row}")
+            if state != (should := _come_to(counts[run], asked=asked is not None)):
+                raise Broken(f"{run} is {state}, and should be {should}: {counts[run]}")
+
     def _changed(self, job: str, old: Row | None, row: Row, events: list[Row]) -> None:
         was, state = old and State(old[_STATE]), State(row[_STATE])
         if was in FINAL and row != old:
@@ -239,3 +266,15 @@ class Invariants:
             raise Broken(f"8. the event of {job} names attempt {events[-1][5]}, the row {row[_ATTEMPT]}")
         if was is None and events[0][3] != "submitted":
             raise Broken(f"8. the story of {job} begins with {events[0][3]}")
+
+
+def _come_to(counts: dict[str, int], *, asked: bool) -> str:
+    """Return what a run with so many jobs in each state has come to, who was canceled by hand as `requested`."""
+    there = {state for state, n in counts.items() if n}
+    if there & {"blocked", "scheduled", "queued", "running"}:
+        return "running"
+    if asked:
+        return "aborted" if there & {"succeeded", "failed", "aborted"} else "canceled"
+    if bad := there & {"failed", "aborted"}:
+        return "failed" if "failed" in bad else "aborted"
+    return "canceled" if "requested" in there or "succeeded" not in there else "succeeded"

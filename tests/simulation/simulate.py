@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -13,9 +14,11 @@ from msgspec.structs import replace
 from rota.core.errors import Conflict, InFlight
 from rota.core.jobs import NO_INPUTS, Job, Submission
 from rota.core.retry import Backoff
+from rota.core.runs import Run, RunSubmission
 from rota.core.states import FINAL
 from rota.core.waits import After, AtLeast
 from rota.service.jobs import Edit
+from rota.service.service import Service
 
 from .invariants import Invariants
 from .shards import POISON
@@ -25,8 +28,10 @@ from .world import CALM, LEASE_S, SECOND, Broken, Odds, Server, World
 ARRAYS = 0.1  # of all submissions
 FAULTS_S = 70
 CALM_S = 150
-_WAITING = "SELECT count(*) FROM rota_jobs WHERE finished_at IS NULL"
-_STUCK = "SELECT id, state, attempt, worker, lease_until, run_at, abort_requested_at FROM rota_jobs WHERE finished_at IS NULL"
+_WAITING = """SELECT (SELECT count(*) FROM rota_jobs WHERE finished_at IS NULL)
+  + (SELECT count(*) FROM rota_runs WHERE finished_at IS NULL)"""
+_STUCK = """SELECT id, state, attempt, worker, lease_until, run_at, abort_requested_at FROM rota_jobs WHERE finished_at IS NULL
+UNION ALL SELECT id, state, stopping, NULL, looked_at, NULL, abort_requested_at FROM rota_runs WHERE finished_at IS NULL"""
 _LIMIT = "INSERT INTO rota_limits (kind, name, concurrency) VALUES (?, ?, ?)"
 _LEASED = """SELECT id, attempt, worker FROM rota_jobs WHERE state = 'running' AND inputs IS NULL
 UNION ALL SELECT job, attempt, worker FROM rota_shards"""
@@ -61,10 +66,12 @@ class Simulation:
         ]  # fmt: skip
         self.keys = random.Random(seed) if limited else None  # of its own: other lives stay as they are
         if limited:
-            self.world.checks.append(self.invariants.check_limits)
+            self.world.checks += [self.invariants.check_limits, self.invariants.check_runs]
             self.world.connection.executemany(_LIMIT, [("queue", "other", 2), ("handler", "plain", 3), ("key", "k", 1)])
             self.world.connection.execute("INSERT INTO rota_queues (queue, weight) VALUES ('other', 3)")
         self.jobs: list[str] = []
+        self.runs: list[str] = []
+        self.refused: set[str] = set()
         self.storm = self.world.rng.uniform(10, FAULTS_S - 15)
 
     def run(self) -> World:
@@ -77,6 +84,11 @@ class Simulation:
             *(() if self.quiet else self._bad_luck()),
         ):  # fmt: skip
             for _ in range(world.rng.randint(0, most)):
+                self._at_some_time(action)
+        if self.keys is not None:
+            for n in range(self.keys.choice((1, 2, 3))):
+                self._at_some_time(lambda n=n: self._submit_run(f"run{n}"))
+            for action in self.keys.choices((self._abort_run, self._retry_run), k=self.keys.randint(0, 4)):
                 self._at_some_time(action)
         world.run_until(FAULTS_S * SECOND)
         self._calm_down()
@@ -216,6 +228,56 @@ class Simulation:
         elif error is not None and not isinstance(error, Conflict | ConnectionError) and not _try_again(error):
             raise Broken(f"a retry was refused: {error!r}")
 
+    def _submit_run(self, key: str) -> None:
+        """Submit a run of a few jobs, each of which may wait for some of those before it."""
+        assert self.keys is not None, "only some lives have runs"
+        jobs: list[Submission] = []
+        for n in range(self.keys.choice((1, 2, 4, 6))):
+            before = self.keys.sample([job.ref or "" for job in jobs], self.keys.randint(0, min(n, 3)))
+            on = self.keys.choice(("succeeded", "succeeded", "succeeded", "failed", "finished", "any"))
+            join = self.keys.choice(("all", "all", "any")) if before else "all"
+            job = self._submission(ref=f"j{n}", after=[After(ref, on) for ref in before])
+            jobs.append(replace(job, owner=None, join=join))
+        self._send_run(key, lambda s: s.runs.submit(RunSubmission(jobs=jobs), key=key))
+
+    def _send_run(self, key: str, submit: Callable[[Service], Coroutine[Any, Any, Any]]) -> None:
+        """Submit a run, or submit it again, until that is answered."""
+        if key in self.invariants.of_key or key in self.refused:
+            return
+
+        def answered(made: tuple[Run, dict[str, str]] | None, error: Exception | None) -> None:
+            if made is not None:
+                run, jobs = made[0], tuple(job for _, job in sorted(made[1].items()))
+                self.invariants.submitted(key, jobs)
+                self.jobs += [job for job in jobs if job not in self.jobs]
+                self.runs += [run.id] if run.id not in self.runs else []
+            elif isinstance(error, Conflict) and not isinstance(error, InFlight):
+                self.refused.add(key)  # a run that is not over, or has nothing to run again
+            elif not isinstance(error, InFlight | ConnectionError) and error is not None and not _try_again(error):
+                raise Broken(f"a good run was refused: {error!r}")
+
+        self.world.note("people: submit a run with {}", key)
+        self.world.call(f"submit {key}", submit, answered)
+        assert self.keys is not None, "only some lives have runs"
+        self.world.after(self.keys.uniform(2, 6), lambda: self._send_run(key, submit))
+
+    def _abort_run(self) -> None:
+        if self.runs and self.keys is not None:
+            run = self.keys.choice(self.runs)
+            self.world.note("people: abort run {}", run)
+
+            def answered(found: Run | None, _error: Exception | None) -> None:
+                if found is not None and found.abort_requested_at is None:
+                    raise Broken(f"the abort of run {run} was answered, and it is not on record")
+
+            self.world.call(f"abort {run}", lambda s: s.runs.abort(run), answered)
+
+    def _retry_run(self) -> None:
+        if self.runs and self.keys is not None:
+            run = self.keys.choice(self.runs)
+            key = f"retry {run}"
+            self._send_run(key, lambda s: s.runs.retry(run, key=key))
+
     # -- bad luck
 
     def _drain(self) -> None:
@@ -276,7 +338,7 @@ def _whatever(_value: Any, _error: Exception | None) -> None:
 
 
 def run(seed: int, *, odds: Odds | None = None, crash_at: int | None = None, limited: bool = False) -> World:
-    """Run a seed, `limited` with limits and keys. Raises Failed with its history when it breaks an invariant."""
+    """Run a seed, `limited` with limits, keys and runs. Raises Failed with its history when it breaks an invariant."""
     simulation = Simulation(seed, odds=odds, crash_at=crash_at, limited=limited)
     try:
         return simulation.run()

@@ -15,9 +15,14 @@ from .world import CALM
 SEEDS = 60
 
 
-def test_limits_of_queues_handlers_and_keys_hold_and_everything_ends():
+def test_limits_hold_runs_come_to_what_their_jobs_have_and_everything_ends():
+    ends: set[str] = set()
     for seed in range(10):
-        run(seed, limited=True)
+        history = run(seed, limited=True).history
+        ends |= {
+            values[3].lower() for _, text, values in history if text.startswith("store: ") and values[2] == "run_ended"
+        }
+    assert ends == {"succeeded", "failed", "aborted", "canceled"}, "else these lives have gone lame"
 
 
 def crash_at_boundaries(seed: int, few: int | None = None) -> None:
