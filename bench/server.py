@@ -87,7 +87,7 @@ class Server:
         if slots is not None:
             command += ["--slots", str(slots)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
-        environment |= {"ROTA_STORE": store, "ROTA_LOG_LEVEL": "warning"}
+        environment |= {"ROTA_STORE": store, "ROTA_LOG_LEVEL": "warning", "ROTA_RETENTION": "30000d"}
         self.process = subprocess.Popen(command, cwd=_ROOT, env=environment)
 
     def client(self) -> rota.Client:
@@ -106,12 +106,12 @@ class Server:
                         return
                 time.sleep(0.02)
 
-    def wait_idle(self) -> None:
-        """Wait until no job is queued or running."""
+    def wait_idle(self, others: int = 0) -> None:
+        """Wait until no job is running, and none is queued but so many others, which nobody takes."""
         with self.client() as client:
             while True:
                 jobs = client.stats()["jobs"]
-                if jobs["queued"] == jobs["running"] == 0:
+                if jobs["queued"] == others and jobs["running"] == 0:
                     return
                 time.sleep(0.2)
 

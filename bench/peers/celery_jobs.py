@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 
 from celery import Celery
+from celery.result import AsyncResult
 
-from bench.peers.work import BROKER, PAYLOAD, tick
+from bench.peers.work import BROKER, hold, tick
 
 app = Celery("bench.peers.celery_jobs", broker=os.environ.get(BROKER), backend=os.environ.get(BROKER))
 app.conf.update(worker_prefetch_multiplier=64, broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
@@ -15,11 +16,24 @@ app.conf.update(worker_prefetch_multiplier=64, broker_connection_retry_on_startu
 
 @app.task(name="noop")
 def noop(payload: str) -> int:
-    tick()
+    tick(payload)
     return len(payload)
 
 
-def submit(count: int, before: Callable[[], None]) -> None:
+@app.task(name="hold")
+def go_on() -> None:
+    hold()
+
+
+def holding() -> AsyncResult:
+    return go_on.delay()
+
+
+def abort(job: AsyncResult) -> None:
+    job.revoke(terminate=True)
+
+
+def submit(count: int, before: Callable[[], str]) -> None:
     for _ in range(count):
-        before()
-        noop.delay(PAYLOAD)
+        payload = before()
+        noop.delay(payload)

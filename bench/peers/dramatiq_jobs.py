@@ -10,7 +10,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
-from bench.peers.work import BROKER, PAYLOAD, tick
+from bench.peers.work import BROKER, hold, tick
 
 _URL = os.environ.get(BROKER, "redis://127.0.0.1")
 _broker = RedisBroker(url=_URL)
@@ -20,11 +20,20 @@ dramatiq.set_broker(_broker)
 
 @dramatiq.actor(store_results=True)
 def noop(payload: str) -> int:
-    tick()
+    tick(payload)
     return len(payload)
 
 
-def submit(count: int, before: Callable[[], None]) -> None:
+@dramatiq.actor(store_results=True, time_limit=3_600_000)
+def go_on() -> None:
+    hold()
+
+
+def holding() -> None:
+    go_on.send()
+
+
+def submit(count: int, before: Callable[[], str]) -> None:
     for _ in range(count):
-        before()
-        noop.send(PAYLOAD)
+        payload = before()
+        noop.send(payload)

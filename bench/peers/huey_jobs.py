@@ -7,18 +7,27 @@ from collections.abc import Callable
 
 from huey import RedisHuey
 
-from bench.peers.work import BROKER, PAYLOAD, tick
+from bench.peers.work import BROKER, hold, tick
 
 huey = RedisHuey("bench", url=os.environ.get(BROKER, "redis://127.0.0.1"), blocking=True)
 
 
 @huey.task(name="noop")
 def noop(payload: str) -> int:
-    tick()
+    tick(payload)
     return len(payload)
 
 
-def submit(count: int, before: Callable[[], None]) -> None:
+@huey.task(name="hold")
+def go_on() -> None:
+    hold()
+
+
+def holding() -> None:
+    go_on()
+
+
+def submit(count: int, before: Callable[[], str]) -> None:
     for _ in range(count):
-        before()
-        noop(PAYLOAD)
+        payload = before()
+        noop(payload)

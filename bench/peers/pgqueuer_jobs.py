@@ -11,9 +11,9 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
-from bench.peers.work import PAYLOAD, broker, tick
+from bench.peers.work import PAYLOAD, broker, hold_async, run, tick
 
-_PAYLOAD = PAYLOAD.encode()
+_queries: list[Queries] = []
 
 
 async def main() -> PgQueuer:
@@ -21,8 +21,14 @@ async def main() -> PgQueuer:
     queuer = PgQueuer(AsyncpgDriver(await asyncpg.connect(broker())))
 
     @queuer.entrypoint("noop")
-    async def noop(_job: Job) -> None:
-        tick()
+    async def noop(job: Job) -> None:
+        assert job.payload is not None
+        tick(job.payload.decode())
+
+    @queuer.entrypoint("hold")
+    async def hold(job: Job) -> None:
+        with queuer.qm.get_context(job.id).cancellation:
+            await hold_async()
 
     return queuer
 
@@ -36,17 +42,31 @@ def prepare() -> None:
     asyncio.run(install())
 
 
-def submit(count: int, before: Callable[[], None] = lambda: None, together: int = 1) -> None:
+def holding() -> int:
+    async def submit() -> int:
+        if not _queries:
+            _queries.append(Queries(AsyncpgDriver(await asyncpg.connect(broker()))))
+        (id_,) = await _queries[0].enqueue("hold", b"")
+        return int(id_)
+
+    return run(submit())
+
+
+def abort(job: int) -> None:
+    run(_queries[0].mark_job_as_cancelled([job]))
+
+
+def submit(count: int, before: Callable[[], str] = lambda: PAYLOAD, together: int = 1) -> None:
     async def submit() -> None:
         connection = await asyncpg.connect(broker())
         queries = Queries(AsyncpgDriver(connection))
         for start in range(0, count, together):
-            before()
+            payload = before().encode()
             n = min(together, count - start)
             if n == 1:
-                await queries.enqueue("noop", _PAYLOAD)
+                await queries.enqueue("noop", payload)
             else:
-                await queries.enqueue(["noop"] * n, [_PAYLOAD] * n, [0] * n)
+                await queries.enqueue(["noop"] * n, [payload] * n, [0] * n)
         await connection.close()
 
     asyncio.run(submit())

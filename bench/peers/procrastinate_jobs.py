@@ -6,15 +6,37 @@ import os
 from collections.abc import Callable
 
 from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
+from procrastinate.manager import JobManager
 
-from bench.peers.work import BROKER, PAYLOAD, broker, tick
+from bench.peers.work import BROKER, PAYLOAD, broker, hold_async, tick
 
 app = App(connector=PsycopgConnector(conninfo=os.environ.get(BROKER, "")))
 
 
 @app.task(name="noop")
-async def noop(payload: str) -> None:  # noqa: ARG001
-    tick()
+async def noop(payload: str) -> None:
+    tick(payload)
+
+
+@app.task(name="hold")
+async def hold() -> None:
+    await hold_async()
+
+
+_managers: list[JobManager] = []
+
+
+def holding() -> int:
+    if not _managers:
+        connector = SyncPsycopgConnector(conninfo=broker())
+        connector.open()
+        _managers.append(JobManager(connector))
+    with app.replace_connector(SyncPsycopgConnector(conninfo=broker())) as own, own.open():
+        return hold.defer()
+
+
+def abort(job: int) -> None:
+    _managers[0].cancel_job_by_id(job, abort=True)
 
 
 def prepare() -> None:
@@ -22,11 +44,11 @@ def prepare() -> None:
         own.schema_manager.apply_schema()
 
 
-def submit(count: int, before: Callable[[], None]) -> None:
+def submit(count: int, before: Callable[[], str]) -> None:
     with app.replace_connector(SyncPsycopgConnector(conninfo=broker())) as own, own.open():
         for _ in range(count):
-            before()
-            noop.defer(payload=PAYLOAD)
+            payload = before()
+            noop.defer(payload=payload)
 
 
 def bulk(count: int) -> None:

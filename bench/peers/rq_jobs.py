@@ -7,21 +7,25 @@ from collections.abc import Callable
 from redis import Redis
 from rq import Queue
 
-from bench.peers.work import PAYLOAD, broker, tick
+from bench.peers.work import PAYLOAD, broker, hold, tick
 
 _BULK = 1_000
 
 
 def noop(payload: str) -> int:
-    tick()
+    tick(payload)
     return len(payload)
 
 
-def submit(count: int, before: Callable[[], None]) -> None:
+def holding() -> None:
+    Queue(connection=Redis.from_url(broker())).enqueue(hold, job_timeout=3600)
+
+
+def submit(count: int, before: Callable[[], str]) -> None:
     queue = Queue(connection=Redis.from_url(broker()))
     for _ in range(count):
-        before()
-        queue.enqueue(noop, PAYLOAD)
+        payload = before()
+        queue.enqueue(noop, payload)
 
 
 def bulk(count: int) -> None:

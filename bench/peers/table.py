@@ -13,7 +13,8 @@ class Peer(Struct, frozen=True, kw_only=True):
     `requires` are the packages of its environment, none for Rota itself; the first one's version is the peer's. `bulk` says
     that it has something for many jobs at once. `workers` are the commands that run its jobs, `server` the one of a server
     that clients and workers need. In commands `{python}` is the environment's, `{broker}` the broker's URL, `{port}` the
-    server's port. `backlog` is how many jobs it drains: about ten seconds' worth.
+    server's port. `backlog` is how many jobs it drains: about five seconds' worth. `cannot_abort` says why a running job cannot
+    be aborted, where that is so.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Peer(Struct, frozen=True, kw_only=True):
     server: str | None = None
     bulk: bool = True
     backlog: int = 20_000
+    runtime: Literal["python", "node"] = "python"
+    cannot_abort: str = ""
 
 
 _NOT_DURABLE = "not durable (no AOF)"
@@ -73,7 +76,7 @@ PEERS = {
             " --without-gossip --without-mingle --without-heartbeat"
         ],
         bulk=False,
-        backlog=10_000,
+        backlog=5_000,
     ),
     "rq": Peer(
         name="RQ, SimpleWorker",
@@ -83,7 +86,8 @@ PEERS = {
         keeps=f"{_NOT_DURABLE}; results kept; no process of its own for a job",
         settings="2 processes",
         workers=[_RQ, _RQ],
-        backlog=5_000,
+        backlog=3_000,
+        cannot_abort="cannot: only its forking workers, 30 times slower, can",
     ),
     "dramatiq": Peer(
         name="Dramatiq",
@@ -94,6 +98,7 @@ PEERS = {
         settings="-p 2 -t 8",
         workers=["{python} -m dramatiq bench.peers.dramatiq_jobs -p 2 -t 8"],
         bulk=False,
+        cannot_abort="cannot: an add-on raises in a thread that runs Python",
     ),
     "huey": Peer(
         name="Huey on Redis, processes",
@@ -104,6 +109,7 @@ PEERS = {
         settings="-w 2 -k process",
         workers=["{python} -m huey.bin.huey_consumer bench.peers.huey_jobs.huey -w 2 -k process -q"],
         bulk=False,
+        cannot_abort="cannot: what runs goes on",
     ),
     "taskiq": Peer(
         name="Taskiq",
@@ -113,6 +119,7 @@ PEERS = {
         keeps=f"{_NOT_DURABLE}; results kept; a job leaves the list before it runs",
         settings="-w 2, list broker",
         workers=["{python} -m taskiq worker bench.peers.taskiq_jobs:broker -w 2 --log-level ERROR"],
+        cannot_abort="cannot",
     ),
     "arq": Peer(
         name="arq, tuned",
@@ -127,7 +134,7 @@ PEERS = {
     "saq": Peer(
         name="SAQ on Redis",
         module="saq_jobs",
-        requires=["saq[redis,hiredis]==0.26.4"],
+        requires=["saq[redis,hiredis]==0.26.4", "typing_extensions"],
         broker="valkey",
         keeps=f"{_NOT_DURABLE}; results kept for ten minutes",
         settings="2 processes, concurrency 100",
@@ -141,7 +148,7 @@ PEERS = {
         keeps="durable; the job's row stays, no result",
         settings="one process, concurrency 10",
         workers=["{python} -m procrastinate --app bench.peers.procrastinate_jobs.app --log-level error worker -c 10"],
-        backlog=3_000,
+        backlog=2_000,
     ),
     "pgqueuer": Peer(
         name="pgqueuer",
@@ -152,5 +159,29 @@ PEERS = {
         settings="2 processes, batches of 100",
         workers=[_PGQUEUER, _PGQUEUER],
         backlog=100_000,
+    ),
+    "bullmq": Peer(
+        name="BullMQ",
+        module="bullmq_jobs",
+        requires=["bullmq@6.7.0", "ioredis@5"],
+        broker="valkey",
+        keeps=f"{_NOT_DURABLE}; results kept",
+        settings="Node, one process, concurrency 100",
+        workers=["{node} {module} work"],
+        runtime="node",
+        backlog=50_000,
+        cannot_abort="cannot: what runs goes on",
+    ),
+    "graphile": Peer(
+        name="graphile-worker, tuned",
+        module="graphile_jobs",
+        requires=["graphile-worker@0.17.3"],
+        broker="postgres",
+        keeps="durable; a job that is over is deleted, no result",
+        settings="Node, one process, 24 jobs at once, a local queue of 500, completions in batches",
+        workers=["{node} {module} work"],
+        runtime="node",
+        backlog=100_000,
+        cannot_abort="cannot: what runs goes on",
     ),
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
-from bench.peers.work import BROKER, PAYLOAD, tick
+from bench.peers.work import BROKER, PAYLOAD, hold_async, run, tick
 
 _URL = os.environ.get(BROKER, "redis://127.0.0.1")
 broker = ListQueueBroker(_URL).with_result_backend(RedisAsyncResultBackend(_URL, result_ex_time=3600))
@@ -16,16 +16,29 @@ broker = ListQueueBroker(_URL).with_result_backend(RedisAsyncResultBackend(_URL,
 
 @broker.task(task_name="noop")
 async def noop(payload: str) -> int:
-    tick()
+    tick(payload)
     return len(payload)
 
 
-def submit(count: int, before: Callable[[], None]) -> None:
+@broker.task(task_name="hold")
+async def go_on() -> None:
+    await hold_async()
+
+
+def holding() -> None:
+    async def submit() -> None:
+        await broker.startup()
+        await go_on.kiq()
+
+    run(submit())
+
+
+def submit(count: int, before: Callable[[], str]) -> None:
     async def submit() -> None:
         await broker.startup()
         for _ in range(count):
-            before()
-            await noop.kiq(PAYLOAD)
+            payload = before()
+            await noop.kiq(payload)
         await broker.shutdown()
 
     asyncio.run(submit())
