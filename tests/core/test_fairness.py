@@ -170,6 +170,16 @@ def test_jobs_have_pools_of_their_own() -> None:
     assert full.jobs == {0: ["a2"], 1: ["b3", "b4"]}
 
 
+@given(st.lists(st.sampled_from(["k", "l", None]), max_size=8), *[st.integers(0, 4)] * 3)
+def test_of_a_row_alone_the_same_jobs_are_chosen_as_beside_one_that_has_none(
+    own: list[str | None], most: int, k: int, l_: int
+) -> None:
+    turn, room = a_turn("a", [(n, f"a{n}") for n in range(len(own))], more=True), {"all": most, "k": k, "l": l_}
+    alone = choose([turn], [{"all": 1}], room, {}, own={0: own})
+    beside = choose([turn, a_turn("b", 0)], [{"all": 1}] * 2, room, {}, own={0: own})
+    assert (alone.rows, alone.jobs) == (beside.rows, beside.jobs)
+
+
 def test_one_start_is_of_the_row_that_is_named_if_there_is_room_for_it() -> None:
     turns = [a_turn("a", [(n, f"a{n}") for n in range(9)], priority=5), a_turn("b", [(9, "b0")])]
     pools = [{"all": 1}, {"all": 1, "few": 1}]

@@ -309,9 +309,12 @@ def choose(
     nothing of lower order takes a place while the row comes first and needs more places than there are. One start is the row
     `first`'s, before all others, if there is room for it.
     """
-    if len(turns) == 1 and not own and not waits:  # there is nothing to choose
+    if len(turns) == 1 and not waits:  # there is nothing to choose
         n = min(room[pool] // each for pool, each in pools[0].items())
         turn = turns[0]
+        if own:
+            jobs = _with_room(turn, own[0], room, n)
+            return Choice([0] * len(jobs), {0: jobs}, kept=False)
         return Choice([0] * max(0, n if turn.more and turn.heads else min(n, len(turn.heads))), {}, kept=False)
     choosing = _Choosing(turns, pools, room, own, waits)
     priorities: dict[int, dict[str, _Walk]] = {}
@@ -335,6 +338,21 @@ def choose(
                 choosing.push(walk, owner)
         order += choosing.walk(of_all)
     return Choice(order, choosing.jobs, choosing.kept)
+
+
+def _with_room(turn: Turn, own: Sequence[Hashable | None], room: Mapping[Hashable, int], most: int) -> list[str]:
+    """Return the first jobs of a row that their own pools have room for, at most so many."""
+    left = dict(room)
+    jobs: list[str] = []
+    for (_, job), pool in zip(turn.heads, own, strict=True):
+        if len(jobs) >= most:
+            break
+        if pool is not None:
+            if left[pool] <= 0:
+                continue
+            left[pool] -= 1
+        jobs.append(job)
+    return jobs
 
 
 def charges_of(turns: Sequence[Turn], started: Mapping[TurnName, int], owed: Mapping[OwnerName, int]) -> list[Charge]:

@@ -67,12 +67,12 @@ class Limiting:
         if not limits:
             return
         # What is full now is full: no claim waits for another one only to see that.
-        full = [use for use in await uses(self._tx, limits) if use.room(self._tx.now) == 0]
-        self._note(full)
-        free = [limit for limit in limits if limit.pool not in self._uses]
-        if free:
-            await self._tx.hold_limits([limit.pool for limit in free])
-            self._note(await uses(self._tx, free))
+        seen = await uses(self._tx, limits)
+        self._note([use for use in seen if use.room(self._tx.now) == 0])
+        free = [use for use in seen if use.limit.pool not in self._uses]
+        if free and await self._tx.hold_limits([use.limit.pool for use in free]):
+            free = await uses(self._tx, [use.limit for use in free])
+        self._note(free)
         for use in self._uses.values():
             if use.limit.rate is not None and use.limit.rate.room(use.full_at, self._tx.now) == 0:
                 self._wake(use)

@@ -36,8 +36,11 @@ class LimitTx(Protocol):
         """Remove a limit, and what was spent of its rate."""
         ...
 
-    async def hold_limits(self, pools: Sequence[tuple[LimitKind, str]]) -> None:
-        """Let nobody else start what counts against these until the end of the transaction; called once in it."""
+    async def hold_limits(self, pools: Sequence[tuple[LimitKind, str]]) -> bool:
+        """Let nobody else start what counts against these until the end of the transaction; called once in it.
+
+        Return whether somebody else may have started some since they were counted in it.
+        """
         ...
 
     async def running_lanes(self) -> list[tuple[str, str]]:

@@ -32,8 +32,9 @@ class LimitTx(BaseTx):
         await self._run("delete_limit", *limit.pool)
         await self._run("delete_bucket", *limit.pool)
 
-    async def hold_limits(self, pools: Sequence[tuple[LimitKind, str]]) -> None:
+    async def hold_limits(self, pools: Sequence[tuple[LimitKind, str]]) -> bool:
         await self._all("hold_limits", sorted({number_of(*pool) for pool in pools}))
+        return True
 
     async def running_lanes(self) -> list[tuple[str, str]]:
         return [(queue, lane) for queue, lane in await self._all("running_lanes")]

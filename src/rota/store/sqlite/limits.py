@@ -32,8 +32,9 @@ class LimitTx(BaseTx):
         self._run("delete_limit", *limit.pool)
         self._run("delete_bucket", *limit.pool)
 
-    async def hold_limits(self, pools: Sequence[tuple[LimitKind, str]]) -> None:
+    async def hold_limits(self, pools: Sequence[tuple[LimitKind, str]]) -> bool:  # noqa: ARG002
         """Do nothing: there is one writer."""
+        return False
 
     async def running_lanes(self) -> list[tuple[str, str]]:
         self.flush()
