@@ -30,7 +30,7 @@ def test_a_queue_is_paused_resumed_limited_and_weighed(viewer: Viewer, live: Liv
     dialog.get_by_label("Weight").fill("2.5")
     viewer.agree("Set")
     expect(viewer.row("slow")).to_contain_text("of 4")
-    expect(viewer.row("slow")).to_contain_text("100 in 1m")
+    expect(viewer.row("slow")).to_contain_text("100 a minute")
     expect(viewer.row("slow")).to_contain_text("2.5")
     assert live.client.get("/v1/queues/slow").json()["weight"] == 2.5
     viewer.press("New limit")

@@ -79,7 +79,7 @@ function Summary({ job, path, mine }) {
 }
 
 function Failure({ error, job }) {
-  return html`<${Panel} id="error" title=${`Error${job.reason ? `: ${job.reason.replaceAll("_", " ")}` : ""}`}><div class="error-text"><b>${error.type}</b><p>${error.message}</p>
+  return html`<${Panel} id="error" title=${`Error${job.reason && job.reason !== "error" ? `: ${job.reason.replaceAll("_", " ")}` : ""}`}><div class="error-text"><b>${error.type}</b><p>${error.message}</p>
     ${error.traceback && html`<pre class="code-text" tabindex="0" aria-label="Traceback">${error.traceback}</pre>`}</div><//>`;
 }
 

@@ -51,6 +51,6 @@ function Three({ series }) {
   return html`<div class="charts">
     <div><h3>Ended and submitted <span class="quiet">a minute</span></h3><${Chart} label="Jobs that ended and were submitted, a minute" at=${series.at} series=${shown.ends} format=${rate} /></div>
     <div><h3>Start latency and run time</h3><${Chart} label="Start latency and run time" at=${series.at} series=${shown.times} format=${seconds} log /></div>
-    <div><h3>Jobs now</h3><${Chart} label="Jobs that run and wait" at=${series.at} series=${shown.now} format=${compact} /></div>
+    <div><h3>Running and waiting</h3><${Chart} label="Jobs that run and wait" at=${series.at} series=${shown.now} format=${compact} /></div>
   </div>`;
 }

@@ -91,7 +91,7 @@ export default function Submit() {
         ${input("labels", "Labels", { placeholder: "team=a, batch=7" })}
         ${input("after", "After", { placeholder: "ids of jobs that must succeed first", mono: true, hint: "Or on another end: ID:failed, ID:finished, ID:any." })}
         ${input("needs", "Needs", { placeholder: "gpu=true, zone=a", hint: "Labels that its worker must have." })}
-        ${input("slots", "Slots", { type: "number", min: 1, placeholder: kind === "handler" ? "the handler's own, or 1" : "1", hint: "How many of its worker's it takes." })}
+        ${input("slots", "Slots", { type: "number", min: 1, placeholder: kind === "handler" ? "the handler's own, or 1" : "1", hint: "How many of its worker's slots it takes." })}
         ${!form.inputs.trim() && input("limit_key", "Limit key", { placeholder: kind === "handler" ? "the handler's own; customer-{customer}" : "none", mono: true, hint: "Jobs that share it can be limited together; {name} is filled from the data." })}
         ${input("unique_key", "Unique key", { placeholder: "none", mono: true, hint: form.unique_key ? null : "While a job with this key is not over, its owner has no other one." })}
         ${form.unique_key && input("on_conflict", "If it is taken", { choices: [["", "refuse this one"], ["existing", "take the other for it"], ["replace", "cancel the other, if it waits"]] })}

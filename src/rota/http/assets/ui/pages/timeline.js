@@ -100,7 +100,8 @@ function Gantt({ items, from, to, span }) {
       pen.lineTo(place, places.height);
       pen.stroke();
       pen.fillStyle = ink.muted;
-      pen.fillText(timeOfDay(at * 1000).slice(0, step < 60 ? 8 : 5), place + 3, 11);
+      const text = timeOfDay(at * 1000).slice(0, step < 60 ? 8 : 5);
+      if (place + 3 + pen.measureText(text).width <= size) pen.fillText(text, place + 3, 11);
     }
     pen.save();
     pen.beginPath();

@@ -77,7 +77,7 @@ export function Chart({ label, at, series, format, height = 150, log = false }) 
       cursor: { points: { size: 6 }, drag: { x: false, y: false }, sync: { key: "rota" } },
       scales: { x: { time: true }, y: log ? { distr: 3 } : { range: (_, low, high) => [0, Math.max(1, (high ?? 1) * 1.08)] } },
       axes: [{ ...axis, values: axisTimes, size: 24, space: 64 }, { ...axis, size: 46, space: 30, values: (_, splits) => splits.map((value) => (value === null ? "" : format(value))) }],
-      series: [{}, ...series.map((one) => { const ink = colour(one.token); return { label: one.name, stroke: ink, width: 1.6, dash: one.dash, fill: one.area ? fade(ink, 0.13) : undefined, points: { show: false }, spanGaps: false }; })],
+      series: [{}, ...series.map((one) => { const ink = colour(one.token); return { label: one.name, stroke: ink, width: 1.6, dash: one.dash, fill: one.area ? fade(ink, 0.13) : undefined, points: { show: (u, at) => u.data[at].filter((value) => value !== null).length < 2, size: 5 }, spanGaps: false }; })],
       hooks: { setCursor: [(u) => point(u.cursor.idx ?? null)] },
     };
     plot.current = new window.uPlot(options, data(), box.current);

@@ -75,5 +75,6 @@ export function Took({ from, to }) {
 export const count = (n) => (n === null || n === undefined ? "–" : Math.round(n).toLocaleString("en-US").replaceAll(",", "\u202f"));
 export const compact = (n) => (n === null || n === undefined ? "–" : n < 10_000 ? count(n) : n < 1e6 ? `${(n / 1000).toFixed(n < 1e5 ? 1 : 0)}k` : `${(n / 1e6).toFixed(n < 1e7 ? 2 : 1)}M`);
 
+const PERIODS = { 1: "a second", 60: "a minute", 3600: "an hour", 86400: "a day" };
 /** How many starts a limit allows, in words; null where it has no rate. */
-export const rateText = (rate) => (rate ? `${rate.n} in ${duration(rate.per)}${rate.burst > 1 && rate.burst !== rate.n ? `, ${rate.burst} at once` : ""}` : null);
+export const rateText = (rate) => (rate ? `${count(rate.n)} ${PERIODS[rate.per] ?? `in ${duration(rate.per)}`}${rate.burst > 1 && rate.burst !== rate.n ? `, ${rate.burst} at once` : ""}` : null);
