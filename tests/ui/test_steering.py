@@ -190,6 +190,8 @@ def test_a_job_is_submitted_from_the_form(viewer: Viewer, live: Live) -> None:
     expect(page.locator(".wrong")).to_contain_text("city")
     page.get_by_label("to", exact=True).fill('[{"city": "Graz"}]')
     page.get_by_label("Labels").fill("team=a, n=1")
+    page.get_by_label("Slots").fill("2")
+    page.get_by_label("Limit key").fill("of-{name}")
     page.get_by_label("Not before").fill("soon")
     expect(page.get_by_label("The request", exact=True)).to_contain_text('"times": 3')
     viewer.press("Submit")
@@ -205,6 +207,8 @@ def test_a_job_is_submitted_from_the_form(viewer: Viewer, live: Live) -> None:
         {"team": "a", "n": "1"},
         "scheduled",
     )
+    assert (job["slots"], job["limit_key"]) == (2, "of-Ana")
+    expect(page.locator(".facts").first).to_contain_text("of-Ana")
     page = viewer.go("/submit")
     page.get_by_role("tab", name="Command").click()
     page.get_by_label("Command", exact=True).fill("wc -l {}")
