@@ -33,7 +33,7 @@ class Peer(Struct, frozen=True, kw_only=True):
 
 _NOT_DURABLE = "not durable (no AOF)"
 _SERVER = "{python} -m rota serve --store {broker} --port {port} --workers 0"
-_WORKER = "{python} -m rota worker --app bench.peers.rota_jobs:app"
+_WORKER = "{python} -m rota worker --app bench.peers.rota_jobs:app --slots 500"  # for async jobs: docs/postgresql.md
 _RQ = "{python} -m rq.cli worker -w rq.worker.SimpleWorker -q --url {broker}"
 _ARQ = "{python} -m arq bench.peers.arq_jobs.WorkerSettings --custom-log-dict bench.peers.arq_jobs.QUIET"
 _SAQ = "{python} -m saq bench.peers.saq_jobs.settings --quiet"
@@ -46,7 +46,7 @@ OURS = {
         requires=[],
         broker="sqlite",
         keeps="durable, every commit synced; fenced; results, attempts and events kept",
-        settings="one server, 2 workers over HTTP",
+        settings="one server, 2 workers of 500 slots over HTTP",
         server=_SERVER,
         workers=[_WORKER, _WORKER],
         backlog=100_000,
@@ -57,7 +57,7 @@ OURS = {
         requires=[],
         broker="postgres",
         keeps="durable; fenced; results, attempts and events kept",
-        settings="one server, 2 workers over HTTP",
+        settings="one server, 2 workers of 500 slots over HTTP",
         server=_SERVER,
         workers=[_WORKER, _WORKER],
         backlog=100_000,

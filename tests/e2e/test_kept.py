@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
+from rota.wiring.fleet import Fleet
 from rota.wiring.kept import Kept
+from rota.wiring.stopping import Stop, until_stopped
 
 
 class Sleepers(Kept):
@@ -79,5 +81,42 @@ def test_a_stop_waits_for_no_pause(patience: float) -> None:
             await kept.died.wait()
             await kept.stop(patience)
             await running
+
+    asyncio.run(test())
+
+
+class Stubborn(Fleet):
+    """Workers that do not drain: they end when they are ended."""
+
+    def __init__(self) -> None:
+        super().__init__(0, ["unix:/nowhere"], [])
+        self.ended = asyncio.Event()
+        self.draining = asyncio.Event()
+        self.patience_s = 0.0
+
+    async def run(self) -> None:
+        await self.ended.wait()
+
+    async def stop(self, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self.draining.set()
+        await self.ended.wait()
+
+    def kill(self) -> None:
+        super().kill()
+        self.ended.set()
+
+
+def test_the_first_signal_lets_workers_drain_and_the_second_ends_them(patience: float) -> None:
+    async def test() -> None:
+        fleet, stop = Stubborn(), Stop()
+        stopped = asyncio.create_task(until_stopped(fleet, 10.0, stop))
+        stop._on_signal()
+        async with asyncio.timeout(patience):
+            await fleet.draining.wait()
+            assert fleet.patience_s > 10 and not fleet.ended.is_set()
+            stop._on_signal()
+            await stopped
+        assert fleet.ended.is_set()
 
     asyncio.run(test())
