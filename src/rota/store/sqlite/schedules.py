@@ -51,10 +51,10 @@ class ScheduleTx(BaseTx):
 
     async def zone_marks(self) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
-        last = ("", "")
-        while row := self._one("next_zone_mark", *last):
-            last = row[0], row[1]
-            found.append(last)
+        zone, mark = "", ""
+        while row := self._one("next_zone_mark", zone, mark, zone):
+            zone, mark = row
+            found.append((zone, mark))
         return found
 
     async def schedules_by_mark(self, timezone: str, mark: str, limit: int) -> list[Schedule]:

@@ -56,9 +56,14 @@ SELECT next_at FROM rota_schedules INDEXED BY rota_schedules_next WHERE next_at 
 -- name: any_waiting
 SELECT 1 FROM rota_schedules INDEXED BY rota_schedules_waiting WHERE waiting IS NOT NULL LIMIT 1;
 
+-- Not by a comparison of rows: SQLite would begin at what is equal, and go over all schedules of the mark before.
 -- name: next_zone_mark
-SELECT timezone, zone_mark FROM rota_schedules INDEXED BY rota_schedules_zone
-WHERE next_at IS NOT NULL AND (timezone, zone_mark) > (?, ?) ORDER BY timezone, zone_mark LIMIT 1;
+SELECT * FROM (SELECT timezone, zone_mark FROM rota_schedules INDEXED BY rota_schedules_zone
+  WHERE next_at IS NOT NULL AND timezone = ? AND zone_mark > ? ORDER BY zone_mark LIMIT 1)
+UNION ALL
+SELECT * FROM (SELECT timezone, zone_mark FROM rota_schedules INDEXED BY rota_schedules_zone
+  WHERE next_at IS NOT NULL AND timezone > ? ORDER BY timezone, zone_mark LIMIT 1)
+LIMIT 1;
 
 -- name: schedules_by_mark
 SELECT id FROM rota_schedules INDEXED BY rota_schedules_zone WHERE next_at IS NOT NULL AND timezone = ? AND zone_mark = ? LIMIT ?;
