@@ -20,7 +20,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     """Drain backlogs of several sizes, each once; draw them when they are measured in full."""
     sizes = [scale.jobs(size) for size in _SIZES]
     lines: list[tuple[str, list[tuple[float, float]]]] = []
-    for peer in present([OURS["sqlite"], OURS["postgres"], PEERS["pgqueuer"], PEERS["graphile"]]).values():
+    for peer in present([OURS["sqlite"], OURS["postgres"], PEERS["pgqueuer"]]).values():
         rates = [_rate(peer, size) for size in sizes]
         lines.append((peer.name, list(zip(sizes, rates, strict=True))))
         for size, rate in zip(sizes, rates, strict=True):

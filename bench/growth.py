@@ -26,7 +26,7 @@ from rota.store.sqlite.store import SqliteStore
 
 _OTHERS = 1_000_000  # of each kind
 _FEW = 10
-_TIMES = 2
+_TIMES = 1  # stores this full take a minute each to make
 _DRAINED = 20_000
 _SINGLES = 500
 _STARTS = 60

@@ -24,7 +24,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             ("clock_process", "process", ("", "")),
         ):
             starts(client, handler, WARM_UP)
-            taken = [starts(client, handler, scale.jobs(200)) for _ in scale.repetitions()]
+            taken = [starts(client, handler, scale.jobs(100)) for _ in scale.repetitions()]
             yield from percentiles(f"idle: submit to the first line, {kind}", taken, required, limits.START)
         for handler, kind in (
             ("sleep", "async"),
@@ -32,7 +32,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             ("sleep_tree", "process with bash and three children"),
         ):
             _aborts(client, handler, 5)
-            taken = [_aborts(client, handler, scale.jobs(40)) for _ in scale.repetitions()]
+            taken = [_aborts(client, handler, scale.jobs(30)) for _ in scale.repetitions()]
             yield from percentiles(f"abort to proof, {kind}", taken, ("", "≤ 30 ms (design)"))
 
 

@@ -18,7 +18,7 @@ from bench.scale import Scale
 from bench.server import Server, new_store
 from rota.client import Job
 
-_INPUTS = 10_000
+_INPUTS = 6_000
 _GNU_SHARE = 10  # GNU parallel takes so long that a tenth of the inputs has to do
 _COMMAND = "echo got {}"
 _ARRAY = 100_000

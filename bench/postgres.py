@@ -137,7 +137,7 @@ def _latency(scale: Scale) -> Iterator[Row]:
                     server.client() as client,
                 ):
                     starts(client, "clock", WARM_UP)
-                    taken = [starts(client, "clock", scale.jobs(200)) for _ in scale.repetitions()]
+                    taken = [starts(client, "clock", scale.jobs(100)) for _ in scale.repetitions()]
                     name = f"PostgreSQL, another server's worker, {what}: submit to the first line"
                     yield from percentiles(name, taken, ("≤ 2 ms (design)", "≤ 3 ms (design)"), limits.START)
         finally:

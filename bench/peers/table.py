@@ -14,7 +14,7 @@ class Peer(Struct, frozen=True, kw_only=True):
     that it has something for many jobs at once. `workers` are the commands that run its jobs, `server` the one of a server
     that clients and workers need. In commands `{python}` is the environment's, `{broker}` the broker's URL, `{port}` the
     server's port. `backlog` is how many jobs it drains: about five seconds' worth. `cannot_abort` says why a running job cannot
-    be aborted, where that is so.
+    be aborted, where that is so. `once`: it is measured in the first repetition alone, for it is far from being the fastest.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Peer(Struct, frozen=True, kw_only=True):
     backlog: int = 20_000
     runtime: Literal["python", "node"] = "python"
     cannot_abort: str = ""
+    once: bool = False
 
 
 _NOT_DURABLE = "not durable (no AOF)"
@@ -77,6 +78,7 @@ PEERS = {
         ],
         bulk=False,
         backlog=5_000,
+        once=True,
     ),
     "rq": Peer(
         name="RQ, SimpleWorker",
@@ -88,6 +90,7 @@ PEERS = {
         workers=[_RQ, _RQ],
         backlog=3_000,
         cannot_abort="cannot: only its forking workers, 30 times slower, can",
+        once=True,
     ),
     "dramatiq": Peer(
         name="Dramatiq",
@@ -99,6 +102,7 @@ PEERS = {
         workers=["{python} -m dramatiq bench.peers.dramatiq_jobs -p 2 -t 8"],
         bulk=False,
         cannot_abort="cannot: an add-on raises in a thread that runs Python",
+        once=True,
     ),
     "huey": Peer(
         name="Huey on Redis, processes",
@@ -120,6 +124,7 @@ PEERS = {
         settings="-w 2, list broker",
         workers=["{python} -m taskiq worker bench.peers.taskiq_jobs:broker -w 2 --log-level ERROR"],
         cannot_abort="cannot",
+        once=True,
     ),
     "arq": Peer(
         name="arq, tuned",
@@ -130,6 +135,7 @@ PEERS = {
         settings="2 processes, max_jobs 100, poll_delay 10 ms",
         workers=[_ARQ, _ARQ],
         backlog=10_000,
+        once=True,
     ),
     "saq": Peer(
         name="SAQ on Redis",
@@ -149,6 +155,7 @@ PEERS = {
         settings="one process, concurrency 10",
         workers=["{python} -m procrastinate --app bench.peers.procrastinate_jobs.app --log-level error worker -c 10"],
         backlog=2_000,
+        once=True,
     ),
     "pgqueuer": Peer(
         name="pgqueuer",
