@@ -23,7 +23,7 @@ HELLO = WorkerHello(name="w", handlers=[HandlerSpec(name="h")], slots=5)
 FREE = Free(process=5, asynchronous=0, total=5)
 TRIED = Attempt(attempt=1, worker="w", started_at=1, finished_at=2, outcome=Outcome.SUCCEEDED)
 # So often at most: a claim first locks its worker, then looks whose turn it is, takes, and charges.
-WAITS = {"submit": 3, "claim": 6, "settle": 5, "heartbeat": 4}
+WAITS = {"submit": 2, "claim": 5, "settle": 4, "heartbeat": 4}
 
 
 def run(main: Callable[[PostgresStore], Awaitable[None]]) -> None:

@@ -27,7 +27,7 @@ from rota.core.schedules import Change, Fate, Firing
 from rota.core.states import Outcome, State
 from rota.service.service import Service
 from rota.store import statements
-from rota.store.postgres.statement import BaseTx
+from rota.store.postgres.statement import BaseTx, numbered
 from rota.store.postgres.store import SESSION, PostgresStore, with_clock
 from rota.store.protocol import Query, Tx
 from rota.store.rows import Dependency, NewAudit, QueueRow, SeriesRow, TokenRow, Unique
@@ -300,7 +300,7 @@ def recorded() -> tuple[str, dict[str, tuple[Any, ...]]]:
     recorder = Recorder()
     url = postgres.cluster().new_database()
     with pytest.MonkeyPatch.context() as patch:
-        for method in ("_one", "_all", "_run"):
+        for method in ("_one", "_all", "_all_numbered", "_run"):
             patch.setattr(BaseTx, method, _recording(recorder, getattr(BaseTx, method)))
         asyncio.run(_record(url))
     return url, recorder.values
@@ -420,7 +420,9 @@ def test_plans_that_are_kept_go_by_indexes_whenever_they_were_made(request: pyte
             assert all("Index Cond" in step for step in steps if "Index" in step["Node Type"]), (name, steps)
 
 
-BEGINS = ("lock_worker", "lock_job", "get_answer")  # what goes along with the beginning of a transaction
+# What goes along with the beginning of a transaction, and what has the numbers of events go along.
+BEGINS = ("lock_worker", "lock_job", "get_answer", "get_quotas", "get_answer_and_quotas")
+NUMBERED = ("claim_job", "settle_known")
 
 
 async def kept_plans(url: str) -> dict[str, list[dict[str, Any]]]:
@@ -429,8 +431,10 @@ async def kept_plans(url: str) -> dict[str, list[dict[str, Any]]]:
     con = await asyncpg.connect(url)
     try:
         await con.execute(SESSION + "; SET plan_cache_mode = force_generic_plan")
-        begins = {f"now_{name}": with_clock(SQL[name]) for name in BEGINS}
-        for name, sql in (SQL | begins).items():
+        number = SQL["number_events"]
+        begins = {f"now_{name}": with_clock(SQL[name], number if name.startswith("get") else "") for name in BEGINS}
+        others = {f"{name}_numbered": numbered(SQL[name], number) for name in NUMBERED}
+        for name, sql in (SQL | begins | others).items():
             statement = await con.prepare(sql, name=name)
             values = ", ".join(["NULL"] * len(statement.get_parameters()))
             plan = await con.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}" + (f" ({values})" if values else ""))

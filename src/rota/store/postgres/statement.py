@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -27,6 +28,7 @@ from rota.store.tallies import Tallies
 Row = Sequence[Any]
 
 _LARGE = 1 << 15  # characters and bytes of a statement's values
+_TAKES_NONE = frozenset({"charge_turns", "dependents_of"})  # statements by which no job is held that was not
 _BLOCK = 1000  # events for each number that the sequence gives; `append_events` knows it too
 _SAVEPOINT = "SAVEPOINT rota_numbered"
 _BETWEEN = "\x1f"  # two texts of an array while it is written; where it comes in a text each is looked at
@@ -64,6 +66,9 @@ class BaseTx(Tallies):
         self.has_limits = False
         self.has_keys = False
         self.xid: str | None = None  # of a transaction that has numbered events
+        # Its id, and the numbers for its next events. A job's events are in order because they are numbered while it is held:
+        # so these are good until another job may be held.
+        self.number: tuple[str, int] | None = None
         self.last_event_written: tuple[int, str] | None = None  # (number, job)
         self._con = connection
         self._sql = statements
@@ -85,7 +90,17 @@ class BaseTx(Tallies):
     async def _all(self, name: str, *values: Any) -> list[Row]:
         if self.answered and (known := self.answered.pop((name, values), None)) is not None:
             return known
-        sql = self._sql[name]
+        if name not in _TAKES_NONE:
+            self.number = None
+        return await self._asked(name, self._sql[name], values)
+
+    async def _all_numbered(self, name: str, *values: Any) -> list[Row]:
+        """Run a statement that takes jobs, and have numbers for their events with its answer."""
+        rows = await self._asked(f"{name}_numbered", numbered(self._sql[name], self._sql["number_events"]), values)
+        self.number = rows[0][0], rows[0][1]
+        return [row[3:] for row in rows if row[2]]
+
+    async def _asked(self, name: str, sql: str, values: Sequence[Any]) -> list[Row]:
         rows: list[Row]
         if self._prepared is None:
             rows = await self._con.fetch(sql, *values)
@@ -233,8 +248,10 @@ class BaseTx(Tallies):
     async def _append(self, events: Sequence[NewEvent]) -> None:
         # What is written from here on has a new id, higher than that of any transaction with a lower number: each got its
         # id before its numbers, and those before ours.
-        number = await self._one("number_events")
-        assert number is not None, "it answers"
+        number, self.number = self.number, None
+        if number is None:
+            ((id_, first),) = await self._all("number_events")
+            number = id_, first
         self.xid, first = number
         self.last_event_written = first + len(events) - 1, events[-1].job
         await self._command("savepoint", _SAVEPOINT)
@@ -253,6 +270,18 @@ class BaseTx(Tallies):
         kept: list[Row] = [(owner, *kept) for owner, kept in sorted(self._kept.items()) if kept != [0, 0]]
         self._kept.clear()
         return kept
+
+
+@cache
+def numbered(sql: str, number: str) -> str:
+    """Return a statement that answers what `number` does, a true value and a row, for each row of this one; or `number` alone.
+
+    The numbers are taken when all rows of `sql` are locked and written.
+    """
+    first, own = (each.rstrip().removesuffix(";") for each in (number, sql))
+    last = first + " WHERE (SELECT count(*) FROM d) >= 0"  # noqa: S608  # our own
+    rows = "SELECT n.*, d.* FROM n LEFT JOIN (SELECT true, d.* FROM d) AS d ON true"
+    return f"WITH d AS ({own}), n AS MATERIALIZED ({last}) {rows}"
 
 
 def number_of(kind: str, name: str) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from asyncpg import Connection, exceptions
@@ -41,7 +41,10 @@ SESSION = "".join(f"SET {each}; " for each in (*_LIMITS, *_PLANS)) + (
 )
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _PAUSES_S = (0.0, 0.1, 0.3, 0.6)  # before a transaction runs again that lost its connection
+# What a function begins with that tells events, unless it fails or was answered before: their numbers come with it.
+_TELLS = frozenset({"get_answer", "get_quotas", "get_answer_and_quotas"})
 _MOST_STARTS = 50  # of one that begins again for its locks, or lost against another one
+_ENDING_S = 2.0  # how long a store that closes waits for the ends of transactions that only read
 _DOUBT_S = 15.0  # how long we try to learn what became of a commit whose answer was lost
 # What several servers may make at once: the answer to an Idempotency-Key, the token that a file of theirs holds.
 _MADE_ONCE = frozenset({"rota_answers_pkey", "rota_tokens_pkey"})
@@ -69,6 +72,7 @@ class PostgresStore:
         self._url = url
         self._most = connections
         self._connections: Connections | None = None
+        self._endings: set[asyncio.Future[None]] = set()  # of transactions that only read
         self._local = _LOCAL  # what a pooler makes us say in each transaction
         self.boundary: Callable[[str], None] = lambda _: None  # tests: "before" and "after" each commit
 
@@ -91,6 +95,8 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Let go of all connections."""
+        if self._endings:
+            await asyncio.wait(self._endings, timeout=_ENDING_S)
         if self._connections is not None:
             await self._connections.close()
             self._connections = None
@@ -149,14 +155,20 @@ class PostgresStore:
 
     async def _read(self, function: Function[T]) -> T:
         con = await self._take()
+        try:
+            return await function(await self._begin(con, None, writes=False))
+        finally:
+            # Nobody waits for the end of what only looked: its answer is there.
+            ending = asyncio.ensure_future(self._end_read(con))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    async def _end_read(self, con: Connection[Any]) -> None:
         good = False
         try:
-            try:
-                return await function(await self._begin(con, None, writes=False))
-            finally:
-                if not con.is_closed():
-                    await con.execute("ROLLBACK")
-                    good = True
+            with suppress(Exception):  # a connection that cannot do even this is thrown away
+                await con.execute("ROLLBACK")
+                good = True
         finally:
             self._give(con, good=good)
 
@@ -167,6 +179,7 @@ class PostgresStore:
         begin = _WRITE if writes else _READ
         ahead: list[bytes] = []
         answered: dict[tuple[str, Any], list[Row]] = {}
+        numbers: tuple[str, int] | None = None
         if prepared is None:
             await con.execute(begin + self._local)
             now = await con.fetchval(_NOW) if self._clock is None else self._clock()
@@ -174,17 +187,21 @@ class PostgresStore:
             ahead.append(await prepared.execution("write" if writes else "read", begin, ()))
             if self._clock is None:
                 name, values = _first_of(function) if writes else ("", ())
-                asked = with_clock(self._sql[name]) if name else _NOW
+                number = self._sql["number_events"] if name in _TELLS else ""
+                asked = with_clock(self._sql[name], number) if name else _NOW
                 statement = await prepared.get(f"now_{name}", asked)
                 send(con, ahead)
                 rows = await statement.fetch(*values)
                 now = rows[-1][0]
                 if name:
-                    answered = _answered(name, values, [row[2:] for row in rows if row[1]])
+                    answered = _answered(name, values, [row[4:] for row in rows if row[3]])
+                if number:
+                    numbers = rows[0][1], rows[0][2]
             else:
                 now = self._clock()
         tx = PostgresTx(con, now, self._sql, writes=writes, prepared=prepared, ahead=ahead)
         tx.answered = answered
+        tx.number = numbers
         return tx
 
     async def _retried(self, run: Callable[[], Awaitable[T]]) -> T:
@@ -259,10 +276,14 @@ async def transaction_of(con: Connection[Any]) -> AsyncIterator[PostgresTx]:
     await con.execute("RELEASE SAVEPOINT rota_numbered")  # none of a caller's own
 
 
-def with_clock(sql: str) -> str:
-    """Return a statement that answers the clock, a true value and a row, for each row of this one; if none, the clock alone."""
+def with_clock(sql: str, number: str = "") -> str:
+    """Return a statement that answers the clock, what `number` does, a true value and a row, for each row of this one.
+
+    Without a `number`, NULLs in its place; without rows, the rest alone.
+    """
+    first = number.rstrip().removesuffix(";") or "VALUES (NULL::text, NULL::bigint)"
     rows = f"SELECT true, s.* FROM ({sql.rstrip().removesuffix(';')}) AS s"  # noqa: S608  # our own
-    return f"SELECT ({_NOW}), f.* FROM (VALUES (1)) AS v(v) LEFT JOIN LATERAL ({rows}) AS f ON true"  # noqa: S608
+    return f"WITH n AS MATERIALIZED ({first}) SELECT ({_NOW}), n.*, f.* FROM n LEFT JOIN LATERAL ({rows}) AS f ON true"  # noqa: S608
 
 
 def _first_of(function: Function[Any] | None) -> tuple[str, tuple[Any, ...]]:

@@ -43,6 +43,8 @@ from rota.store.rows import (
 
 _SLICE = 500  # jobs in a statement: PostgreSQL inserts some while the next are written down
 
+_FEW = 20  # jobs in a statement that asks for the numbers of their events, too: of more, an answer less is nothing
+
 
 class PostgresTx(
     ListingTx, RunTx, HistoryTx, KeyTx, LimitTx, QuotaTx, ScheduleTx, TurnTx, OwnerTx, OverviewTx, UniqueTx, HandlerTx
@@ -80,7 +82,8 @@ class PostgresTx(
         if not takes:
             return claimed
         rows = [(*turn, n if jobs is None else 0, *_defaults(spec)) for turn, n, spec, jobs in takes]
-        taken = await self._all("claim_job", *columns(rows, 7), worker, self.now, self.has_keys)
+        ask = self._all_numbered if sum(n for _, n, _, jobs in takes if jobs is None) <= _FEW else self._all
+        taken = await ask("claim_job", *columns(rows, 7), worker, self.now, self.has_keys)
         named = [
             (*turn, job, *_defaults(spec), n) for n, (turn, _, spec, jobs) in enumerate(takes, 1) for job in jobs or ()
         ]
@@ -121,7 +124,8 @@ class PostgresTx(
         if not settled:
             return set()
         rows = [(job.id, job.attempt, None if s.result is None else raw(s.result)) for job, s in settled]
-        written = {job for (job,) in await self._all("settle_known", *columns(rows, 3), worker, self.now)}
+        ask = self._all_numbered if len(rows) <= _FEW else self._all
+        written = {job for (job,) in await ask("settle_known", *columns(rows, 3), worker, self.now)}
         self._held |= written
         for job, s in settled:
             if job.id in written:
