@@ -83,7 +83,7 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {' '.join(_PARTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends servers and removes stores on the way out
-    about = [*machine.describe(), *peering.about()]
+    about = [*machine.describe(), *cluster.about(), *peering.about()]
     print("\n".join(about), flush=True)
     if not cluster.found():
         print("LEFT OUT: PostgreSQL is not installed (Debian: apt-get install postgresql)", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,15 @@ class Database:
 def found() -> bool:
     """Say whether PostgreSQL is installed."""
     return postgres.found() is not None
+
+
+def about() -> list[str]:
+    """Return a line about PostgreSQL: its version, and what is set."""
+    programs = postgres.found()
+    if programs is None:
+        return []
+    version = subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
+    return [f"{version.strip()}: " + ", ".join(f"{name} {value}" for name, value in _SETTINGS.items())]
 
 
 @contextmanager

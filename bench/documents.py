@@ -98,7 +98,8 @@ def _beside(rows: Sequence[Row]) -> str:
     for ours in OURS.values():
         own = [row for row in ratios if f": {ours.name}{_OVER}" in row.what]
         if own:
-            parts += [f"### {ours.name} over each peer", "", _ratios(own)]
+            note = "Of rates more than 1 is faster, of starts and aborts less than 1 is sooner."
+            parts += [f"### {ours.name} over each peer", "", note, "", _ratios(own)]
     required = [row for row in ratios if row.required]
     if required:
         parts += ["### What the design asks for", "", markdown(required, limits)]
@@ -121,7 +122,8 @@ def _ratios(rows: Sequence[Row]) -> str:
     cells: dict[str, dict[str, str]] = {}
     for row in rows:
         what, _, names = row.what.partition(": ")
-        cells.setdefault(names.partition(_OVER)[2], {})[what] = f"{shown(row.median)} ({row.spread() or row.figure()})"
+        spread = f" ({row.spread()})" if row.spread() else ""
+        cells.setdefault(names.partition(_OVER)[2], {})[what] = shown(row.median) + spread
     kinds = list(dict.fromkeys(kind for of in cells.values() for kind in of))
     lines = [f"| times | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
     lines += [f"| {name} | {' | '.join(of.get(kind, '') for kind in kinds)} |" for name, of in cells.items()]

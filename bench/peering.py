@@ -114,8 +114,12 @@ def rows(scale: Scale) -> Iterator[Row]:
 
 
 def about() -> list[str]:
-    """Return a line about each peer: versions, settings, what it keeps."""
-    return [f"{peer.name} ({', '.join(peer.requires)}): {peer.settings}; {peer.keeps}" for peer in PEERS.values()]
+    """Return a line about Rota on each store and each peer: versions, settings, what it keeps."""
+    lines = []
+    for peer in (*OURS.values(), *PEERS.values()):
+        made_of = f" ({', '.join(peer.requires)})" if peer.requires else ""
+        lines.append(f"{peer.name}{made_of}: {peer.settings}; {peer.keeps}")
+    return lines
 
 
 def _ratios(what: str, everybody: dict[str, Peer], taken: dict[tuple[str, str], list[float]]) -> Iterator[Row]:
