@@ -25,23 +25,14 @@ def test_limits_hold_runs_come_to_what_their_jobs_have_and_everything_ends():
     assert ends == {"succeeded", "failed", "aborted", "canceled"}, "else these lives have gone lame"
 
 
-def crash_at_boundaries(seed: int, few: int | None = None) -> None:
-    """Live one life without any other fault once for each commit boundary in it, or for some few of them."""
+@pytest.mark.parametrize("some", [12, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_crash_at_commit_boundaries(seed: int, some: int):
+    """No other fault: the same life, once for each of some boundaries; for all of them with ROTA_SIMULATE_ALL=1."""
     boundaries = run(seed, odds=CALM).boundaries
     assert boundaries > 300
-    for at in range(1 + seed, boundaries + 1, boundaries // few if few else 1):
+    for at in range(1 + seed, boundaries + 1, 1 if os.environ.get("ROTA_SIMULATE_ALL") else boundaries // some):
         run(seed, odds=CALM, crash_at=at)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_crash_at_some_commit_boundaries(seed: int):
-    crash_at_boundaries(seed, few=12)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_crash_at_every_commit_boundary(seed: int):
-    crash_at_boundaries(seed)
 
 
 def test_the_same_seed_is_the_same_life():
