@@ -62,7 +62,7 @@ def _starts(peer: ModuleType, count: int) -> list[float]:
 
     peer.submit(count, before)
     ticks.wait(seen + count, WAIT_S)
-    return [(started - at) / 1e9 for started, at in ticks.read()[seen:]]
+    return _taken(ticks.read()[seen:])
 
 
 def _load(peer: ModuleType, rate: int) -> list[float]:
@@ -80,7 +80,12 @@ def _load(peer: ModuleType, rate: int) -> list[float]:
 
     peer.submit(count, before)
     ticks.wait(seen + count, WAIT_S)
-    return [(started - at) / 1e9 for started, at in ticks.read()[seen:]]
+    return _taken(ticks.read()[seen:])
+
+
+def _taken(read: list[tuple[int, int]]) -> list[float]:
+    """Return how long each took to start. What bears no time is a job of before, that its peer has run again."""
+    return [(started - at) / 1e9 for started, at in read if at]
 
 
 def _aborts(peer: ModuleType, count: int) -> list[float]:
