@@ -38,6 +38,14 @@ def wait_for(true: Callable[[], Any], what: str, seconds: float = PATIENCE_S) ->
         time.sleep(0.05)
 
 
+def is_over(process: psutil.Process) -> bool:
+    """Say whether a process has ended."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def tree_of(pid: int) -> list[psutil.Process]:
     """Return a process and its descendants, as far as they are there."""
     with suppress(psutil.NoSuchProcess):
@@ -286,7 +294,9 @@ class Cluster:
             else:
                 if status != 0:
                     wrong.append(f"{node.name} ended with status {status} on SIGTERM")
+        database = self.database.processes()
         self.database.stop()
+        wait_for(lambda: all(map(is_over, database)), "PostgreSQL is gone")  # its pid file goes a moment before it does
         return wrong
 
     def left_over(self) -> list[str]:
@@ -295,7 +305,7 @@ class Cluster:
         left = []
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess):
-                if process.pid not in ours and process.status() != psutil.STATUS_ZOMBIE:
+                if process.pid not in ours and not is_over(process):
                     left.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
         return left
 
