@@ -10,11 +10,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from rota.core.fairness import TurnName
 from rota.core.jobs import Attempt, Free, HandlerSpec, Held, Report, Submission, WorkerHello
 from rota.core.states import Outcome, State
 from rota.service.service import Service
 from rota.store.postgres.store import PostgresStore
-from rota.store.protocol import NewEvent, Tx
+from rota.store.postgres.tx import PostgresTx
+from rota.store.protocol import NewEvent, Take, Tx
 from tests import postgres
 
 from .postgres_race import NoHooks
@@ -106,6 +108,29 @@ def test_a_value_of_every_kind_arrives_as_it_was() -> None:
         assert await store.read(lambda tx: tx.get_answer("k")) == (text, bytes(range(256)))
         (row,) = await store.read(lambda tx: tx.deliveries_of("j"))
         assert (row.body, row.next_at is None) == (text, False)
+
+    run(main)
+
+
+def test_numbers_of_events_are_good_until_another_job_may_be_held() -> None:
+    """Else its events would be in another order than what became of it."""
+
+    async def main(store: PostgresStore) -> None:
+        service = Service(store, sender=NoHooks(), rng=random.Random(1))
+        worker = (await service.work.register(HELLO)).worker
+        first, second = [await service.jobs.submit(Submission(handler="h")) for _ in range(2)]
+
+        async def claim(tx: Tx) -> None:
+            assert isinstance(tx, PostgresTx)
+            await tx.claim_jobs(worker, [Take(TurnName("default", 0, "default", "h"), 1, None)])
+            assert tx.number is not None
+            await tx.lock_jobs([second.id])
+            assert tx.number is None
+            await tx.append_events([NewEvent(first.id, "o", "started", State.RUNNING)])
+
+        await store.write(claim)
+        events = await store.read(lambda tx: tx.events_of(first.id, 0, 10))
+        assert [each.kind for each in events] == ["submitted", "started"]
 
     run(main)
 
