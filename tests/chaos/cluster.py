@@ -23,6 +23,7 @@ import psutil
 from tests import postgres
 from tests.chaos import clock
 from tests.chaos.network import Network
+from tests.processes import alive
 
 ROOT = Path(__file__).parents[2]
 PORT = 8000
@@ -36,14 +37,6 @@ def wait_for(true: Callable[[], Any], what: str, seconds: float = PATIENCE_S) ->
         if time.monotonic() > until:
             raise AssertionError(f"not within {seconds:g} s: {what}")
         time.sleep(0.05)
-
-
-def is_over(process: psutil.Process) -> bool:
-    """Say whether a process has ended."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def tree_of(pid: int) -> list[psutil.Process]:
@@ -296,16 +289,16 @@ class Cluster:
                     wrong.append(f"{node.name} ended with status {status} on SIGTERM")
         database = self.database.processes()
         self.database.stop()
-        wait_for(lambda: all(map(is_over, database)), "PostgreSQL is gone")  # its pid file goes a moment before it does
+        wait_for(lambda: not alive(database), "PostgreSQL is gone")  # its pid file goes a moment before it does
         return wrong
 
     def left_over(self) -> list[str]:
         """Return the processes that run though all was stopped: in this namespace there is nobody else's."""
         ours = {os.getpid(), 1}
         left = []
-        for process in psutil.process_iter():
+        for process in alive(psutil.process_iter()):
             with suppress(psutil.NoSuchProcess):
-                if process.pid not in ours and not is_over(process):
+                if process.pid not in ours:
                     left.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
         return left
 

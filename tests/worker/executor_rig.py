@@ -17,6 +17,7 @@ from rota.core.jobs import HookCall, Lease, LogChunk, ProgressNote, Report
 from rota.core.states import Outcome
 from rota.worker.pool import Pool
 from rota.worker.shell import ARGUMENTS
+from tests.processes import alive
 
 APP = "tests.worker.executor_app:app"
 PATIENCE_S = 60.0  # the machine may be busy
@@ -140,15 +141,6 @@ async def rigged(*apps: str, slots: int = 2, scripts: bool = True, **more: Any) 
     assert not left, left
     assert not os.path.exists(folder)
     assert not [f for f in Path("/proc/self/fd").iterdir() if f.is_symlink() and "pidfd" in os.readlink(f)]
-
-
-def alive(processes: Any) -> list[psutil.Process]:
-    found = []
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
 
 
 async def until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:

@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from rota.core.states import Outcome
-from tests.worker.executor_rig import SOON_S, alive, live, rigged, until, value
+from tests.processes import alive
+from tests.worker.executor_rig import SOON_S, live, rigged, until, value
 
 TRAP = "trap '' TERM INT HUP; "
 SETSID = 'setsid sleep 600 & touch "$1"; wait'

@@ -12,26 +12,22 @@ import sys
 import termios
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import psutil
 
 from rota.core.states import Outcome
 from tests.postgres import wait_for
-from tests.processes import PATIENCE_S, started
-from tests.worker.executor_rig import SOON_S, alive, live, rigged, until, value
+from tests.processes import PATIENCE_S, alive, started
+from tests.worker.executor_rig import SOON_S, live, rigged, until, value
 
 TRAPPED = "trap '' TERM; setsid sleep 600 & ( ( sleep 600 & ) & ); touch {}; while :; do sleep 600; done"
 
 
-def opened(pid: int) -> list[str]:
-    """Return what a process holds open: nothing, of one that has ended meanwhile (a shell between others does)."""
-    found = []
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(FileNotFoundError):
-                found.append(os.readlink(link))
-    return found
+def opened(process: psutil.Process) -> list[str]:
+    """Return the files that a process holds open: none, of one that has ended meanwhile (a shell between others does)."""
+    with suppress(psutil.NoSuchProcess):
+        return [file.path for file in process.open_files()]
+    return []
 
 
 @live
@@ -56,7 +52,7 @@ async def test_kill_of_the_worker_leaves_nothing_and_frees_the_lock_last(tmp_pat
 
         await until(grown)
         for process in tree:  # no job holds the owner's lock
-            assert not [path for path in opened(process.pid) if path.endswith("/lock")], process
+            assert not [path for path in opened(process) if path.endswith("/lock")], process
         host.kill()
         began = time.monotonic()
         again = os.open(tmp_path / "lock", os.O_RDWR)

@@ -9,7 +9,10 @@ _NAME = re.compile(r"^-- name: (\w+)\s*$")
 
 
 def load(package: str) -> dict[str, str]:
-    """Return the statements of all `.sql` files of a package by name. A name that comes twice is a ValueError."""
+    """Return the statements of all `.sql` files of a package by name, without their ends, so that they can stand in others.
+
+    A name that comes twice is a ValueError.
+    """
     found: dict[str, str] = {}
     for path in sorted(files(package).iterdir(), key=lambda p: p.name):
         if not path.name.endswith(".sql"):

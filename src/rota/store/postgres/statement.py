@@ -20,10 +20,10 @@ from asyncpg.exceptions import LockNotAvailableError
 from asyncpg.prepared_stmt import PreparedStatement
 
 from rota.core.owners import Owner
+from rota.store.deltas import Deltas
 from rota.store.postgres.connections import Prepared
 from rota.store.postgres.pipeline import send
 from rota.store.rows import NewEvent
-from rota.store.tallies import Tallies
 
 Row = Sequence[Any]
 
@@ -44,7 +44,7 @@ class StartOver(Exception):
         self.owners = sorted(owners)
 
 
-class BaseTx(Tallies):
+class BaseTx(Deltas):
     """A transaction at a moment: `now` is the store's clock, in microseconds. Only one that `writes` locks anything.
 
     `prepared` are the statements of its connection's session, if they can be kept there; `ahead` are messages that go with
@@ -278,10 +278,9 @@ def numbered(sql: str, number: str) -> str:
 
     The numbers are taken when all rows of `sql` are locked and written.
     """
-    first, own = (each.rstrip().removesuffix(";") for each in (number, sql))
-    last = first + " WHERE (SELECT count(*) FROM d) >= 0"  # noqa: S608  # our own
+    last = number + " WHERE (SELECT count(*) FROM d) >= 0"  # noqa: S608  # our own
     rows = "SELECT n.*, d.* FROM n LEFT JOIN (SELECT true, d.* FROM d) AS d ON true"
-    return f"WITH d AS ({own}), n AS MATERIALIZED ({last}) {rows}"
+    return f"WITH d AS ({sql}), n AS MATERIALIZED ({last}) {rows}"
 
 
 def number_of(kind: str, name: str) -> int:

@@ -281,8 +281,8 @@ def with_clock(sql: str, number: str = "") -> str:
 
     Without a `number`, NULLs in its place; without rows, the rest alone.
     """
-    first = number.rstrip().removesuffix(";") or "VALUES (NULL::text, NULL::bigint)"
-    rows = f"SELECT true, s.* FROM ({sql.rstrip().removesuffix(';')}) AS s"  # noqa: S608  # our own
+    first = number or "VALUES (NULL::text, NULL::bigint)"
+    rows = f"SELECT true, s.* FROM ({sql}) AS s"  # noqa: S608  # our own
     return f"WITH n AS MATERIALIZED ({first}) SELECT ({_NOW}), n.*, f.* FROM n LEFT JOIN LATERAL ({rows}) AS f ON true"  # noqa: S608
 
 

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rota.store.tallies import Tallies
+from rota.store.deltas import Deltas
 
 
-class BaseTx(Tallies):
+class BaseTx(Deltas):
     """A transaction at a moment: `now` is the store's clock, in microseconds."""
 
     def __init__(self, connection: sqlite3.Connection | sqlite3.Cursor, now: int, statements: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ class Kind(NamedTuple):
     run: str | None
 
 
-class Tallies:
+class Deltas:
     """The counts of a transaction. Both stores' transactions are some, and write them in `flush`."""
 
     def __init__(self) -> None:
