@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import tzinfo
-from typing import Literal
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from rota.core.access import DEFAULT_OWNER, LOCAL, Caller
+from rota.core.access import LOCAL, Caller
 from rota.core.checkpoints import Kept
-from rota.core.errors import Conflict, InFlight, Invalid, KeyReused, NotFound, RotaError, TooLarge
+from rota.core.errors import Conflict, Invalid, NotFound, TooLarge
 from rota.core.ids import Ids
-from rota.core.jobs import NO_INPUTS, Array, Attempt, Event, Job, LogChunk, Submission
+from rota.core.jobs import Array, Attempt, Event, Job, LogChunk, Submission
 from rota.core.runs import RunSubmission
 from rota.core.settling import tries_of
 from rota.core.states import FINAL, WAITING, State
 from rota.service import admission
-from rota.service.changes import insert_jobs, insert_run
 from rota.service.copies import copy_of
-from rota.service.dry_runs import DryRun, rehearse
+from rota.service.dry_runs import DryRun
 from rota.service.explain import Explanation, explain
-from rota.service.handlers import Handlers, Known
-from rota.service.inputs import InputLine, Inputs, discard, measure, read_results, upload, whole_inputs
-from rota.service.observer import Observer, Stopwatch
-from rota.service.quotas import hold_quotas
+from rota.service.inputs import InputLine, Inputs, read_results, whole_inputs
 from rota.service.signals import Effects, Signals, Waiter
 from rota.service.stopping import stop
-from rota.store.protocol import Begins, DeliveryRow, NewEvent, Query, Store, Tx
-
-_encode_submissions = msgspec.json.Encoder().encode
-_answers = msgspec.json.Decoder(list[Job])
-_encode_answer = msgspec.json.Encoder().encode
-What = Literal["one", "bulk", "run"]  # is submitted in one request
-_LISTS: dict[What, str | None] = {"one": None, "bulk": "", "run": "jobs"}  # the field that jobs are listed in
+from rota.service.submissions import Submissions, What, digest
+from rota.store.protocol import DeliveryRow, NewEvent, Query, Store, Tx
 
 
 class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,26 +39,13 @@ class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Jobs:
     """Every method is one transaction; `key` is an Idempotency-Key, kept for 24 hours."""
 
-    def __init__(
-        self,
-        store: Store,
-        signals: Signals,
-        observer: Observer,
-        ids: Ids,
-        *,
-        zone: tzinfo,
-        stopwatch: Stopwatch,
-        handlers: Handlers,
-    ) -> None:
+    def __init__(self, store: Store, signals: Signals, ids: Ids, submissions: Submissions, zone: tzinfo) -> None:
         self._store = store
-        self._stopwatch = stopwatch
         self._signals = signals
-        self._observer = observer
         self._ids = ids
+        self._submissions = submissions
         self._zone = zone
-        self._handlers = handlers
         self._inputs = Inputs()
-        self._in_flight: set[str] = set()
 
     async def submit(
         self,
@@ -87,7 +61,7 @@ class Jobs:
         Raises Invalid, TooLarge, KeyTaken; with a key InFlight, KeyReused.
         `traceparent` names the span that submits it, unless the submission does.
         """
-        jobs = await self._submit([submission], key, "one", api=api, caller=caller, traceparent=traceparent)
+        jobs = await self._submissions.submit([submission], key, "one", api=api, caller=caller, traceparent=traceparent)
         return jobs[0]
 
     async def submit_many(
@@ -101,14 +75,14 @@ class Jobs:
         """Submit up to 10,000 jobs, all or none; they may name each other by `ref` in `after`. Answers in their order."""
         if len(submissions) > admission.MAX_BULK:
             raise TooLarge("bulk", admission.MAX_BULK, f"a bulk has at most {admission.MAX_BULK} jobs")
-        return await self._submit(submissions, key, "bulk", caller=caller, traceparent=traceparent)
+        return await self._submissions.submit(submissions, key, "bulk", caller=caller, traceparent=traceparent)
 
     async def submit_run(
         self, new: RunSubmission, *, key: str | None = None, caller: Caller = LOCAL, traceparent: str | None = None
     ) -> list[Job]:
         """Submit the jobs of a run, all or none, and the run with them. Raises as `submit_many` does."""
         submissions = admission.run_submissions(new)
-        return await self._submit(submissions, key, "run", caller=caller, traceparent=traceparent, run=new)
+        return await self._submissions.submit(submissions, key, "run", caller=caller, traceparent=traceparent, run=new)
 
     async def dry_run(
         self,
@@ -121,23 +95,7 @@ class Jobs:
     ) -> DryRun:
         """Say what would become of submissions, and write nothing. Raises what submitting them would."""
         what: What = "run" if run is not None else "bulk" if bulk else "one"
-        uploads = {
-            at: measure(self._ids, submission.inputs, _where(what, at))
-            for at, submission in enumerate(submissions)
-            if submission.inputs != NO_INPUTS
-        }
-        fingerprint = "" if key is None else _fingerprint(what.encode(), submissions, run)
-        key = _own_key(key, caller)
-        self._check_flight(key)
-        known = await self._handlers.known()
-        make = self._maker(submissions, what, uploads=uploads, known=known, caller=caller, run=run)
-
-        async def rehearsed(tx: Tx, effects: Effects) -> tuple[list[Job], bool]:
-            if (kept := await _kept(tx, key, fingerprint)) is not None:
-                return kept, False
-            return await make(tx, effects), True
-
-        return await rehearse(self._store, rehearsed, [submission.ref for submission in submissions], caller)
+        return await self._submissions.rehearse(submissions, what, key, caller, run)
 
     async def get(self, job: str) -> Job:
         """Return a job, with what there is to know of its checkpoint. Raises NotFound."""
@@ -302,7 +260,7 @@ class Jobs:
             old = _existing(await tx.get_job(job), job)
             return [await copy_of(tx, self._ids, old, traceparent)]
 
-        return (await self.insert(digest(f"retry {job}".encode()), key, make, caller))[0]
+        return (await self._submissions.insert(digest(f"retry {job}".encode()), key, make, caller))[0]
 
     async def edit(self, job: str, edit: Edit, *, by: str | None = None) -> Job:
         """Change priority, time or queue of a job that has not started. Raises Conflict when it has."""
@@ -322,107 +280,6 @@ class Jobs:
         if found.state not in FINAL and await waiter.wait(wait_s):
             found = await self.get(job)
         return found
-
-    async def _submit(
-        self,
-        submissions: Sequence[Submission],
-        key: str | None,
-        what: What,
-        *,
-        api: str | None = None,
-        caller: Caller,
-        traceparent: str | None,
-        run: RunSubmission | None = None,
-    ) -> list[Job]:
-        uploads: dict[int, admission.Upload] = {}
-        known = await self._handlers.known()
-        make = self._maker(
-            submissions, what, uploads=uploads, known=known, caller=caller, run=run, api=api, traceparent=traceparent
-        )
-        fingerprint = "" if key is None else _fingerprint(what.encode(), submissions, run)
-        try:
-            for at, submission in enumerate(submissions):
-                if submission.inputs != NO_INPUTS:
-                    uploads[at] = await upload(self._store, self._ids, submission.inputs, _where(what, at))
-            owners = {submission.owner or DEFAULT_OWNER for submission in submissions}
-            jobs = await self.insert(fingerprint, key, make, caller, owners)
-        except (RotaError, asyncio.CancelledError):
-            await discard(self._store, uploads.values())
-            raise
-        used = {job.array.root for job in jobs if job.array is not None}  # none of them when the key came before
-        await discard(self._store, [upload for upload in uploads.values() if upload.root not in used])
-        return jobs
-
-    def _maker(
-        self, submissions: Sequence[Submission], what: What, *, uploads: Mapping[int, admission.Upload], known: Known,
-        caller: Caller, run: RunSubmission | None, api: str | None = None, traceparent: str | None = None,
-    ) -> admission.Maker:  # fmt: skip
-        """Return what admits submissions, in a transaction; a run itself is written then too."""
-
-        async def make(tx: Tx, effects: Effects) -> list[Job]:
-            jobs = await admission.admit(
-                tx, submissions, self._ids, self._zone, effects, lists=_LISTS[what], uploads=uploads, api=api, caller=caller,
-                traceparent=traceparent, known=known,
-            )  # fmt: skip
-            if run is not None:
-                await insert_run(tx, admission.new_run(run, jobs, self._ids, tx.now), jobs, by=caller.by)
-            return jobs
-
-        return make
-
-    async def insert(
-        self, fingerprint: str, key: str | None, make: admission.Maker, caller: Caller, owners: Iterable[str] = ()
-    ) -> list[Job]:
-        """Insert the jobs that `make` returns, once for every key; `fingerprint` is what its request is known by again.
-
-        A user's keys are its owner's alone; `owners` are those of the jobs, if known. Raises InFlight, KeyReused, QuotaFull.
-        """
-        effects = Effects()
-        key = _own_key(key, caller)
-
-        async def write(tx: Tx) -> tuple[list[Job], bool]:
-            effects.begin()
-            if (kept := await _kept(tx, key, fingerprint)) is not None:
-                return kept, False
-            if owners:
-                await hold_quotas(tx, owners)
-            jobs = await make(tx, effects)
-            await insert_jobs(tx, jobs, effects, by=caller.by)
-            if key is not None:
-                await tx.put_answer(key, fingerprint, _encode_answer(jobs))
-            return jobs, True
-
-        self._check_flight(key)
-        if key is not None:
-            self._in_flight.add(key)
-        try:
-            jobs, new = await self._stopwatch.write("submit", Begins(write, answer=key, owners=owners))
-        finally:
-            if key is not None:
-                self._in_flight.discard(key)
-        if new:
-            self._signals.publish(effects)
-            self._observer.submitted(sum(not job.existed for job in jobs))
-        return jobs
-
-    def _check_flight(self, key: str | None) -> None:
-        if key in self._in_flight:
-            raise InFlight("a request with this Idempotency-Key is being worked on; ask again in a moment")
-
-
-async def _kept(tx: Tx, key: str | None, fingerprint: str) -> list[Job] | None:
-    """Return the jobs that were answered to a key, None if it is new. Raises KeyReused."""
-    kept = None if key is None else await tx.get_answer(key)
-    if kept is None:
-        return None
-    if kept[0] != fingerprint:
-        raise KeyReused("this Idempotency-Key came before, with another body; use a new key for a new request")
-    return _answers.decode(kept[1])
-
-
-def _own_key(key: str | None, caller: Caller) -> str | None:
-    """Return a caller's Idempotency-Key as it is kept. Neither part can hold a line's end."""
-    return key if key is None or caller.owner is None else f"{caller.owner}\n{key}"
 
 
 async def change(
@@ -470,30 +327,3 @@ async def _array(tx: Tx, job: str) -> Array:
         _existing(await tx.get_job(job), job)
         raise NotFound(f"job {job} has no inputs, and so no results; its own is in /v1/jobs/{job}")
     return array
-
-
-def digest(*parts: bytes | memoryview) -> str:
-    """Return what these bytes are known by again."""
-    sha = hashlib.sha256()
-    for part in parts:
-        sha.update(part)
-    return sha.hexdigest()
-
-
-def _where(what: What, at: int) -> str:
-    """Return where in its request the submission at a place stands."""
-    return "" if (lists := _LISTS[what]) is None else f"{lists}[{at}]."
-
-
-def _fingerprint(kind: bytes, submissions: Sequence[Submission], run: RunSubmission | None) -> str:
-    """Return what tells one request from another. Inputs, which may be hundreds of megabytes, are read where they lie."""
-    inputs: list[bytes | memoryview] = []
-    rest = []
-    for at, submission in enumerate(submissions):
-        if submission.inputs == NO_INPUTS:
-            rest.append(submission)
-        else:
-            inputs += (b"%d:" % at, memoryview(submission.inputs))
-            rest.append(replace(submission, inputs=NO_INPUTS))
-    about = b"" if run is None else _encode_submissions(replace(run, jobs=[]))
-    return digest(kind, about, _encode_submissions(rest), *inputs)

@@ -18,9 +18,10 @@ from rota.service.admission import run_submissions
 from rota.service.changes import end_runs, insert_run
 from rota.service.copies import copy_of
 from rota.service.dry_runs import DryRun
-from rota.service.jobs import Jobs, digest
+from rota.service.jobs import Jobs
 from rota.service.signals import Effects, Signals, Waiter
 from rota.service.stopping import stop_all
+from rota.service.submissions import Submissions, digest
 from rota.store.protocol import NewEvent, Store, Tx
 from rota.store.run_rows import Node, RunQuery
 
@@ -34,11 +35,12 @@ _MOST_POLLED = 100
 class Runs:
     """What people do with runs."""
 
-    def __init__(self, store: Store, signals: Signals, ids: Ids, jobs: Jobs) -> None:
+    def __init__(self, store: Store, signals: Signals, ids: Ids, jobs: Jobs, submissions: Submissions) -> None:
         self._store = store
         self._signals = signals
         self._ids = ids
         self._jobs = jobs
+        self._submissions = submissions
 
     async def submit(
         self, new: RunSubmission, *, key: str | None = None, caller: Caller = LOCAL, traceparent: str | None = None
@@ -127,7 +129,7 @@ class Runs:
             await insert_run(tx, new, made, by=caller.by)
             return made
 
-        return await self._made(await self._jobs.insert(digest(f"retry {run}".encode()), key, make, caller))
+        return await self._made(await self._submissions.insert(digest(f"retry {run}".encode()), key, make, caller))
 
     async def _again(self, tx: Tx, left: Sequence[Job], traceparent: str | None) -> list[Job]:
         """Return new jobs that do what these were to do, and wait for each other as they did, or for what stands."""

@@ -39,6 +39,7 @@ from rota.service.runs import Runs, RunUpkeep
 from rota.service.schedules import Schedules
 from rota.service.series import Counting
 from rota.service.signals import Signals
+from rota.service.submissions import Submissions
 from rota.service.tokens import Tokens
 from rota.service.turns import TurnUpkeep
 from rota.service.upkeep import Upkeep
@@ -118,12 +119,13 @@ class Service:
         stopwatch = Stopwatch(store, observer, monotonic)
         ids = Ids(rng.getrandbits)
         self.handlers = Handlers(store, monotonic)
-        self.jobs = Jobs(store, self.signals, observer, ids, zone=zone, stopwatch=stopwatch, handlers=self.handlers)
+        submissions = Submissions(store, self.signals, observer, ids, zone, stopwatch, self.handlers)
+        self.jobs = Jobs(store, self.signals, ids, submissions, zone)
         self.bulk = Bulk(store, self.signals, observer, ids, zone)
         self.limits = Limits(store, self.signals)
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.deploys = Deploys(store, self.signals, self.schedules)
-        self.runs = Runs(store, self.signals, ids, self.jobs)
+        self.runs = Runs(store, self.signals, ids, self.jobs, submissions)
         self.looking = Looking(store)
         self.turns = TurnUpkeep(store, claiming := Claiming(store, self.signals.full_owners), monotonic)
         self.work = Work(
