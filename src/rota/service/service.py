@@ -119,14 +119,14 @@ class Service:
         stopwatch = Stopwatch(store, observer, monotonic)
         ids = Ids(rng.getrandbits)
         self.handlers = Handlers(store, monotonic)
-        submissions = Submissions(store, self.signals, observer, ids, zone, stopwatch, self.handlers)
+        submissions = Submissions(store, self.signals, observer, ids, zone, stopwatch=stopwatch, handlers=self.handlers)
         self.jobs = Jobs(store, self.signals, ids, submissions, zone)
         self.bulk = Bulk(store, self.signals, observer, ids, zone)
         self.limits = Limits(store, self.signals)
         self.schedules = Schedules(store, self.signals, observer, ids, zone=zone, handlers=self.handlers)
         self.deploys = Deploys(store, self.signals, self.schedules)
         self.runs = Runs(store, self.signals, ids, self.jobs, submissions)
-        self.looking = Looking(store)
+        self.looking, self.nodes = Looking(store), Nodes(store, lease_s=lease_s)
         self.turns = TurnUpkeep(store, claiming := Claiming(store, self.signals.full_owners), monotonic)
         self.work = Work(
             store, self.signals, observer, stopwatch, claiming=claiming, lease_s=lease_s, random_bits=rng.getrandbits,
@@ -136,7 +136,6 @@ class Service:
             store, self.signals, observer, self.jobs, self.work, claiming=claiming, lease_s=pull_lease_s, jitter=rng.random
         )  # fmt: skip
         self.owners, self.usage = Owners(store, self.signals), Usage(store, self.signals, monotonic)
-        self.nodes = Nodes(store, lease_s=lease_s)
         self.feed = Feed(store, self.signals, self.jobs)
         self.hooks = Hooks(
             store, sender, secret=hook_secret, jitter=rng.random, wake=self.signals.wake_upkeep, observer=observer

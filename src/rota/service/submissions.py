@@ -43,6 +43,7 @@ class Submissions:
         observer: Observer,
         ids: Ids,
         zone: tzinfo,
+        *,
         stopwatch: Stopwatch,
         handlers: Handlers,
     ) -> None:
