@@ -55,3 +55,30 @@ def test_a_large_graph_is_shown_in_columns(viewer: Viewer, live: Live) -> None:
     run = live.client.post("/v1/runs", json={"name": "wide", "jobs": jobs}).json()["id"]
     page = viewer.go(f"/runs/{run}")
     expect(page.locator(".graph .node")).to_have_count(421)
+
+
+def test_no_edge_of_a_graph_passes_behind_a_job(viewer: Viewer, live: Live) -> None:
+    after = {
+        "fetch": [], "read": ["fetch"], "check": ["read"], "price": ["check", "fetch"], "stock": ["check"],
+        "pages": ["price", "stock", "read"], "mails": ["pages", "fetch"], "report": ["mails", "check", "fetch", "stock"],
+    }  # fmt: skip
+    jobs = [{"handler": "step", "ref": ref, "after": before} for ref, before in after.items()]
+    run = live.client.post("/v1/runs", json={"name": "tangle", "jobs": jobs}).json()["id"]
+    page = viewer.go(f"/runs/{run}")
+    expect(page.locator(".graph .node")).to_have_count(len(after))
+    expect(page.locator(".graph .edge")).to_have_count(sum(map(len, after.values())))
+    behind = page.evaluate("""() => {
+        const jobs = [...document.querySelectorAll(".graph .node rect")].map(rect => rect.getBBox())
+        const within = (from, size, at) => at > from + 1 && at < from + size - 1
+        const found = []
+        for (const edge of document.querySelectorAll(".graph .edge")) {
+            for (let at = 2; at < edge.getTotalLength() - 2; at += 3) {
+                const { x, y } = edge.getPointAtLength(at)
+                if (jobs.some(box => within(box.x, box.width, x) && within(box.y, box.height, y))) {
+                    found.push([edge.getAttribute("d"), x, y])
+                    break
+                }
+            }
+        }
+        return found }""")
+    assert behind == []
