@@ -38,12 +38,16 @@ _SHOWN: list[tuple[str, float, str]] = [
     ("/v1/queues", 30, _NEVER),
 ]
 
-# The page itself takes the moment at which its counts have been painted: whoever asks it from here has waited for longer.
-_WATCH = """new MutationObserver((_, watch) => {
+# The page itself says at which moment its counts have been painted. It is only listened to: whoever asks it meanwhile
+# (`wait_for_function`) has it run a library of some 300 kB, and waits for that too.
+_TOLD = "useful paint"
+_WATCH = f"""new MutationObserver((_, watch) => {{
     if (!document.querySelector(".tile b")) return
     watch.disconnect()
-    requestAnimationFrame(() => setTimeout(() => { window.useful = performance.now() }))
-}).observe(document, { childList: true, subtree: true })"""
+    requestAnimationFrame(() => setTimeout(() => console.debug("{_TOLD}", performance.now())))
+}}).observe(document, {{ childList: true, subtree: true }})"""
+# What is painted first of all may be noted a little later.
+_CONTENTFUL = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -176,9 +180,10 @@ def _page(server: Server, scale: Scale) -> Iterator[Row]:
                     context = browser.new_context()
                 page = context.new_page()
                 page.add_init_script(_WATCH)
-                page.goto(f"{server.url}/ui/", wait_until="commit")
-                useful.append(page.wait_for_function("() => window.useful").json_value())
-                contentful.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+                with page.expect_console_message(lambda message: message.text.startswith(_TOLD)) as told:
+                    page.goto(f"{server.url}/ui/", wait_until="commit")
+                useful.append(float(told.value.text.removeprefix(_TOLD)))
+                contentful.append(page.wait_for_function(_CONTENTFUL).json_value())
                 page.close()
             context.close()
             yield Row(f"dashboard: first useful paint, {what}", useful[1:], "ms", "≤ 500 ms (issue)")

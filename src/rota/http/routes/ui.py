@@ -1,8 +1,8 @@
 """`/ui/`: the dashboard, which is a client of `/v1` and of nothing else. What is here hands out its files.
 
-Its modules load each other by relative paths, below a path that holds the fingerprint of them all: so a browser keeps them for
-ever, and after an update asks for others. Every other path below `/ui/` is a page, and pages are one file, which names the
-modules that this page will want: so they are asked for together, and not when the one before them has come.
+Its modules go out as one file (`http/modules.py`), below a path that holds the fingerprint of all files: so a browser keeps it
+for ever, and after an update asks for another. Every other path below `/ui/` is a page, and pages are one file; the script that
+stands in it asks for the page's first answers, which are on their way before anything else is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import posixpath
-import re
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from rota.core.access import Who
 from rota.core.errors import NotFound
+from rota.http.modules import join, wanted_later
 from rota.http.operations import Call, NoBody, Operation, PageQuery
 from rota.http.replies import Headers, Reply
 
@@ -32,19 +33,14 @@ _MEDIA = {
 }
 _INDEX = "index.html"
 _MAIN = "main.js"
-_IMPORT = re.compile(rb"""^(?:import|export)\b[^;"]*"(\.[^"]+)";""", re.MULTILINE)  # what a module always wants
+_FIRST = "first.js"
 _FOR_EVER = b"public, max-age=31536000, immutable"
 _ASK_AGAIN = b"no-cache"
-# Scripts and styles come from our own files only, and no script may turn a text into HTML.
-_PAGE_HEADERS: Headers = [
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
-    ),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-]
+# Scripts and styles are our own files (the first script stands in the page), and no script may turn a text into HTML.
+_POLICY = (
+    b"default-src 'none'; script-src 'self' 'sha256-%s'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
 
 
 class _File(Struct, frozen=True):
@@ -54,10 +50,11 @@ class _File(Struct, frozen=True):
 
 
 class _Assets(Struct, frozen=True):
-    """All files of the dashboard. `mark` is their fingerprint; `pages` are what pages are, by their module."""
+    """All files of the dashboard. `mark` is their fingerprint, `page` is what every page is."""
 
     mark: str
-    pages: dict[str, _File]
+    page: _File
+    page_headers: Headers
     by_name: dict[str, _File]
 
 
@@ -68,36 +65,24 @@ def _assets() -> _Assets:
     for name in sorted(texts):
         digest.update(b"%s\0%d\0%s" % (name.encode(), len(texts[name]), texts[name]))
     mark = digest.hexdigest()[:16]
-    index = texts.pop(_INDEX).replace(b"{{mark}}", mark.encode())
-    pages = {
-        module: _file(index.replace(b"{{modules}}", _preloads(mark, _wanted(texts, [_MAIN, module]))), _HTML)
-        for module in [_MAIN, *(name for name in texts if name.startswith("pages/"))]
-    }
-    named = {name: _file(text, _MEDIA[name.rpartition(".")[2]]) for name, text in texts.items()}
-    return _Assets(mark, pages, named)
+    first = texts[_FIRST]
+    page = texts.pop(_INDEX).replace(b"{{mark}}", mark.encode()).replace(b"{{first}}", first)
+    scripts = {name: text.decode() for name, text in texts.items() if name.endswith(".js")}
+    main = join(scripts, _MAIN)
+    sent = {name: text for name, text in texts.items() if name not in scripts}
+    sent |= {name: texts[name] for name in map(posixpath.normpath, wanted_later(main))}
+    sent[_MAIN] = main.encode()
+    named = {name: _file(text, _MEDIA[name.rpartition(".")[2]]) for name, text in sent.items()}
+    return _Assets(mark, _file(page, _HTML), _headers(first), named)
 
 
-def _wanted(texts: dict[str, bytes], roots: list[str]) -> list[str]:
-    """Return these modules, and those that they import, and so on."""
-    found = dict.fromkeys(roots)
-    for name in (rest := list(found)):
-        for target in _IMPORT.findall(texts[name]):
-            other = posixpath.normpath(posixpath.join(posixpath.dirname(name), target.decode()))
-            if other not in found:
-                found[other] = None
-                rest.append(other)
-    return list(found)
-
-
-def _preloads(mark: str, modules: list[str]) -> bytes:
-    links = [f'<link rel="modulepreload" href="/ui/assets/{mark}/{name}">' for name in modules if name != _MAIN]
-    return "\n".join(links).encode()
-
-
-def _module(path: str) -> str:
-    """Return which module shows a page: `jobs` those of `/jobs`, `job` that of `/jobs/ID`."""
-    first, _, one = path.strip("/").partition("/")
-    return f"pages/{first.removesuffix('s') if one else first or 'overview'}.js"
+def _headers(first: bytes) -> Headers:
+    """Return what goes with every page; `first` is the script that stands in it."""
+    return [
+        (b"content-security-policy", _POLICY % b64encode(hashlib.sha256(first).digest())),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+    ]
 
 
 def _walk(folder: Traversable, above: str) -> Iterator[tuple[str, bytes]]:
@@ -128,8 +113,7 @@ async def show(call: Call[PageQuery, NoBody]) -> Reply:
     assets = _assets()
     top, _, name = call.id.partition("/")
     if top != "assets":
-        page = assets.pages.get(_module(call.id), assets.pages[_MAIN])  # where there is none, the frame says so
-        return _send(call, page, _PAGE_HEADERS, _ASK_AGAIN)
+        return _send(call, assets.page, assets.page_headers, _ASK_AGAIN)  # where there is none, the page says so
     mark, _, name = name.partition("/")
     file = assets.by_name.get(name)
     if mark != assets.mark or file is None:
@@ -144,7 +128,7 @@ async def lead(_: Call[PageQuery, NoBody]) -> Reply:
 
 def to_ui() -> Reply:
     """Lead a browser to the dashboard."""
-    return Reply(307, b"", [(b"location", b"/ui/"), *_PAGE_HEADERS], _HTML)
+    return Reply(307, b"", [(b"location", b"/ui/"), *_assets().page_headers], _HTML)
 
 
 PAGES: list[Operation[Any, Any]] = [

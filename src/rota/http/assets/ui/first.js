@@ -1,5 +1,6 @@
-// Before anything is painted: the theme that was chosen, if one was (else the system's own holds); and what the page asks first is
-// asked while its modules are still on their way. parts/api.js takes the answers from `rotaAsked`, each once.
+// Stands in the page itself. Before anything is painted: the theme that was chosen, if one was (else the system's own holds); and
+// what the page asks first is asked while its modules are still on their way. parts/api.js takes the answers from `rotaAsked`,
+// each once.
 try {
   const theme = localStorage.getItem("rota-theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;

@@ -6,25 +6,37 @@ import { go, href, place } from "./parts/route.js";
 import { Icon } from "./parts/icons.js";
 import { useKeys } from "./parts/keys.js";
 import { Dialogs, show } from "./parts/dialog.js";
-import { Bones } from "./parts/load.js";
+import Overview from "./pages/overview.js";
+import Jobs from "./pages/jobs.js";
+import Timeline from "./pages/timeline.js";
+import Runs from "./pages/runs.js";
+import Schedules from "./pages/schedules.js";
+import Workers from "./pages/workers.js";
+import Owners from "./pages/owners.js";
+import Queues from "./pages/queues.js";
+import Submit from "./pages/submit.js";
+import Settings from "./pages/settings.js";
+import Run from "./pages/run.js";
+import Job from "./pages/job.js";
+import Schedule from "./pages/schedule.js";
 
-// name, path, icon, module, for whom. A page is loaded when it is gone to.
+// name, path, icon, what is shown, for whom.
 const PAGES = [
-  { name: "Overview", path: "/", icon: "overview", load: () => import("./pages/overview.js") },
-  { name: "Jobs", path: "/jobs", icon: "jobs", load: () => import("./pages/jobs.js") },
-  { name: "Timeline", path: "/timeline", icon: "timeline", load: () => import("./pages/timeline.js") },
-  { name: "Runs", path: "/runs", icon: "runs", load: () => import("./pages/runs.js") },
-  { name: "Schedules", path: "/schedules", icon: "schedules", load: () => import("./pages/schedules.js") },
-  { name: "Workers", path: "/workers", icon: "workers", load: () => import("./pages/workers.js"), who: isAdmin },
-  { name: "Owners", path: "/owners", icon: "owners", load: () => import("./pages/owners.js") },
-  { name: "Queues", path: "/queues", icon: "queues", load: () => import("./pages/queues.js") },
-  { name: "Submit", path: "/submit", icon: "submit", load: () => import("./pages/submit.js") },
-  { name: "Settings", path: "/settings", icon: "settings", load: () => import("./pages/settings.js") },
+  { name: "Overview", path: "/", icon: "overview", Shown: Overview },
+  { name: "Jobs", path: "/jobs", icon: "jobs", Shown: Jobs },
+  { name: "Timeline", path: "/timeline", icon: "timeline", Shown: Timeline },
+  { name: "Runs", path: "/runs", icon: "runs", Shown: Runs },
+  { name: "Schedules", path: "/schedules", icon: "schedules", Shown: Schedules },
+  { name: "Workers", path: "/workers", icon: "workers", Shown: Workers, who: isAdmin },
+  { name: "Owners", path: "/owners", icon: "owners", Shown: Owners },
+  { name: "Queues", path: "/queues", icon: "queues", Shown: Queues },
+  { name: "Submit", path: "/submit", icon: "submit", Shown: Submit },
+  { name: "Settings", path: "/settings", icon: "settings", Shown: Settings },
 ];
 const ONE = [
-  { under: "/runs/", name: "Run", of: "/runs", load: () => import("./pages/run.js") },
-  { under: "/jobs/", name: "Job", of: "/jobs", load: () => import("./pages/job.js") },
-  { under: "/schedules/", name: "Schedule", of: "/schedules", load: () => import("./pages/schedule.js") },
+  { under: "/runs/", name: "Run", of: "/runs", Shown: Run },
+  { under: "/jobs/", name: "Job", of: "/jobs", Shown: Job },
+  { under: "/schedules/", name: "Schedule", of: "/schedules", Shown: Schedule },
 ];
 
 function find(raw) {
@@ -35,33 +47,10 @@ function find(raw) {
   return one ? { page: one, of: one.of, id: decodeURIComponent(path.slice(one.under.length)) } : null;
 }
 
-/** Load a page's module, and keep what it shows. */
-const load = (page) => page.load().then((module) => { page.Shown = module.default; });
-
-// What is gone to first is loaded while the server is asked who we are.
-const first = find(place.get().raw);
-if (first) load(first.page).catch(() => null);
-
 function Page({ found }) {
-  const [, redraw] = useState(0);
   const [error, reset] = useErrorBoundary();
-  const [missing, miss] = useState(false);
-  const { Shown } = found.page; // it may have come by the time of the effect
-  useEffect(() => {
-    let alive = true;
-    if (!Shown) load(found.page).then(() => { if (alive) redraw((n) => n + 1); }, () => {
-      // The server has another version now: this page's files are gone.
-      if (sessionStorage.getItem("rota-reloaded") !== location.pathname) {
-        sessionStorage.setItem("rota-reloaded", location.pathname);
-        location.reload();
-      } else if (alive) miss(true);
-    });
-    return () => { alive = false; };
-  }, [found.page]);
-  if (missing) return html`<div class="trouble" role="alert">This page could not be loaded. <button class="small" onClick=${() => location.reload()}>Load it again</button></div>`;
   if (error) return html`<div class="trouble" role="alert"><span>This page has failed: ${error.message}</span><button class="small" onClick=${reset}>Show it again</button></div>`;
-  if (!Shown) return html`<${Bones} lines=${6} />`;
-  return html`<${Shown} key=${found.id} id=${found.id} />`;
+  return html`<${found.page.Shown} key=${found.id} id=${found.id} />`;
 }
 
 function Nav({ of, close }) {
@@ -159,7 +148,7 @@ function App() {
           <span class="top-live"><${Connection} /></span>
         </header>
         <${Lost} />
-        <main id="main" ref=${main} tabindex="-1">${found ? html`<${Page} key=${found.page.load} found=${found} />` : html`<div class="empty"><h1>There is no such page</h1><p><a href=${href("/")}>The overview</a> is there.</p></div>`}</main>
+        <main id="main" ref=${main} tabindex="-1">${found ? html`<${Page} key=${found.page.name} found=${found} />` : html`<div class="empty"><h1>There is no such page</h1><p><a href=${href("/")}>The overview</a> is there.</p></div>`}</main>
       </div>
       <div class="shade" onClick=${() => openMenu(false)}></div>
     </div>
@@ -200,4 +189,4 @@ function SignIn() {
 const root = document.getElementById("app");
 root.replaceChildren();
 render(html`<${App} />`, root);
-start();
+requestAnimationFrame(() => setTimeout(start)); // first what there is, then what changes

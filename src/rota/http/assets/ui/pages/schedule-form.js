@@ -34,7 +34,7 @@ function Preview({ rule, timezone }) {
 function Form({ schedule, job, close, then }) {
   const [error, fail] = useState(null);
   const [rule, setRule] = useState(schedule?.rule ?? "0 9 * * MON-FRI");
-  const [zone, setZone] = useState(schedule?.timezone ?? zoneName ?? "UTC");
+  const [zone, setZone] = useState(() => schedule?.timezone ?? zoneName() ?? "UTC");
   const id = useId("f");
   const send = async (event) => {
     event.preventDefault();

@@ -38,7 +38,7 @@ function Me() {
     ${!isKeeper() && isAdmin() && html`<${Panel} id="more" title="Tokens and the trail"><div class="form"><p class="quiet">They are for admins who have shown who they are. On the server's machine:</p><${Command} text="rota token add --role admin" /></div><//>`}
   </div><div><${Panel} id="server" title="This server"><dl class="facts"><dt>Version</dt><dd>${who.version}</dd><dt>Address</dt><dd class="mono">${location.origin}</dd>
     ${stats.data && html`<dt>Its clock</dt><dd>${moment(Date.parse(stats.data.now))}</dd><dt>Wakes others by</dt><dd>${stats.data.signals}</dd><dt>Workers</dt><dd>${stats.data.workers} with ${stats.data.slots} slots</dd>`}
-    <dt>My time zone</dt><dd>${zoneName}</dd><dt>API</dt><dd><a href="/docs" target="_blank" rel="noopener">/docs</a></dd></dl><//></div></div>`;
+    <dt>My time zone</dt><dd>${zoneName()}</dd><dt>API</dt><dd><a href="/docs" target="_blank" rel="noopener">/docs</a></dd></dl><//></div></div>`;
 }
 
 function Tokens() {

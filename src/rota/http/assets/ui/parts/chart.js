@@ -12,16 +12,19 @@ export function colour(token) {
   return found;
 }
 
-/** Whether uPlot is there: nothing else waits for it. */
+let uPlot = null;
+
+/** Whether uPlot is there: it is asked for by the first chart, and nothing else waits for it. */
 function usePlots() {
-  const [there, set] = useState(Boolean(window.uPlot));
+  const [there, set] = useState(uPlot !== null);
   useEffect(() => {
     if (there) return undefined;
-    const script = document.getElementById("uplot");
-    const come = () => set(Boolean(window.uPlot));
-    script.addEventListener("load", come);
-    come();
-    return () => script.removeEventListener("load", come);
+    let alive = true;
+    import("../vendor/uplot.js").then((module) => {
+      uPlot = module.default;
+      if (alive) set(true);
+    }, () => null); // the server has another version by now: the figures are there as a text
+    return () => { alive = false; };
   }, [there]);
   return there;
 }
@@ -80,7 +83,7 @@ export function Chart({ label, at, series, format, height = 150, log = false }) 
       series: [{}, ...series.map((one) => { const ink = colour(one.token); return { label: one.name, stroke: ink, width: 1.6, dash: one.dash, fill: one.area ? fade(ink, 0.13) : undefined, points: { show: (u, at) => u.data[at].filter((value) => value !== null).length < 2, size: 5 }, spanGaps: false }; })],
       hooks: { setCursor: [(u) => point(u.cursor.idx ?? null)] },
     };
-    plot.current = new window.uPlot(options, data(), box.current);
+    plot.current = new uPlot(options, data(), box.current);
     const watch = new ResizeObserver(([entry]) => plot.current?.setSize({ width: Math.max(80, entry.contentRect.width), height }));
     watch.observe(box.current);
     return () => {

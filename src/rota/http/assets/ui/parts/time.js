@@ -4,14 +4,15 @@ import { clock } from "./api.js";
 
 export const now = () => Date.now() + clock.offset;
 
-const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const short = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-const clockOnly = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-export const moment = (at) => full.format(at);
-export const shortMoment = (at) => short.format(at);
-export const timeOfDay = (at) => clockOnly.format(at);
-export const zoneName = zone;
+/** What is dear to make, some 15 ms each, is made when it is first wanted: not before a page shows something. */
+const formatter = (options) => {
+  let made = null;
+  return (at) => (made ??= new Intl.DateTimeFormat(undefined, options)).format(at);
+};
+export const moment = formatter({ dateStyle: "medium", timeStyle: "medium" });
+export const shortMoment = formatter({ month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+export const timeOfDay = formatter({ hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+export const zoneName = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 /** Seconds as a duration: `85 ms`, `0.15 s`, `4.2 s`, `3m 04s`, `2h 05m`, `3d 4h`. */
 export function duration(s) {
@@ -53,14 +54,15 @@ export function useTicking(make) {
   return text;
 }
 
-/** A moment; a touch changes between relative and absolute. */
+/** A moment; a touch changes between relative and absolute, and a pointer above it is told the moment and its zone. */
 export function Time({ at, absolute = false }) {
   const ms = Date.parse(at ?? "");
   const [shown, show] = useState(absolute);
   const text = useTicking(() => (Number.isNaN(ms) ? "–" : shown ? shortMoment(ms) : relative(ms)));
   if (Number.isNaN(ms)) return html`<span class="quiet">–</span>`;
   const turn = (event) => { event.preventDefault(); event.stopPropagation(); show(!shown); };
-  return html`<time class="time" dateTime=${at} title=${`${moment(ms)} (${zone})`} onClick=${turn}>${text}</time>`;
+  const tell = (event) => { event.currentTarget.title = `${moment(ms)} (${zoneName()})`; };
+  return html`<time class="time" dateTime=${at} onPointerEnter=${tell} onClick=${turn}>${text}</time>`;
 }
 
 /** How long something took, or has taken until now. */
@@ -72,7 +74,7 @@ export function Took({ from, to }) {
 }
 
 /** A number with thin spaces, as in 12 345. */
-export const count = (n) => (n === null || n === undefined ? "–" : Math.round(n).toLocaleString("en-US").replaceAll(",", "\u202f"));
+export const count = (n) => (n === null || n === undefined ? "–" : String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, "\u202f"));
 export const compact = (n) => (n === null || n === undefined ? "–" : n < 10_000 ? count(n) : n < 1e6 ? `${(n / 1000).toFixed(n < 1e5 ? 1 : 0)}k` : `${(n / 1e6).toFixed(n < 1e7 ? 2 : 1)}M`);
 
 const PERIODS = { 1: "a second", 60: "a minute", 3600: "an hour", 86400: "a day" };
