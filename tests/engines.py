@@ -29,10 +29,9 @@ _PATIENCE_S = 60.0
 
 
 class Engine:
-    """A dockerd; `place` is its socket. `storage` is its storage driver; None: the best that it finds."""
+    """A dockerd; `place` is its socket. Its storage is the best that it finds: some copy the whole image for each container."""
 
-    def __init__(self, storage: str | None = "vfs") -> None:
-        self._driver = [] if storage is None else [f"--storage-driver={storage}"]
+    def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="rota-engine-"))
         self.place = str(self._folder / "engine.sock")
         self.url = f"unix://{self.place}"
@@ -48,8 +47,7 @@ class Engine:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", "dockerd", "-H", self.url, "--data-root", folder / "data",
                  "--exec-root", folder / "exec", "--pidfile", folder / "pid",
-                 "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-                 *self._driver, "--log-level=warn"],
+                 "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--log-level=warn"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         wait_until(self._answers, "dockerd answers")

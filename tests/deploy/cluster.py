@@ -46,7 +46,7 @@ class Compose:
         need("dockerd", "docker", "docker-compose", "mmdebstrap", packages="docker.io docker-compose mmdebstrap")
         self._files = Path(tempfile.mkdtemp(prefix="rota-images-"))
         self.address = f"127.{os.getpid() % 250 + 1}.7.7"  # the ports of the file may be in use on the usual one
-        self.engine = Engine(storage=None)
+        self.engine = Engine()
         self._environment = os.environ | {
             "DOCKER_HOST": self.engine.url, "DOCKER_BUILDKIT": "0", "COMPOSE_PROJECT_NAME": "rotatest",
             "ROTA_IMAGE": _ROTA, "POSTGRES_IMAGE": _POSTGRES, "VALKEY_IMAGE": _VALKEY, "PYTHON_IMAGE": _PYTHON,
