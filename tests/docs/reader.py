@@ -39,6 +39,7 @@ class Reader:
             "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
             "ROTA_PORT": self._address.partition(":")[2],
             "ROTA_LOG_LEVEL": "warning",
+            "ROTA_WORKERS": "1",  # unless a document says how many: each takes a second of a core to start
             "COLUMNS": "120",
             "PYTHONDONTWRITEBYTECODE": "1",  # a handler's file that is written twice within a second is read twice
         }
