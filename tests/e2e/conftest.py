@@ -95,7 +95,8 @@ class Server:
         command = [sys.executable, "-m", "rota", "serve", "--port", "0", "--store", "sqlite:///e2e.db", *arguments]
         if "--app" not in arguments:
             command += ["--app", "e2e_handlers:app"]
-        env = {k: v for k, v in os.environ.items() if not k.startswith("ROTA_")} | {"ROTA_LOG_FORMAT": "json"}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("ROTA_")}
+        env |= {"ROTA_LOG_FORMAT": "json", "ROTA_WORKERS": "1"}  # three, which is usual, take three seconds of a core to start
         self.process = subprocess.Popen(
             command, cwd=folder, stderr=subprocess.PIPE, text=True, env=env | (environ or {})
         )

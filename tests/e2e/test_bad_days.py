@@ -68,14 +68,14 @@ def test_a_killed_child_is_a_lost_attempt_and_a_poison_job_ends(serve: Serve) ->
 
 
 def test_a_killed_server_takes_all_along_and_loses_nothing(serve: Serve, tmp_path: Path) -> None:
-    server = serve("--lease", "30")
+    server = serve("--workers", "2", "--lease", "30")
     tree = server.submit("tree", {"path": str(tmp_path / "pids")})
     pids = pids_in(tmp_path / "pids")
     jobs = [server.submit("note", {"path": str(tmp_path / "notes"), "text": str(n)}) for n in range(60)]
     family = [process.pid for process in server.family()]
     server.kill()
     wait_for(lambda: gone(pids + family), "the dead server's family is gone")
-    again = serve("--lease", "30")
+    again = serve("--workers", "2", "--lease", "30")
     for job in jobs:
         assert again.wait(job)["state"] == "succeeded"
     texts = (tmp_path / "notes").read_text().split()
