@@ -15,8 +15,8 @@ from rota.core.jobs import Job, Submission
 from rota.core.states import Outcome
 from rota.service.pull import PullWorkers, Taken
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
 from tests import virtual_time
+from tests.embedded import store_at
 
 SECOND = 1_000_000
 START = 1_750_000_000 * SECOND
@@ -47,7 +47,7 @@ class Bench:
     async def _start(self) -> None:
         self._servers += 1
         loop = virtual_time.loop()
-        self.store = SqliteStore(self._file, clock=lambda: START + round(loop.time() * SECOND), inline=True)
+        self.store = store_at(self._file, clock=lambda: START + round(loop.time() * SECOND), inline=True)
         await self.store.open()
         self.service = Service(
             self.store, sender=NoHooks(), pull_lease_s=LEASE_S, retention_s=self._retention_s,

@@ -20,9 +20,9 @@ from rota.core.jobs import Submission
 from rota.core.schedules import Missed, Overlap
 from rota.service.schedules import NewSchedule
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
 from tests.chronos.clock import SECOND, ZONES, a_cron, seconds, slots
 from tests.conformance.store.bench import Crash
+from tests.embedded import store_at
 from tests.service.test_hooks import Receiver, status
 
 HOUR = 3600 * SECOND
@@ -80,7 +80,7 @@ class Chronos:
             asyncio.run(self._run())
 
     async def _run(self) -> None:
-        self.store = SqliteStore(self.folder / "a.db", clock=lambda: self.now, inline=True)
+        self.store = store_at(self.folder / "a.db", clock=lambda: self.now, inline=True)
         await self.store.open()
         self.services = [self._service(n) for n in range(2)]
         for n in range(self.n):
@@ -157,7 +157,7 @@ class Chronos:
                         break
                 except Crash:
                     await self.store.close()
-                    self.store = SqliteStore(self.folder / "a.db", clock=lambda: self.now, inline=True)
+                    self.store = store_at(self.folder / "a.db", clock=lambda: self.now, inline=True)
                     await self.store.open()
                     self.services = [self._service(n) for n in range(2)]
             self.told["look"] += 1

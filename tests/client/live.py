@@ -34,7 +34,7 @@ from rota.core.states import Outcome
 from rota.http.app import create_app
 from rota.http.server import HttpServer
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 from tests.processes import PATIENCE_S
 
 Key = tuple[str, int]  # a job and its attempt
@@ -71,7 +71,7 @@ class LiveServer:
 
     async def _main(self) -> None:
         try:
-            store = SqliteStore(self.file)
+            store = store_at(self.file)
             await store.open()
             service = Service(store, sender=NoSender(), lease_s=LEASE_S)
             await service.start()

@@ -96,7 +96,7 @@ class Server:
         if "--app" not in arguments:
             command += ["--app", "e2e_handlers:app"]
         env = {k: v for k, v in os.environ.items() if not k.startswith("ROTA_")}
-        env |= {"ROTA_LOG_FORMAT": "json", "ROTA_WORKERS": "1"}  # three, which is usual, take three seconds of a core to start
+        env |= {"ROTA_LOG_FORMAT": "json", "ROTA_WORKERS": "1"}  # each takes a second of a core to start
         self.process = subprocess.Popen(
             command, cwd=folder, stderr=subprocess.PIPE, text=True, env=env | (environ or {})
         )

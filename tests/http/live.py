@@ -20,7 +20,7 @@ from rota.http.metrics import Metrics
 from rota.http.server import HttpServer
 from rota.service.service import Service
 from rota.store.protocol import Store
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 T = TypeVar("T")
 DEADLINE_S = 60.0  # the machine may be busy
@@ -38,7 +38,7 @@ class Live:
     """A server in a thread of its own."""
 
     gate: Callable[[Service], Gate | None] = staticmethod(lambda _: None)
-    store: Callable[[Path], Store] = staticmethod(lambda folder: SqliteStore(folder / "rota.db"))
+    store: Callable[[Path], Store] = staticmethod(lambda folder: store_at(folder / "rota.db"))
 
     def __init__(self, folder: Path, *, connections: int = 1000, port: int = 0, **settings: Any) -> None:
         self._connections = connections

@@ -17,7 +17,7 @@ from rota.core.retry import Backoff
 from rota.core.states import Outcome
 from rota.service.service import Service
 from rota.store.protocol import Store
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 from .array_model import Input, ModelArray, Workers
 from .model import BASE, FACTOR, LEASE, LIMIT, SECOND
@@ -51,7 +51,7 @@ class Walk:
         )
 
     def new_store(self) -> Store:
-        return SqliteStore(Path(self.folder.name) / "rota.db", clock=lambda: self.now, inline=True)
+        return store_at(Path(self.folder.name) / "rota.db", clock=lambda: self.now, inline=True)
 
     def close(self) -> None:
         drive(self.store.close())

@@ -22,7 +22,7 @@ from rota.core.states import TRANSITIONS, Outcome, State
 from rota.service.jobs import Edit
 from rota.service.service import Service
 from rota.store.protocol import Store, Tx
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 from .model import BASE, DEFAULTS, FACTOR, JITTER, LEASE, LIMIT, SECOND, Model, ModelJob, ModelWorker
 
@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
         self.service = Service(self.store, sender=NoHooks(), rng=rng, monotonic=lambda: (self.now - START) / SECOND)
 
     def new_store(self) -> Store:
-        return SqliteStore(Path(self.folder.name) / "rota.db", clock=lambda: self.now, inline=True)
+        return store_at(Path(self.folder.name) / "rota.db", clock=lambda: self.now, inline=True)
 
     def teardown(self) -> None:
         assert self.store is not None

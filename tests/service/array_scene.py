@@ -14,8 +14,8 @@ from rota.core.jobs import Free, HandlerSpec, Held, InputReport, Lease, Orders, 
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
 from tests import virtual_time
+from tests.embedded import store_at
 from tests.service.test_hooks import START, Receiver, status
 
 LEASE_S = 15.0
@@ -28,7 +28,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.now = START
-        self.store = SqliteStore(folder / "a.db", clock=lambda: self.now, inline=True)
+        self.store = store_at(folder / "a.db", clock=lambda: self.now, inline=True)
         self.receiver = Receiver(lambda _: status(204))
 
     async def open(self) -> Scene:

@@ -12,7 +12,7 @@ from rota.core.access import Role
 from rota.core.errors import Unavailable
 from rota.service.audit import Audit
 from rota.store.protocol import NewAudit
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 
 def line(target: str = "", status: int = 201) -> NewAudit:
@@ -22,7 +22,7 @@ def line(target: str = "", status: int = 201) -> NewAudit:
 class Scene:
     def __init__(self, folder: Path) -> None:
         self.at = 100.0
-        self.store = SqliteStore(folder / "a.db", inline=True)
+        self.store = store_at(folder / "a.db", inline=True)
         self.audit = Audit(self.store, lambda: self.at)
 
     async def lines(self) -> list[tuple[str, int, int]]:

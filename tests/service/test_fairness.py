@@ -18,7 +18,7 @@ from rota.core.states import Outcome
 from rota.service.jobs import Edit
 from rota.service.owners import OwnerEdit
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 SECOND = 1_000_000
 START = 1_750_000_000 * SECOND
@@ -34,7 +34,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.now = START
-        self.store = SqliteStore(folder / "rota.db", clock=lambda: self.now, inline=True)
+        self.store = store_at(folder / "rota.db", clock=lambda: self.now, inline=True)
         self.service = self._service()
         self.worker = ""
 

@@ -16,7 +16,7 @@ from rota.core.states import Outcome, State
 from rota.core.times import SECOND
 from rota.service.handover import give_back
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 START = 1_800_000_000 * SECOND
 
@@ -27,7 +27,7 @@ class Scene:
     def __init__(self, path: Path) -> None:
         self.now = START
         self.slept: list[float] = []
-        self.store = SqliteStore(path, clock=lambda: self.now, inline=True)
+        self.store = store_at(path, clock=lambda: self.now, inline=True)
         self.service = Service(self.store, sender=None, rng=random.Random(1), monotonic=lambda: 0.0)  # type: ignore[arg-type]
 
     async def claim(self, name: str) -> str:

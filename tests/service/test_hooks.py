@@ -12,7 +12,7 @@ from rota.core.jobs import Submission
 from rota.core.times import SECOND
 from rota.service.hooks import MAX_TRIES, Hooks
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 START = 1_800_000_000 * SECOND
 Answer = Callable[[str], Awaitable[int]]
@@ -40,7 +40,7 @@ class Scene:
     def __init__(self, folder: Path, answer: Answer) -> None:
         self.now = START
         self.folder = folder
-        self.store = SqliteStore(folder / "a.db", clock=lambda: self.now, inline=True)
+        self.store = store_at(folder / "a.db", clock=lambda: self.now, inline=True)
         self.receiver = Receiver(answer)
 
     async def open(self) -> Scene:

@@ -13,7 +13,7 @@ from rota.core.jobs import Free, HandlerSpec, LogChunk, Report, Submission, Work
 from rota.core.states import Outcome, State
 from rota.service.relay import LONGEST, News, Relay
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 HELLO = WorkerHello(name="w", handlers=[HandlerSpec(name="h")], slots=4)
 FREE = Free(process=1, asynchronous=0, total=1)
@@ -61,7 +61,7 @@ class Two:
 
     def __init__(self, file: Path, *, bells: bool = True) -> None:
         self.tower = Tower()
-        self.store = SqliteStore(file, inline=True)
+        self.store = store_at(file, inline=True)
         self.store.exclusive = False
         self.errors: list[str] = []
         self.one, self.two = (

@@ -12,7 +12,7 @@ from rota.core.errors import NotFound
 from rota.core.jobs import Submission
 from rota.core.times import SECOND
 from rota.service.service import Service
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 from tests.service.test_hooks import START, Receiver, status
 
 DAY = 86400 * SECOND
@@ -23,7 +23,7 @@ def test_what_is_over_for_long_goes_in_small_batches(tmp_path: Path) -> None:
 
     async def main() -> None:
         nonlocal now, monotonic
-        store = SqliteStore(tmp_path / "a.db", clock=lambda: now, inline=True)
+        store = store_at(tmp_path / "a.db", clock=lambda: now, inline=True)
         await store.open()
         service = Service(
             store, sender=Receiver(lambda _: status(204)), rng=random.Random(1), retention_s=7 * 86400.0,

@@ -13,7 +13,7 @@ from rota.core.states import State
 from rota.core.times import SECOND
 from rota.service.series import HOUR, KEPT, MOST_QUEUES, Counting, Series, read_series
 from rota.service.signals import Effects, Over
-from rota.store.sqlite.store import SqliteStore
+from tests.embedded import store_at
 
 START = 1_750_000_200 * SECOND  # a minute begins
 
@@ -23,7 +23,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.now = START
-        self.store = SqliteStore(folder / "a.db", clock=lambda: self.now, inline=True)
+        self.store = store_at(folder / "a.db", clock=lambda: self.now, inline=True)
         asyncio.run(self.store.open())
 
     def server(self) -> Counting:

@@ -21,7 +21,8 @@ from rota.core.states import Outcome, State
 from rota.service.service import Service
 from rota.store.protocol import Query
 from rota.store.sqlite.backup import back_up, restore
-from rota.store.sqlite.store import SCHEMA_VERSION, SqliteStore, take_ownership
+from rota.store.sqlite.store import SCHEMA_VERSION, take_ownership
+from tests.embedded import store_at
 
 HELLO = WorkerHello(name="w", handlers=[HandlerSpec(name="h")], slots=4, arrays=True)
 
@@ -35,7 +36,7 @@ class Open:
     """A service over a store's file, as its one owner."""
 
     def __init__(self, path: Path, lease_s: float = 15.0) -> None:
-        self.store = SqliteStore(path)
+        self.store = store_at(path)
         self.service = Service(self.store, sender=NoHooks(), lease_s=lease_s, rng=random.Random(1))
 
     async def __aenter__(self) -> Service:

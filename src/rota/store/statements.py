@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.resources import files
 
 _NAME = re.compile(r"^-- name: (\w+)\s*$")
 
 
+@cache
 def load(package: str) -> dict[str, str]:
     """Return the statements of all `.sql` files of a package by name, without their ends, so that they can stand in others.
 
-    A name that comes twice is a ValueError.
+    They are read once a process: nobody changes them. A name that comes twice is a ValueError.
     """
     found: dict[str, str] = {}
     for path in sorted(files(package).iterdir(), key=lambda p: p.name):

@@ -19,6 +19,7 @@ from rota.store.postgres.store import PostgresStore
 from rota.store.protocol import Store, Take, Tx
 from rota.store.sqlite.store import SqliteStore
 from tests import postgres
+from tests.embedded import store_at
 
 T = TypeVar("T")
 START = 1_750_000_000_000_000
@@ -62,7 +63,7 @@ class SqliteThreads:
         self._file = folder / "rota.db"
 
     def make(self, clock: Callable[[], int]) -> Store:
-        return SqliteStore(self._file, clock=clock)
+        return store_at(self._file, clock=clock)
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         con = sqlite3.connect(self._file, isolation_level=None)
@@ -82,7 +83,7 @@ class SqliteInline(SqliteThreads):
     """The embedded store as tools and simulations use it: every transaction at once, in the calling thread."""
 
     def make(self, clock: Callable[[], int]) -> Store:
-        return SqliteStore(self._file, clock=clock, inline=True)
+        return store_at(self._file, clock=clock, inline=True)
 
     def crash_at(self, store: Store, side: str) -> None:
         assert isinstance(store, SqliteStore)

@@ -16,9 +16,9 @@ from rota.http.server import HttpServer
 from rota.service.service import Service
 from rota.store.postgres.store import PostgresStore
 from rota.store.protocol import Store
-from rota.store.sqlite.store import SqliteStore
 from rota.worker.queue import WorkQueue
 from tests import postgres
+from tests.embedded import store_at
 
 SECOND = 1_000_000
 START = 1_750_000_000 * SECOND
@@ -71,7 +71,7 @@ class Cluster:
         if self._way == "postgres":
             self._url = postgres.cluster().take_store()
             return PostgresStore(self._url, clock=clock)
-        return SqliteStore(self._folder / "rota.db", clock=clock, inline=True)
+        return store_at(self._folder / "rota.db", clock=clock, inline=True)
 
     async def submit(self, handler: str | None = "h", **fields: Any) -> str:
         return (await self.service.jobs.submit(Submission(handler=handler, **fields))).id
