@@ -19,6 +19,7 @@ from rota.core.keys import KeyLimits, fill_key
 from rota.core.limits import Limit
 from rota.core.states import Outcome, State
 from rota.core.times import SECOND
+from rota.service import keys
 from rota.service.jobs import Edit
 from rota.service.limits import LimitSetting, RateSetting
 from rota.service.service import Service
@@ -135,6 +136,29 @@ def test_a_claim_does_not_go_over_a_key_that_is_full(scene: Scene) -> None:
     assert missing == ([], None), "what is held needs no row of turns, and is not gone over for one"
     counts = {row.state: row.n for row in scene.bench.read(lambda tx: tx.counts()) if row.n}
     assert counts[State.QUEUED] == 299, "it counts as queued"
+
+
+def test_a_claim_holds_some_of_very_many_jobs_and_upkeep_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_MOST_HELD", 30)
+    scene.limit("key", "k", concurrency=1)
+    scene.submit(300, limit_key="k")
+    (behind,) = scene.submit(1)
+    (first,) = scene.claim(2)
+    assert scene.claim(2) == [], "it does not hold all of them first"
+    asked = [("default", "h", 99)]
+    _, (turn,) = scene.bench.read(lambda tx: tx.turns(asked, 999))
+    assert len(turn.heads) == 300 - 3 * 30, "one is running"
+    rounds = 0
+    while scene.run(scene.service.upkeep.round()) == 0:
+        rounds += 1
+    assert 300 / 30 - 3 <= rounds <= 300 / 30
+    assert ready(scene) == [behind.id]
+    assert [lease.job for lease in scene.claim(2)] == [behind.id]
+    scene.end(first)
+    upkeep(scene)
+    assert len(scene.claim(2)) == 1
 
 
 def test_keys_with_one_beginning_have_each_their_own_limit(scene: Scene) -> None:

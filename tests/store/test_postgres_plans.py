@@ -358,7 +358,7 @@ async def _record(url: str) -> None:
 # What is run only when others are in the way, or now and then: values for those.
 LIKE: dict[str, tuple[Any, ...]] = {
     "add_run_count": ("{run-1}", "{queued}", "{1}"),
-    "claim_these": ("{default}", "{1}", "{owner1}", "{a}", "{fw000000007}", "{NULL}", "{1}", "w", 5, "{1}"),
+    "claim_these": ("{default}", "{1}", "{owner1}", "{a}", "{NULL}", "{1}", '{"{fw000000007}"}', "w", 5),
     "become_array": (3, 100, "fw000000007"),
     "result_of": ("fo000000001",),
     "clamp_unnamed": (5, ["fw000000007"]),

@@ -42,6 +42,7 @@ from rota.store.protocol import Claimed, Store, Take, Tx
 
 _ROUNDS = 3  # a row may have fewer jobs than were chosen of it: how often a claim looks again for the rest
 _MOST_LOOKS = 20  # of a claim that finds owners of whom no more may run in its way
+_MOST_HOLDS = 3  # how often a claim itself holds jobs that are in its way
 _BEYOND = 16  # rows that are looked at besides one for each start: some have no job left
 _LANES_KEPT = 60 * SECOND  # how long a lane that had jobs is looked at without being asked for
 _ALL = "all"  # the pool of all places that are free
@@ -110,6 +111,11 @@ class Claiming:
         """Say whether `tidy` has something to do."""
         return bool(self._drained or self._full)
 
+    @property
+    def is_blocked(self) -> bool:
+        """Say whether jobs are in the way of claims because their key is full."""
+        return bool(self._full)
+
     def begin(self) -> Claim:
         """Begin a claim, before its transaction: it alone writes what is owed until now."""
         owed, self._owed = self._owed, {}
@@ -143,18 +149,24 @@ class Claiming:
     async def tidy(self) -> bool:
         """Empty rows that were seen without a job, hold jobs whose key was seen full: no claim is to go over them.
 
-        Return whether jobs were held.
+        Return whether jobs were held; of many there are some at a time.
         """
         drained, self._drained = self._drained, set()
         full, self._full = self._full, set()
         if drained:
             await self._store.write(lambda tx: tx.empty_turns(drained))
-        return bool(full) and await self._store.write(lambda tx: hold(tx, full)) > 0
+        if not full:
+            return False
+        held, more = await self._store.write(lambda tx: hold(tx, full))
+        self._full |= more
+        return held > 0
 
-    async def again(self, claim: Claim) -> bool:
-        """Say whether a claim that got nothing is to look again: rows without a job, or with jobs that may not start, were
-        in its way, and are no more."""
+    async def again(self, claim: Claim, looks: int) -> bool:
+        """Say whether a claim that got nothing in so many looks is to look again: rows without a job, or with jobs that may
+        not start, were in its way, and are no more. Should there be very many of those jobs, upkeep goes on with them."""
         if claim.started or not (claim.in_the_way or claim.full):
+            return False
+        if looks > _MOST_HOLDS and not claim.in_the_way:
             return False
         return await self.tidy() or claim.in_the_way
 

@@ -19,7 +19,7 @@ from rota.service.signals import Effects, Signals
 from rota.store.key_protocol import HeldAt
 from rota.store.protocol import Store, Tx
 
-_MOST_HELD = 2000  # jobs that one transaction holds
+_MOST_HELD = 500  # jobs that one transaction holds: on SQLite everybody else waits for it
 _MOST_RELEASED = 500  # jobs of a key that one transaction releases
 _MOST_READY = 5000  # jobs of a key with a limit that are let be ready in a lane
 _ROWS = 100  # rows of turns that are looked at of a key: who waits for it in a lane at a priority
@@ -30,14 +30,16 @@ _SOONEST = SECOND // 50  # a key with a rate is looked at no sooner again
 _FIRST = TurnName("", 0, "", "")
 
 
-async def hold(tx: Tx, places: Iterable[HeldAt]) -> int:
-    """Hold jobs of these keys and lanes, as far as the keys are full; return how many."""
+async def hold(tx: Tx, places: Iterable[HeldAt]) -> tuple[int, set[HeldAt]]:
+    """Hold jobs of these keys and lanes, as far as the keys are full; return how many, and where there may be more."""
     found = sorted(places)
     keys = sorted({key for key, _, _ in found})
     await tx.lock_keys(keys)
     full = {key for key, use in (await uses_of_keys(tx, keys)).items() if use.room(tx.now) == 0}
     mine = [place for place in found if place[0] in full]
-    return await tx.hold_jobs(mine, max(1, _MOST_HELD // len(mine))) if mine else 0
+    most = max(1, _MOST_HELD // max(1, len(mine)))
+    held = await tx.hold_jobs(mine, most) if mine else 0
+    return held, set(mine) if held >= most else set()
 
 
 class _Refill(Struct):

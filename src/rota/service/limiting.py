@@ -61,18 +61,17 @@ class Limiting:
         self._keys = KeyLimits(found)
         self._limits = {limit.pool: limit for limit in found if limit.kind != "key"}
         wanted = {pool for turn in turns for pool in pools_of(turn.name.queue, turn.name.lane)}
-        limits = [limit for pool, limit in self._limits.items() if pool in wanted]
-        keys = sorted({key for turn in turns for key in turn.keys if key is not None})
-        limits += self._keys.of_all(keys)
-        if not limits:
-            return
-        # What is full now is full: no claim waits for another one only to see that.
-        seen = await uses(self._tx, limits)
+        # A queue or handler that is full now is full: no claim waits for another one only to see that. Jobs of a full key are
+        # not met for long (keys.py), so that keys are counted once.
+        seen = await uses(self._tx, [limit for pool, limit in self._limits.items() if pool in wanted])
         self._note([use for use in seen if use.room(self._tx.now) == 0])
         free = [use for use in seen if use.limit.pool not in self._uses]
-        if free and await self._tx.hold_limits([use.limit.pool for use in free]):
-            free = await uses(self._tx, [use.limit for use in free])
-        self._note(free)
+        keys = self._keys.of_all(sorted({key for turn in turns for key in turn.keys if key is not None}))
+        held = [use.limit for use in free] + keys
+        if held and await self._tx.hold_limits([limit.pool for limit in held]):
+            self._note(await uses(self._tx, held))
+        else:
+            self._note([*free, *await uses(self._tx, keys)])
         for use in self._uses.values():
             if use.limit.rate is not None and use.limit.rate.room(use.full_at, self._tx.now) == 0:
                 self._wake(use)

@@ -324,13 +324,15 @@ class PullWorkers:
             news = any(r.abort_requested_at is not None and r.abort_requested_at >= row.beat_at for r in canceled)
             return _Seen(frozenset(offer.specs), Taken(task, [r.job for r in canceled]), news, room), claim
 
+        looks = 0
         while True:
+            looks += 1
             began, claim = self._claiming.begin(), None
             try:
                 seen, claim = await self._store.write(write)
             finally:
                 self._claiming.end(began, claim)
-            if not await self._claiming.again(claim):
+            if not await self._claiming.again(claim, looks):
                 break
         if claim.jobs and (task := seen.taken.task) is not None and task.started_at is not None:
             effects = Effects()

@@ -28,11 +28,14 @@ class TurnUpkeep:
         return self._claiming.untidy or (bool(ready) and self._monotonic() >= self._look_at)
 
     async def step(self) -> int:
-        """Do it, once round the rows in as many steps as that takes; return how many rows were missing."""
+        """Do it, once round the rows in as many steps as that takes; return how many rows were missing, or that jobs were held:
+        then there may be more."""
+        held = await self._claiming.tidy()
+        if self._monotonic() < self._look_at:
+            return held
         self._look_at = self._monotonic() + _LOOK_S
-        await self._claiming.tidy()
         missing, after = await self._store.read(lambda tx: tx.missing_turns(self._after, _ROWS_A_LOOK))
         self._after = after or _FIRST
         if missing:
             await self._store.write(lambda tx: tx.make_ready(missing))
-        return len(missing)
+        return len(missing) + held

@@ -375,7 +375,9 @@ class Work:
             claim.shards = await fill(tx, claim.shards, effects)
             return claim
 
+        looks = 0
         while True:
+            looks += 1
             began, claim = self._claiming.begin(), None
             try:
                 claim = await self._stopwatch.write("claim", Begins(write, workers=[worker]))
@@ -383,10 +385,12 @@ class Work:
                 self._claiming.end(began, claim)
             if claim is not None and not claim.started and effects.over:
                 self._signals.publish(effects)  # what could not be given out is over: there may be others
-            elif claim is None or not await self._claiming.again(claim):
+            elif claim is None or not await self._claiming.again(claim, looks):
                 break
         if claim is None:
             return None, False
+        if not claim.started and self._claiming.is_blocked:
+            self._signals.wake("upkeep")
         self._claiming.note_kept(worker, claim.now, kept=claim.kept)
         if claimed := claim.started:
             firsts = [c for c in claimed if c.lease.first is None or c.lease.attempt == 1]

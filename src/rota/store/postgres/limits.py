@@ -33,7 +33,7 @@ class LimitTx(BaseTx):
         await self._run("delete_bucket", *limit.pool)
 
     async def hold_limits(self, pools: Sequence[tuple[LimitKind, str]]) -> bool:
-        await self._all("hold_limits", sorted({number_of(*pool) for pool in pools}))
+        await self._run("hold_limits", sorted({number_of(*pool) for pool in pools}))
         return True
 
     async def running_lanes(self) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ class QuotaTx(BaseTx):
         }
 
     async def hold_places(self, owners: Iterable[str]) -> None:
-        await self._all("hold_limits", sorted({number_of("owner", owner) for owner in owners}))
+        await self._run("hold_limits", sorted({number_of("owner", owner) for owner in owners}))
 
     async def places_of(self, owners: Iterable[str]) -> dict[str, Places]:
         if self._deltas:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from itertools import repeat
 
 from rota.core.fairness import Charge, OwnerName, Turn, TurnName
 from rota.core.jobs import Job
@@ -76,18 +76,12 @@ class TurnTx(BaseTx):
 
 
 def _turns(rows: Sequence[Row], *, keyed: bool) -> list[Turn]:
-    """Build rows of turns, each of which comes once for each of its first jobs, or once without one."""
-    found: dict[TurnName, tuple[tuple[int, int, float, int], tuple[int | None, float]]] = {}
-    heads: defaultdict[TurnName, list[tuple[int, str, str | None]]] = defaultdict(list)
-    depth = 0
-    for queue, lane, priority, owner, turn, clock, weight, served_at, deep, at, job, key, most, of_queue, *_ in rows:
+    """Build rows of turns, each of which comes with its first jobs, in their order."""
+    found = []
+    for queue, lane, priority, owner, *stand, depth, ats, jobs, keys, most, of_queue in (row[:14] for row in rows):
         if owner is None:  # a lane with jobs whose rows were not asked for
             continue
-        name, depth = TurnName(queue, priority, owner, lane), deep
-        found[name] = (turn, clock, weight, served_at), (most, of_queue)
-        if job is not None:
-            heads[name].append((at, job, key))
-    return [
-        turn_of(name, stand, sorted(heads[name]), depth, settings, keyed=keyed)
-        for name, (stand, settings) in found.items()
-    ]
+        name = TurnName(queue, priority, owner, lane)
+        heads = list(zip(ats or (), jobs or (), keys or repeat(None), strict=False))
+        found.append(turn_of(name, tuple(stand), heads, depth, (most, of_queue), keyed=keyed))
+    return found

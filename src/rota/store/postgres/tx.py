@@ -22,7 +22,7 @@ from rota.store.postgres.owners import OwnerTx
 from rota.store.postgres.quotas import QuotaTx
 from rota.store.postgres.runs import RunTx
 from rota.store.postgres.schedules import ScheduleTx
-from rota.store.postgres.statement import array, columns
+from rota.store.postgres.statement import Row, array, columns
 from rota.store.postgres.turns import TurnTx
 from rota.store.postgres.uniques import UniqueTx
 from rota.store.rows import (
@@ -81,15 +81,15 @@ class PostgresTx(
         claimed: list[list[Claimed]] = [[] for _ in takes]
         if not takes:
             return claimed
-        rows = [(*turn, n if jobs is None else 0, *_defaults(spec)) for turn, n, spec, jobs in takes]
-        ask = self._all_numbered if sum(n for _, n, _, jobs in takes if jobs is None) <= _FEW else self._all
-        taken = await ask("claim_job", *columns(rows, 7), worker, self.now, self.has_keys)
-        named = [
-            (*turn, job, *_defaults(spec), n) for n, (turn, _, spec, jobs) in enumerate(takes, 1) for job in jobs or ()
-        ]
-        if named:
-            *rest, takes_ = columns(named, 8)
-            taken += await self._all("claim_these", *rest, worker, self.now, takes_)
+        taken: list[Row] = []
+        if any(take.jobs is None for take in takes):
+            rows = [(*turn, n if jobs is None else 0, *_defaults(spec)) for turn, n, spec, jobs in takes]
+            ask = self._all_numbered if sum(n for _, n, _, jobs in takes if jobs is None) <= _FEW else self._all
+            taken += await ask("claim_job", *columns(rows, 7), worker, self.now, self.has_keys)
+        if any(take.jobs for take in takes):
+            chosen = [(*turn, *_defaults(spec), array(jobs or [])) for turn, _, spec, jobs in takes]
+            ask = self._all_numbered if sum(len(take.jobs or ()) for take in takes) <= _FEW else self._all
+            taken += await ask("claim_these", *columns(chosen, 7), worker, self.now)
         for n, _, job, *offer in sorted(taken, key=lambda row: (row[0], row[1], row[2])):
             made = offer_of(tuple(offer), job, takes[n - 1].spec)
             claimed[n - 1].append(made)

@@ -99,14 +99,15 @@ FROM u WHERE j.ctid = u.tid
 RETURNING u.n, j.run_at, j.id, j.attempt - 1, j.kind, j.handler, j.script, j.data, j.args, j.variables, j.owner, j.timeout_s,
   j.grace_s, j.hook, j.queue, j.lane, j.run_at, j.image, j.options, j.submitted_at, j.traceparent, j.run, j.refers, j.size, j.limit_key;
 
--- The same, of jobs that were chosen one by one: where keys have limits.
+-- The same, of jobs that were chosen one by one: where keys have limits. Those of a row are the text of an array.
 -- name: claim_these
 WITH u AS MATERIALIZED (
-  SELECT l.take AS n, l.timeout_s, l.max_failures, h.tid
-  FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::float8[], $7::text::bigint[],
-    $10::text::bigint[]) AS l(queue, priority, owner, lane, job, timeout_s, max_failures, take)
+  SELECT l.n, l.timeout_s, l.max_failures, h.tid
+  FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::float8[], $6::text::bigint[], $7::text::text[])
+    WITH ORDINALITY AS l(queue, priority, owner, lane, timeout_s, max_failures, jobs, n)
+  CROSS JOIN LATERAL unnest(l.jobs::text[]) AS c(job)
   CROSS JOIN LATERAL (
-    SELECT ctid AS tid, queue, lane, owner, priority, state FROM rota_jobs WHERE id = l.job
+    SELECT ctid AS tid, queue, lane, owner, priority, state FROM rota_jobs WHERE id = c.job
     OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) h
   WHERE h.queue = l.queue AND h.lane = l.lane AND h.owner = l.owner AND h.priority = l.priority AND h.state = 'queued')
 UPDATE rota_jobs AS j SET state = 'running', attempt = j.attempt + 1, worker = $8, started_at = $9, progress = NULL, error = NULL,

@@ -23,9 +23,9 @@ DELETE FROM rota_limits WHERE kind = $1 AND name = $2;
 DELETE FROM rota_buckets WHERE kind = $1 AND name = $2;
 
 -- Whoever may start something that has a limit holds it, from before it counts until it has committed: so what it counts is all
--- there is. The numbers come sorted.
+-- there is, in a statement of its own. The numbers come sorted. Returns nothing, so that it goes along with that one.
 -- name: hold_limits
-SELECT pg_advisory_xact_lock(n) FROM unnest($1::bigint[]) AS n;
+SELECT FROM unnest($1::bigint[]) AS n WHERE pg_advisory_xact_lock(n) IS NULL;
 
 -- name: get_buckets
 SELECT b.* FROM unnest($1::text::text[], $2::text::text[]) AS u(kind, name)

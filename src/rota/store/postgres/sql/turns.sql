@@ -18,18 +18,19 @@ WITH r AS MATERIALIZED (
 k AS MATERIALIZED (SELECT (SELECT 1 FROM rota_limits WHERE kind = 'key' LIMIT 1) IS NOT NULL AS keyed),
 d AS MATERIALIZED (SELECT CASE WHEN count(owner) <= 1 AND NOT (SELECT keyed FROM k) THEN 2
   ELSE 1 + least($4::bigint, (256 + 2 * $4::bigint) / greatest(count(owner), 1)) END AS depth FROM r)
-SELECT r.queue, r.lane, r.priority, r.owner, r.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), r.served_at, d.depth, h.run_at, h.id, h.limit_key,
+SELECT r.queue, r.lane, r.priority, r.owner, r.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), r.served_at, d.depth, h.run_ats, h.ids, h.keys,
   o.max_running, coalesce(q.weight, 1), (SELECT 1 FROM rota_limits LIMIT 1) IS NOT NULL, (SELECT keyed FROM k)
 FROM d CROSS JOIN r
 LEFT JOIN LATERAL (SELECT clock FROM rota_clocks WHERE queue = r.queue AND priority = r.priority OFFSET 0) c ON true
 LEFT JOIN LATERAL (SELECT weight, max_running FROM rota_owners WHERE owner = r.owner OFFSET 0) o ON true
 LEFT JOIN LATERAL (SELECT weight FROM rota_queues WHERE queue = r.queue OFFSET 0) q ON true
-LEFT JOIN LATERAL (SELECT run_at, id, limit_key FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = r.queue AND lane = r.lane AND owner = r.owner
-  AND priority = r.priority ORDER BY run_at, id LIMIT d.depth) h ON true;
+LEFT JOIN LATERAL (SELECT array_agg(run_at) AS run_ats, array_agg(id) AS ids, CASE WHEN (SELECT keyed FROM k) THEN array_agg(limit_key) END AS keys
+  FROM (SELECT run_at, id, limit_key FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = r.queue AND lane = r.lane AND owner = r.owner
+    AND priority = r.priority ORDER BY run_at, id LIMIT d.depth) j) h ON true;
 
 -- The rows of lanes that were served longest ago, each with its first job.
 -- name: oldest_turns
-SELECT t.queue, t.lane, t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, 1, h.run_at, h.id, h.limit_key,
+SELECT t.queue, t.lane, t.priority, t.owner, t.turn, coalesce(c.clock, 0), coalesce(o.weight, 1), t.served_at, 1, h.run_ats, h.ids, h.keys,
   o.max_running, coalesce(q.weight, 1)
 FROM unnest($1::text::text[], $2::text::text[]) AS l(queue, lane)
 CROSS JOIN LATERAL (SELECT queue, lane, priority, owner, turn, served_at FROM rota_turns
@@ -37,8 +38,8 @@ CROSS JOIN LATERAL (SELECT queue, lane, priority, owner, turn, served_at FROM ro
 LEFT JOIN LATERAL (SELECT clock FROM rota_clocks WHERE queue = t.queue AND priority = t.priority OFFSET 0) c ON true
 LEFT JOIN LATERAL (SELECT weight, max_running FROM rota_owners WHERE owner = t.owner OFFSET 0) o ON true
 LEFT JOIN LATERAL (SELECT weight FROM rota_queues WHERE queue = t.queue OFFSET 0) q ON true
-LEFT JOIN LATERAL (SELECT run_at, id, limit_key FROM rota_jobs WHERE (state = 'queued' OR open) AND queue = t.queue AND lane = t.lane AND owner = t.owner
-  AND priority = t.priority ORDER BY run_at, id LIMIT 1) h ON true;
+LEFT JOIN LATERAL (SELECT ARRAY[run_at] AS run_ats, ARRAY[id] AS ids, ARRAY[limit_key] AS keys FROM rota_jobs WHERE (state = 'queued' OR open)
+  AND queue = t.queue AND lane = t.lane AND owner = t.owner AND priority = t.priority ORDER BY run_at, id LIMIT 1) h ON true;
 
 -- How many jobs rows have, counted up to a limit each.
 -- name: ready_counts
