@@ -114,7 +114,7 @@ async def _read(url: str, folder: Path) -> Story:
         return Story(
             jobs={row["id"]: row for row in await rows("SELECT * FROM rota_jobs")},
             attempts=_by_job(await rows(_TRIES)),
-            events=_by_job(await rows("SELECT * FROM rota_events ORDER BY seq")),
+            events=_by_job(_each(await rows("SELECT * FROM rota_events ORDER BY seq"))),
             results=_by_job(await rows("SELECT * FROM rota_results ORDER BY job, n")),
             arrays={row["job"]: row for row in await rows("SELECT * FROM rota_arrays")},
             labels=labels,
@@ -126,6 +126,15 @@ async def _read(url: str, folder: Path) -> Story:
         )
     finally:
         await con.close()
+
+
+def _each(events: list[Row]) -> list[Row]:
+    """Return the rows of events with one for each job of those that several share."""
+    return [
+        event | {"job": job}
+        for event in events
+        for job in [*filter(None, (event["others"] or "").split(",")), event["job"]]
+    ]
 
 
 def _by_job(rows: list[Row]) -> dict[str, list[Row]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from rota.core.jobs import Lease, Settled
 from rota.core.states import FINAL, TRANSITIONS, State
 from rota.core.waits import meets
+from rota.store.events import spread
 
 from .arrays import ArrayInvariants, Row
 from .world import Broken, World
@@ -49,7 +51,9 @@ _STATE, _ATTEMPT, _QUEUE, _LANE, _ABORT = (
     _AT[name] for name in ("state", "attempt", "queue", "lane", "abort_requested_at")
 )
 _CONFIRMED, _INPUTS, _OPEN = _AT["confirmed"], _AT["inputs"], _AT["open"]
-_EVENTS = "SELECT seq, at, job, kind, state, attempt FROM rota_events WHERE seq > ? ORDER BY seq"
+_EVENTS = (
+    "SELECT seq, at, job, owner, kind, state, attempt, by, why, others FROM rota_events WHERE seq > ? ORDER BY seq"
+)
 _AFTER = (
     "SELECT j.id, j.state, d.condition, w.least FROM rota_dependencies d JOIN rota_jobs j ON j.id = d.after "
     "JOIN rota_jobs w ON w.id = d.job WHERE d.job = ?"
@@ -152,8 +156,9 @@ class Invariants:
         execute = self.world.connection.execute
         before, self.rows = self.rows, {row[0]: row for row in execute(_ROWS)}
         events: defaultdict[str, list[Row]] = defaultdict(list)
-        for event in execute(_EVENTS, (self.seq,)):
-            events[event[2]].append(event)
+        for told in spread(execute(_EVENTS, (self.seq,)), self.seq, sys.maxsize):
+            event = (told.seq, told.at, told.job, told.kind, told.state.value, told.attempt)
+            events[told.job].append(event)
             self.world.note("store: {} attempt {}: {}, {}", event[2], event[5], event[3], event[4])
             self.seq = event[0]
         for job, row in self.rows.items():

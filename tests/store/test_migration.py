@@ -114,7 +114,7 @@ def test_every_job_keeps_every_column(tmp_path: Path):
     for table, kept in before.items():
         now = columns(path, f"rota_{table}")
         assert [{name: row[name] for name in old} for row, old in zip(now, kept, strict=True)] == kept, table
-    assert columns(path, "rota_schema") == [{"version": 15}]
+    assert columns(path, "rota_schema") == [{"version": 16}]
 
 
 def test_what_ran_goes_on_and_ends_and_arrays_run_beside_it(tmp_path: Path):

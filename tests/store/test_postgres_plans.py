@@ -30,7 +30,7 @@ from rota.store import statements
 from rota.store.postgres.statement import BaseTx, numbered
 from rota.store.postgres.store import SESSION, PostgresStore, with_clock
 from rota.store.protocol import Query, Tx
-from rota.store.rows import Dependency, NewAudit, QueueRow, SeriesRow, TokenRow, Unique
+from rota.store.rows import Dependency, NewAudit, NewEvent, QueueRow, SeriesRow, TokenRow, Unique
 from rota.store.run_rows import RunQuery
 from tests import postgres
 
@@ -210,6 +210,10 @@ async def do_everything(tx: Tx) -> None:
     await tx.put_answer("k", "f", b"")
     await tx.drain_worker("w")
     await tx.bury_worker("w", "gone")
+    alike = Attempt(attempt=77, worker="w", started_at=tx.now, finished_at=tx.now, outcome=Outcome.SUCCEEDED)
+    await tx.insert_attempts([(job, alike)])
+    for others in (job, "z"):  # two rows, of one of which something is left
+        await tx.append_events([NewEvent(of, "o", others, State.RUNNING, shared=True) for of in (others, job)])
     await tx.delete_jobs([(job, "default", "a", "succeeded")])
     await tx.insert_token(TokenRow("t", "h", Role.ADMIN, "", None, (), (), 1, None, None))
     await tx.revoke_token("t")

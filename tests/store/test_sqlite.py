@@ -196,6 +196,7 @@ LISTS_A_SMALL_TABLE = {
     "handlers",
     "list_workers",
     "last_event",
+    "number_events",
     "clamp_unnamed",
     "clamp_workers",
     "old_uploads",

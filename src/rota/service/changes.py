@@ -83,7 +83,7 @@ async def insert_jobs(
     if jobs and not admitted:
         await check_quotas(tx, jobs)
     await tx.insert_jobs(jobs)
-    events = [NewEvent(job.id, job.owner, "submitted", job.state, by=by) for job in jobs]
+    events = [NewEvent(job.id, job.owner, "submitted", job.state, by=by, shared=True) for job in jobs]
     await tx.append_events(events)
     for job in jobs:
         effects.submitted[job.queue] += 1
@@ -286,7 +286,8 @@ def _ended_event(ended: Ended) -> NewEvent:
     kind = settlement.state.value if settlement.state in FINAL else report.outcome.value
     error = report.error if report.outcome is not Outcome.SUCCEEDED else None
     why = f"{error.type}: {error.message}"[:300] if error else None
-    return NewEvent(job.id, job.owner, kind, settlement.state, job.attempt, job.worker, why)
+    alike = settlement.state is State.SUCCEEDED
+    return NewEvent(job.id, job.owner, kind, settlement.state, job.attempt, job.worker, why, shared=alike)
 
 
 def call_of(job: Job, call: HookCall, at: str) -> tuple[str, str, str, str]:

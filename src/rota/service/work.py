@@ -367,7 +367,7 @@ class Work:
             claim.jobs = await with_checkpoints(tx, claim.jobs)
             await tx.append_events(
                 [
-                    NewEvent(c.lease.job, c.lease.owner, "started", State.RUNNING, c.lease.attempt, worker)
+                    NewEvent(c.lease.job, c.lease.owner, "started", State.RUNNING, c.lease.attempt, worker, shared=True)
                     for c in claim.jobs
                 ]
             )

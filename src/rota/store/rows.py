@@ -190,7 +190,11 @@ class CountRow(Struct, frozen=True):
 
 
 class NewEvent(Struct, frozen=True):
-    """A change to record."""
+    """A change to record.
+
+    `shared`: when it was stands in the job's row, or its attempt's (it was submitted, started, or has succeeded), so that
+    the event may have one row with others of its kind (store/events.py).
+    """
 
     job: str
     owner: str
@@ -199,6 +203,7 @@ class NewEvent(Struct, frozen=True):
     attempt: int = 0
     by: str | None = None
     why: str | None = None
+    shared: bool = False
 
 
 class Try(Struct, frozen=True, omit_defaults=True):

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from rota.core.jobs import Attempt, Event, HandlerSpec, LogChunk, WorkerHello
+from rota.store.events import SharedRow, is_there, of_job, spread
 from rota.store.postgres.arrays import ArrayTx
-from rota.store.postgres.statement import Row, columns
+from rota.store.postgres.statement import columns
 from rota.store.postgres.tokens import TokenTx
 from rota.store.rows import (
     STATES,
@@ -50,16 +51,18 @@ class HistoryTx(ArrayTx, TokenTx):
         self._events += events
 
     async def events_of(self, job: str, after: int, limit: int) -> list[Event]:
-        return [_event(row) for row in await self._all("events_of", job, after, limit)]
+        shared = await self._all("shared_events_of", job)
+        return of_job(job, await self._all("events_of", job, after, limit), shared, after, limit)
 
     async def events_after(self, seq: int, limit: int) -> list[Event]:
         rows = await self._all("events_after", seq, limit)
-        while rows and not rows[-1][9]:  # one with a lower number may be about to be committed
+        while rows and not rows[-1][10]:  # one with a lower number may be about to be committed
             rows.pop()
-        return [_event(row) for row in rows]
+        return spread(rows, seq, limit)
 
     async def is_event(self, seq: int) -> bool:
-        return await self._one("is_event", seq) is not None
+        row = await self._one("event_from", seq)
+        return is_there(seq, None if row is None else SharedRow(*row))
 
     async def last_event(self) -> int:
         row = await self._one("last_event")
@@ -172,10 +175,3 @@ class HistoryTx(ArrayTx, TokenTx):
 
     async def forget_answers(self, before: int, limit: int) -> None:
         await self._run("forget_answers", before, limit)
-
-
-def _event(row: Row) -> Event:
-    return Event(
-        seq=row[0], at=row[1], job=row[2], owner=row[3], kind=row[4], state=STATES[row[5]], attempt=row[6], by=row[7],
-        why=row[8],
-    )  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Any
 
 from asyncpg import Connection
@@ -21,6 +22,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from rota.core.owners import Owner
 from rota.store.deltas import Deltas
+from rota.store.events import rows_of
 from rota.store.postgres.connections import Prepared
 from rota.store.postgres.pipeline import send
 from rota.store.rows import NewEvent
@@ -253,11 +255,13 @@ class BaseTx(Deltas):
             ((id_, first),) = await self._all("number_events")
             number = id_, first
         self.xid, first = number
-        self.last_event_written = first + len(events) - 1, events[-1].job
+        shared = rows_of(events)
+        upto = accumulate(row.n for row in shared)
+        written = [(last, *row[1:7], _clean(row.why), row.others) for last, row in zip(upto, shared, strict=True)]
+        self.last_event_written = first + len(events) - 1, shared[-1].job
         await self._command("savepoint", _SAVEPOINT)
-        rows = [(e.job, e.owner, e.kind, e.state, e.attempt, e.by, _clean(e.why)) for e in events]
         counted = columns(self._counted() or [("", "", "none", 0)], 4)
-        await self._run("append_events", self.now, *counted, *columns(rows, 7), *columns(self._kept_rows(), 3))
+        await self._run("append_events", self.now, *counted, *columns(written, 9), *columns(self._kept_rows(), 3))
 
     def _counted(self) -> list[Row]:
         """Return what has become of the counters, and begin anew; sorted, for they too are waited for in one order."""

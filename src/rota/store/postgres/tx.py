@@ -10,6 +10,7 @@ from rota.core.forecasts import Pace
 from rota.core.jobs import HandlerSpec, Job, Progress
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
+from rota.store.events import SharedRow
 from rota.store.pace_rows import paces_of
 from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.handlers import HandlerTx
@@ -235,6 +236,7 @@ class PostgresTx(
             whole.append(job)
         ids = [id_ for id_, *_ in whole]
         await self.delete_arrays(ids)
+        await self._leave_events(set(ids))
         for name in _DELETIONS:
             await self._run(name, ids)
         gone = {id_ for (id_,) in await self._all("delete_job", ids)}
@@ -242,6 +244,21 @@ class PostgresTx(
             if id_ in gone:
                 self._moved(queue, lane, state, None)
         return room > 0
+
+    async def _leave_events(self, jobs: set[str]) -> None:
+        """Take jobs out of the rows of events that they share with others."""
+        gone, trimmed = [], []
+        for row in await self._all("rows_shared_by", sorted(jobs)):
+            shared = SharedRow(*row)
+            left = shared.without(jobs)
+            if left is None:
+                gone.append(shared.seq)
+            elif left != (shared.job, shared.others):
+                trimmed.append((shared.seq, *left))
+        if trimmed:
+            await self._run("trim_events", *columns(trimmed, 3))
+        if gone:
+            await self._run("drop_events", array(gone))
 
     async def wakeups(self) -> Wakeups:
         row = await self._one("wakeups")

@@ -20,7 +20,7 @@ from rota.store.sqlite.tx import SqliteTx
 
 T = TypeVar("T")
 _TAKE_OVER_S = 10.0
-SCHEMA_VERSION = 15
+SCHEMA_VERSION = 16
 
 
 def host_clock() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -13,6 +12,7 @@ from rota.core.jobs import Attempt, Event, HandlerSpec, Job, LogChunk, Progress,
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
 from rota.core.times import SECOND
+from rota.store.events import SharedRow, is_there, of_job, rows_of, spread
 from rota.store.pace_rows import paces_of
 from rota.store.rows import (
     STATES,
@@ -213,11 +213,22 @@ class SqliteTx(
             self.delete_array(job[0])
             whole.append(job)
         ids = [(job,) for job, *_ in whole]
+        self._leave_events({job for job, *_ in whole})
         for name in _DELETIONS:
             self._many(name, ids)
         for _, queue, lane, state in whole:
             self._moved(queue, lane, state, None)
         return len(whole) == len(jobs)
+
+    def _leave_events(self, jobs: set[str]) -> None:
+        """Take jobs out of the rows of events that they share with others."""
+        for row in self._con.execute(self._sql["rows_shared_by"], {"jobs": encode(list(jobs))}).fetchall():
+            shared = SharedRow(*row)
+            left = shared.without(jobs)
+            if left is None:
+                self._run("drop_events", shared.seq)
+            elif left != (shared.job, shared.others):
+                self._run("trim_events", *left, shared.seq)
 
     async def wakeups(self) -> Wakeups:
         def first(*names: str) -> int | None:
@@ -289,17 +300,25 @@ class SqliteTx(
         return [attempt_of(row) for row in self._all("attempts_of", job)]
 
     async def append_events(self, events: Sequence[NewEvent]) -> None:
-        now = self.now
-        self._many("append_events", [(now, e.job, e.owner, e.kind, e.state, e.attempt, e.by, e.why) for e in events])
+        if not events:
+            return
+        ((seq,),) = self._all("number_events")
+        rows = []
+        for n, *row in rows_of(events):
+            seq += n
+            rows.append((seq, self.now, *row))
+        self._many("append_events", rows)
 
     async def events_of(self, job: str, after: int, limit: int) -> list[Event]:
-        return [_event(row) for row in self._all("events_of", job, after, limit)]
+        shared = self._con.execute(self._sql["shared_events_of"], {"job": job})
+        return of_job(job, self._all("events_of", job, after, limit), shared, after, limit)
 
     async def events_after(self, seq: int, limit: int) -> list[Event]:
-        return [_event(row) for row in self._all("events_after", seq, limit)]
+        return spread(self._con.execute(self._sql["events_after"], (seq,)), seq, limit)
 
     async def is_event(self, seq: int) -> bool:
-        return self._one("is_event", seq) is not None
+        row = self._one("event_from", seq)
+        return is_there(seq, None if row is None else SharedRow(*row))
 
     async def last_event(self) -> int:
         row = self._one("last_event")
@@ -414,10 +433,3 @@ _DELETIONS = (
     "delete_checkpoints",
     "delete_job",
 )
-
-
-def _event(row: tuple[Any, ...]) -> Event:
-    return Event(
-        seq=row[0], at=row[1], job=row[2], owner=row[3], kind=row[4], state=STATES[row[5]], attempt=row[6], by=row[7],
-        why=row[8],
-    )  # fmt: skip

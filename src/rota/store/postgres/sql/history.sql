@@ -29,29 +29,54 @@ t AS (SELECT pg_current_xact_id()::text::bigint AS id, currval('rota_events_seq'
 q AS (
   INSERT INTO rota_kept AS k (owner, part, waiting, size)
   SELECT u.owner, pg_backend_pid() % 16, u.waiting, u.size
-  FROM (SELECT count(*) FROM c) AS counted CROSS JOIN unnest($13::text::text[], $14::text::bigint[], $15::text::bigint[]) AS u(owner, waiting, size)
+  FROM (SELECT count(*) FROM c) AS counted CROSS JOIN unnest($15::text::text[], $16::text::bigint[], $17::text::bigint[]) AS u(owner, waiting, size)
   WHERE (SELECT 1 FROM rota_owners WHERE owner = u.owner AND (max_waiting IS NOT NULL OR max_bytes IS NOT NULL)) IS NOT NULL
   ON CONFLICT (owner, part) DO UPDATE SET waiting = k.waiting + excluded.waiting, size = k.size + excluded.size),
 h AS (SELECT t.first, (t.id >> 32 << 32) + low + CASE WHEN low < (t.id & 4294967295) THEN 4294967296 ELSE 0 END AS horizon
   FROM t CROSS JOIN c LIMIT 1)
-INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, horizon)
-SELECT h.first + u.n - 1, $1, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, h.horizon
-FROM h CROSS JOIN unnest($6::text::text[], $7::text::text[], $8::text::text[], $9::text::text[], $10::text::bigint[], $11::text::text[],
-  $12::text::text[]) WITH ORDINALITY AS u(job, owner, kind, state, attempt, by, why, n);
+INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, others, horizon)
+SELECT h.first + u.upto - 1, $1, u.job, u.owner, u.kind, u.state, u.attempt, u.by, u.why, u.others, h.horizon
+FROM h CROSS JOIN unnest($6::text::bigint[], $7::text::text[], $8::text::text[], $9::text::text[], $10::text::text[], $11::text::bigint[],
+  $12::text::text[], $13::text::text[], $14::text::text[]) AS u(upto, job, owner, kind, state, attempt, by, why, others);
 
 -- name: events_of
-SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE job = $1 AND seq > $2 ORDER BY seq LIMIT $3;
+SELECT seq, at, job, owner, kind, state, attempt, by, why, others FROM rota_events WHERE job = $1 AND seq > $2 ORDER BY seq LIMIT $3;
+
+-- Rows of several events that a job may be among: of the moments at which something of that kind happened to it.
+-- name: shared_events_of
+SELECT seq, at, job, owner, kind, state, attempt, by, why, others FROM rota_events
+WHERE others IS NOT NULL AND strpos(others, $1) > 0 AND at = ANY(ARRAY(
+  SELECT unnest(ARRAY[submitted_at, started_at, finished_at]) FROM rota_jobs WHERE id = $1
+  UNION ALL SELECT started_at FROM rota_attempts WHERE job = $1 AND first IS NULL));
 
 -- Events that are there, and whether all that come before each of them are: no transaction up to its horizon is in
 -- flight. (A horizon that lies ahead of us is from before a restore into a new cluster.)
+-- Rows after those that have as many events as are asked for are left out: by the length of what they share (an id is 36 letters long).
 -- name: events_after
-SELECT seq, at, job, owner, kind, state, attempt, by, why, horizon < s.xmin OR horizon > s.xmax
-FROM rota_events CROSS JOIN (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
+SELECT seq, at, job, owner, kind, state, attempt, by, why, others, horizon < s.xmin OR horizon > s.xmax
+FROM (SELECT *, sum(coalesce(octet_length(others), 0) / 37 + 1) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - coalesce(octet_length(others), 0) / 37 - 1 AS before
+  FROM rota_events WHERE seq > $1 ORDER BY seq LIMIT $2) e
+CROSS JOIN (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
   pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax) s
-WHERE seq > $1 ORDER BY seq LIMIT $2;
+WHERE before < $2 ORDER BY seq;
 
--- name: is_event
-SELECT 1 FROM rota_events WHERE seq = $1;
+-- name: event_from
+SELECT seq, job, others FROM rota_events WHERE seq >= $1 ORDER BY seq LIMIT 1;
+
+-- Held, in order: what is left of them is written by who read it.
+-- name: rows_shared_by
+SELECT seq, job, others FROM rota_events WHERE seq = ANY(ARRAY(
+  SELECT seq FROM rota_events WHERE others IS NOT NULL AND at = ANY(ARRAY(
+    SELECT unnest(ARRAY[submitted_at, started_at, finished_at]) FROM rota_jobs WHERE id = ANY($1::text[])
+    UNION ALL SELECT started_at FROM rota_attempts WHERE job = ANY($1::text[]) AND first IS NULL))))
+ORDER BY seq FOR UPDATE;
+
+-- name: trim_events
+UPDATE rota_events e SET job = u.job, others = u.others
+FROM unnest($1::text::bigint[], $2::text::text[], $3::text::text[]) AS u(seq, job, others) WHERE e.seq = u.seq;
+
+-- name: drop_events
+DELETE FROM rota_events WHERE seq = ANY($1::text::bigint[]);
 
 -- name: last_event
 SELECT seq FROM rota_events CROSS JOIN (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,

@@ -290,7 +290,7 @@ DELETE FROM rota_dependencies WHERE after = ANY($1::text[]);
 -- name: delete_attempts
 DELETE FROM rota_attempts WHERE job = ANY($1::text[]);
 -- name: delete_events
-DELETE FROM rota_events WHERE job = ANY($1::text[]);
+DELETE FROM rota_events WHERE job = ANY($1::text[]) AND others IS NULL;
 -- name: delete_logs
 DELETE FROM rota_logs WHERE job = ANY($1::text[]);
 -- name: delete_deliveries

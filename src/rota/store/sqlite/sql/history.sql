@@ -9,17 +9,42 @@ SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proo
 SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, proof, first, inputs FROM rota_attempts
 WHERE job = ? AND first <= ? AND first + inputs > ? ORDER BY attempt DESC LIMIT ?;
 
+-- Given to whichever event came last, also if it was deleted (or was copied from a store that counts in thousands).
+-- name: number_events
+SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'rota_events'), 0), coalesce((SELECT max(seq) FROM rota_events), 0));
+
 -- name: append_events
-INSERT INTO rota_events (at, job, owner, kind, state, attempt, by, why) VALUES (?,?,?,?,?,?,?,?);
+INSERT INTO rota_events (seq, at, job, owner, kind, state, attempt, by, why, others) VALUES (?,?,?,?,?,?,?,?,?,?);
 
 -- name: events_of
-SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?;
+SELECT seq, at, job, owner, kind, state, attempt, by, why, others FROM rota_events WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?;
+
+-- Rows of several events that a job may be among: of the moments at which something of that kind happened to it.
+-- name: shared_events_of
+SELECT seq, at, job, owner, kind, state, attempt, by, why, others FROM rota_events INDEXED BY rota_events_shared
+WHERE others IS NOT NULL AND instr(others, :job) > 0 AND at IN (
+  SELECT submitted_at FROM rota_jobs WHERE id = :job UNION SELECT started_at FROM rota_jobs WHERE id = :job
+  UNION SELECT finished_at FROM rota_jobs WHERE id = :job
+  UNION SELECT started_at FROM rota_attempts WHERE job = :job AND first IS NULL);
 
 -- name: events_after
-SELECT seq, at, job, owner, kind, state, attempt, by, why FROM rota_events WHERE seq > ? ORDER BY seq LIMIT ?;
+SELECT seq, at, job, owner, kind, state, attempt, by, why, others FROM rota_events WHERE seq > ? ORDER BY seq;
 
--- name: is_event
-SELECT 1 FROM rota_events WHERE seq = ?;
+-- name: event_from
+SELECT seq, job, others FROM rota_events WHERE seq >= ? ORDER BY seq LIMIT 1;
+
+-- name: rows_shared_by
+SELECT seq, job, others FROM rota_events INDEXED BY rota_events_shared WHERE others IS NOT NULL AND at IN (
+  SELECT submitted_at FROM rota_jobs WHERE id IN (SELECT value FROM json_each(:jobs))
+  UNION SELECT started_at FROM rota_jobs WHERE id IN (SELECT value FROM json_each(:jobs))
+  UNION SELECT finished_at FROM rota_jobs WHERE id IN (SELECT value FROM json_each(:jobs))
+  UNION SELECT started_at FROM rota_attempts WHERE job IN (SELECT value FROM json_each(:jobs)) AND first IS NULL);
+
+-- name: trim_events
+UPDATE rota_events SET job = ?, others = ? WHERE seq = ?;
+
+-- name: drop_events
+DELETE FROM rota_events WHERE seq = ?;
 
 -- name: last_event
 SELECT coalesce(max(seq), 0) FROM rota_events;

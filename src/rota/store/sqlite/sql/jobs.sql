@@ -153,7 +153,7 @@ DELETE FROM rota_dependencies WHERE after = ?;
 -- name: delete_attempts
 DELETE FROM rota_attempts WHERE job = ?;
 -- name: delete_events
-DELETE FROM rota_events WHERE job = ?;
+DELETE FROM rota_events WHERE job = ? AND others IS NULL;
 -- name: delete_logs
 DELETE FROM rota_logs WHERE job = ?;
 -- name: delete_deliveries
