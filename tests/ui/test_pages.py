@@ -110,6 +110,7 @@ def test_a_job_shows_all_that_there_is_to_know(viewer: Viewer, stocked: dict[str
     expect(page.locator(".log .stderr")).to_have_text("it breaks")
     expect(page.locator(".spans")).to_contain_text("attempt 1")
     expect(page.locator(".in-words")).to_contain_text("ran")
+    expect(page.locator(".facts").first).to_contain_text("1 of 1 failures used")
     page.get_by_role("tab", name="Events").click()
     for kind in ("submitted", "started", "failed"):
         expect(viewer.row(kind).first).to_be_visible()

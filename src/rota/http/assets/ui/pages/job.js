@@ -106,7 +106,7 @@ function Proof({ attempts, job }) {
   return html`<${Panel} id="proof" title="How it was ended">${ended.slice(-3).map(({ attempt, proof }) => html`<div class="proof" key=${attempt}>
     <span>attempt ${attempt}</span>
     ${(proof.signals ?? []).map(([name, at]) => html`<span key=${name}><b>${name}</b> <span class="quiet">after ${duration(at)}</span></span>`)}
-    <span><b class="num">${proof.processes ?? 0}</b> <span class="quiet">processes ended</span></span>
+    <span><b class="num">${proof.processes ?? 0}</b> <span class="quiet">${proof.processes === 1 ? "process" : "processes"} ended</span></span>
     <span><span class="quiet">all gone after</span> <b>${duration(proof.took_s ?? 0)}</b></span>
     ${proof.survivors?.length > 0 && html`<span class="is-failed">survived: ${proof.survivors.join(", ")}</span>`}</div>`)}
     ${job.confirmed === false && html`<p class="pad is-aborted">Not confirmed: its worker was gone before it could say that the processes have ended.</p>`}<//>`;
@@ -119,7 +119,7 @@ function Facts({ job }) {
     job.started_at && ["Started", html`<${Time} at=${job.started_at} />`],
     job.finished_at && ["Finished", html`<${Time} at=${job.finished_at} />`],
     job.started_at && ["Ran", html`<${Took} from=${job.started_at} to=${job.finished_at} />`],
-    ["Attempt", html`<span class="num">${job.attempt}</span>${job.max_failures !== null && job.failures ? html` <span class="quiet">· ${job.failures} of ${job.max_failures + 1} failures used</span>` : ""}${job.crashes ? html` <span class="is-failed">· ${job.crashes} crashes</span>` : ""}`],
+    ["Attempt", html`<span class="num">${job.attempt}</span>${job.max_failures !== null && job.failures ? html` <span class="quiet">· ${job.failures} of ${job.max_failures} failures used</span>` : ""}${job.crashes ? html` <span class="is-failed">· ${job.crashes} crashes</span>` : ""}`],
     job.worker && ["Worker", html`<span class="mono">${job.worker}</span>`],
     ["Priority", html`<span class="num">${job.priority}</span>`],
     job.timeout !== null && ["Timeout", duration(job.timeout)],

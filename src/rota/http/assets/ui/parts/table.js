@@ -2,6 +2,8 @@
 import { html, cls } from "./view.js";
 import { go } from "./route.js";
 
+const LONG = 20; // characters: it may not fit into a column
+
 /**
  * `columns`: `{name, head, cell(row), kind}`; `kind` is "num", "wide", "title" (the first line of a card) or "end". `link(row)`
  * is the row's own page. `chosen` is a Set of keys, changed by `choose(next)`.
@@ -28,7 +30,10 @@ export function Table({ columns, rows, rowKey = (row) => row.id, link = null, ch
       const on = chosen?.has(key);
       return html`<tr key=${key} data-row=${key} class=${cls(link && "opens", on && "chosen", fresh?.(row) && "fresh")} onClick=${(event) => open(event, row)}>
         ${choose && html`<td class="choose"><input type="checkbox" aria-label=${`Choose ${key}`} checked=${on} onChange=${(event) => turn(key, event.target.checked)} /></td>`}
-        ${columns.map((column) => html`<td key=${column.name} class=${column.kind ?? ""} data-head=${column.head}>${column.cell(row)}</td>`)}
+        ${columns.map((column) => {
+          const value = column.cell(row);
+          return html`<td key=${column.name} class=${column.kind ?? ""} data-head=${column.head} title=${typeof value === "string" && value.length > LONG ? value : null}>${value}</td>`;
+        })}
       </tr>`;
     })}</tbody>
   </table></div>`;
