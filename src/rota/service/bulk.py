@@ -29,11 +29,10 @@ from rota.service.quotas import measure, room_of
 from rota.service.signals import Effects, Signals
 from rota.service.stopping import stop
 from rota.store.protocol import Query, Store, Tx
-from rota.store.walks import exact_counts
+from rota.store.walks import MOST_SCANNED, exact_counts
 
 MOST_IDS = 1000
 MOST_JOBS = 10_000  # of a filter, that one request touches
-MOST_COUNTED = 8_000  # jobs that are counted one by one: as many as one page reads
 _BATCH = 200  # jobs in a transaction: others wait for it
 _MOST_PAGES = 50  # of a filter that are looked at in one request, found something or not
 _MOST_TOLD = 1000  # failures
@@ -110,14 +109,14 @@ class Bulk:
         self._zone = zone
 
     async def count(self, query: Query, caller: Caller) -> Counted:
-        """Count jobs: by the counters where they know, else one by one, up to 8,000."""
+        """Count jobs: by the counters where they know, else one by one, up to as many as one page reads."""
         narrowed = _narrow(query, caller)
 
         async def look(tx: Tx) -> Counted:
             known = exact_counts(narrowed, await tx.counts())
             if known is not None:
                 return Counted(count=sum(known.values()), exact=True, states=known)
-            found, more = await tx.find_ids(replace(narrowed, limit=MOST_COUNTED))
+            found, more = await tx.find_ids(replace(narrowed, limit=MOST_SCANNED))
             return Counted(count=len(found), exact=more is None, states=Counter(state.value for _, state in found))
 
         return await self._store.read(look)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from rota.store.rows import STATES, CountRow, Query, encode
 
 Walk = Literal["run", "api", "error", "label", "owner", "state", "handler", "queue", "all"]
-MOST_SCANNED = 8_000  # rows that one page of a listing may read: less than a tenth of a second
-MOST_ERRORS = 5_000  # of them errors, whose texts are looked at
+MOST_SCANNED = 4_000  # rows that one page of a listing may read: less than a tenth of a second, on a busy machine too
+MOST_ERRORS = 2_500  # of them errors, whose texts are looked at
 _FEW = 2_000  # entries that are walked in a moment
 
 

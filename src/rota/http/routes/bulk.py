@@ -41,7 +41,7 @@ class Move(Many, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def count(call: Call[Filter, NoBody]) -> Reply:
-    """Count jobs by state. States and queues are counted whatever their number; with other filters, up to 8,000 jobs:
+    """Count jobs by state. States and queues are counted whatever their number; with other filters, up to 4,000 jobs:
     `exact` is false where there are more, or where more would have to be looked at.
     """
     return json_reply(await call.service.bulk.count(query_of(call.query), call.caller))
