@@ -12,6 +12,11 @@ from tests.ui.viewer import Viewer
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("ui")]
 
+# Somebody looks at the tab again, or at another one.
+SEEN = """seen => {
+    Object.defineProperty(document, "hidden", { value: !seen, configurable: true })
+    document.dispatchEvent(new Event("visibilitychange")) }"""
+
 
 def test_a_change_is_shown_as_it_happens(viewer: Viewer, live: Live) -> None:
     page = viewer.go("/jobs?queue=live")
@@ -74,3 +79,17 @@ def test_output_and_progress_come_while_a_job_runs(viewer: Viewer, live: Live) -
         live.client.post(f"/v1/workers/{worker}/logs", json=body).raise_for_status()
         expect(page.locator(".log")).to_contain_text(text)
         expect(page.locator(".big-progress")).to_contain_text(f"part {n}")
+
+
+def test_a_tab_that_nobody_looks_at_lets_go_and_catches_up(browser: Browser, desk: BrowserContext, live: Live) -> None:
+    with Viewer(browser, live.url, context=desk) as viewer:
+        viewer.page.clock.install()
+        page = viewer.go("/jobs?queue=asleep")
+        expect(page.locator(".connection.is-live").first).to_be_attached()
+        page.evaluate(SEEN, False)
+        page.clock.fast_forward(31_000)
+        expect(page.locator(".connection.is-paused").first).to_be_attached()
+        job = live.submit(queue="asleep", delay="1h")["id"]
+        page.evaluate(SEEN, True)
+        expect(page.locator(".connection.is-live").first).to_be_attached()
+        expect(page.locator(f'[data-row="{job}"]')).to_have_count(1)

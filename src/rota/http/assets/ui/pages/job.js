@@ -160,7 +160,7 @@ function Events({ job, path, mine }) {
     { name: "state", head: "State", cell: (event) => html`<${State} of=${event.state} />` },
     { name: "attempt", head: "Attempt", kind: "num", cell: (event) => event.attempt },
     { name: "why", head: "Why", kind: "wide", cell: (event) => event.why && html`<span class="clip" title=${event.why}>${event.why}</span>` },
-    { name: "by", head: "By", cell: (event) => event.by ?? html`<span class="quiet">–</span>` },
+    { name: "by", head: "By", kind: "brief", cell: (event) => event.by ?? html`<span class="quiet">–</span>` },
     { name: "at", head: "When", kind: "end", cell: (event) => html`<${Time} at=${event.at} absolute />` },
   ]} />${(after > 0 || next) && html`<div class="pager pad">${after > 0 && html`<button onClick=${() => set(0)}>The first</button>`}${next && html`<button onClick=${() => set(Number(next))}>Later</button>`}</div>`}`}<//><//>`;
 }

@@ -65,7 +65,7 @@ function Running({ of }) {
       { name: "name", head: "Job", kind: "title name", cell: (job) => html`<a class="strong" href=${href(jobPath(job.id))}>${nameOf(job)}</a><span class="with">${inputOf(job)}</span>` },
       { name: "progress", head: "Progress", kind: "wide", cell: (job) => html`<${Progress} job=${job} />` },
       { name: "took", head: "For", kind: "num", cell: (job) => html`<${Took} from=${job.started_at} />` },
-      { name: "owner", head: "Owner", cell: (job) => job.owner },
+      { name: "owner", head: "Owner", kind: "brief", cell: (job) => job.owner },
     ]} />`}<//>
   <//>`;
 }

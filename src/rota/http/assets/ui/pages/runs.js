@@ -32,7 +32,7 @@ export default function Runs() {
         { name: "state", head: "State", cell: (run) => html`<${State} of=${run.abort_requested_at && !OVER.has(run.state) ? "aborting" : run.state} />` },
         { name: "parts", head: "", kind: "wide", cell: (run) => html`<${Parts} run=${run} />` },
         { name: "size", head: "Jobs", kind: "num", cell: (run) => count(run.size) },
-        { name: "owner", head: "Owner", cell: (run) => run.owner },
+        { name: "owner", head: "Owner", kind: "brief", cell: (run) => run.owner },
         { name: "took", head: "Took", kind: "num", cell: (run) => html`<${Took} from=${run.started_at} to=${run.finished_at} />` },
         { name: "at", head: "Submitted", kind: "end", cell: (run) => html`<${Time} at=${run.submitted_at} />` },
       ]} /><div class="pager">${cursor && html`<button onClick=${() => history.back()}><${Icon} name="left" />Back</button>`}<span></span>${next && html`<button onClick=${() => change({ cursor: next })}>Older<${Icon} name="right" /></button>`}</div>`)}<//></div>`;

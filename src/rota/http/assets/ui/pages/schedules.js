@@ -30,7 +30,7 @@ export default function Schedules() {
         { name: "zone", head: "Zone", cell: (one) => html`<span class="quiet">${one.timezone}</span>` },
         { name: "job", head: "Job", cell: (one) => nameOf(one.job) },
         { name: "next", head: "Next", cell: (one) => (one.paused_at ? html`<span class="state is-canceled"><${Icon} name="pause" />paused</span>` : one.next_at ? html`<${Time} at=${one.next_at} />` : html`<span class="quiet">no more</span>`) },
-        { name: "owner", head: "Owner", cell: (one) => one.owner },
+        { name: "owner", head: "Owner", kind: "brief", cell: (one) => one.owner },
         { name: "do", head: "", kind: "end", cell: (one) => html`<button class="small" onClick=${() => toggle(one)} aria-label=${`${one.paused_at ? "Resume" : "Pause"} ${one.name}`}><${Icon} name=${one.paused_at ? "play" : "pause"} size=${13} />${one.paused_at ? "Resume" : "Pause"}</button>` },
       ]} />
       <div class="pager">${cursor && html`<button onClick=${() => history.back()}><${Icon} name="left" />Back</button>`}<span></span>${next && html`<button onClick=${() => turn({ cursor: next })}>More<${Icon} name="right" /></button>`}</div>`)}<//></div>`;

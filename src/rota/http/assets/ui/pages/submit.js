@@ -1,5 +1,5 @@
 // A job of one's own. The same, as a command and as a request, stands beside the form.
-import { html, useMemo, useState, useId, useRef } from "../parts/view.js";
+import { html, useEffect, useMemo, useState, useId, useRef } from "../parts/view.js";
 import { get, may, me, newKey, post } from "../parts/api.js";
 import { useLoad, Trouble } from "../parts/load.js";
 import { Panel } from "../parts/table.js";
@@ -67,8 +67,10 @@ export default function Submit() {
   };
   const field = error?.field;
   const input = (name, label, options = {}) => html`<${Field} name=${name} label=${label} value=${form[name]} change=${change(name)} wrong=${matches(field, name) ? error.message : null} ...${options} />`;
+  const box = useRef(null);
+  useEffect(() => { if (error) box.current.querySelector(".wrong, .trouble")?.scrollIntoView({ block: "center" }); }, [error]); // the buttons are far below
   return html`<div class="page submit"><div class="page-head"><h1>Submit a job</h1></div>
-    <div class="columns"><form onSubmit=${send}>
+    <div class="columns"><form onSubmit=${send} ref=${box}>
       ${error && !FIELDS.some((name) => matches(field, name) && !(name === "data" && fields && field === "data")) && html`<${Trouble} error=${error} />`}
       <${Panel} id="what" title="What to run">
         <div class="form">

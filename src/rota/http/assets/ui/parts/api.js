@@ -6,7 +6,7 @@ const TOKEN = "rota-token";
 /** What the server refused, or that it could not be reached (`status` 0). */
 export class Problem extends Error {
   constructor(status, { title = "", detail = "", field = null, type = "" } = {}) {
-    super(detail || title || `status ${status}`);
+    super(status >= 500 && title && detail ? `${title}: ${detail}` : detail || title || `status ${status}`);
     this.status = status;
     this.title = title;
     this.field = field;

@@ -5,7 +5,7 @@ import { go } from "./route.js";
 const LONG = 20; // characters: it may not fit into a column
 
 /**
- * `columns`: `{name, head, cell(row), kind}`; `kind` is "num", "wide", "title" (the first line of a card) or "end". `link(row)`
+ * `columns`: `{name, head, cell(row), kind}`; `kind` is "num", "wide", "brief" (cut where it is long), "title" (the first line of a card) or "end". `link(row)`
  * is the row's own page. `chosen` is a Set of keys, changed by `choose(next)`.
  */
 export function Table({ columns, rows, rowKey = (row) => row.id, link = null, chosen = null, choose = null, label, fresh = null }) {
