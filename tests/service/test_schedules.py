@@ -147,6 +147,29 @@ def test_a_label_of_that_name_stays(scene: Scene) -> None:
     assert scene.jobs()[0].labels == {"schedule": "mine"}
 
 
+def test_jobs_that_are_alike_have_each_their_own_label_and_data(either: Scene) -> None:
+    for name, data in (("a", b"[1]"), ("b", b"[2]"), ("c", b"[2]")):
+        either.add(name=name, job=Submission(handler="h", data=Raw(data), labels={"x": "y"}))
+    either.add(name="d", job=Submission(handler="h", queue="q", data=Raw(b"[2]")), jitter=30)
+    either.let(30, step_s=30)
+    found = {job.labels["schedule"]: job for job in either.jobs() if job.labels}
+    assert {name: bytes(job.data) for name, job in found.items()} == {
+        "a": b"[1]",
+        "b": b"[2]",
+        "c": b"[2]",
+        "d": b"[2]",
+    }
+    assert {name: (job.labels or {}).get("x") for name, job in found.items()} == {
+        "a": "y",
+        "b": "y",
+        "c": "y",
+        "d": None,
+    }
+    assert len({job.id for job in found.values()}) == 4
+    assert {name for name, job in found.items() if job.queue == "q"} == {"d"}
+    assert {job.run_at for name, job in found.items() if name != "d"} == {BEGIN + 30 * SECOND}
+
+
 def test_many_servers_fire_a_slot_once(either: Scene) -> None:
     scene = either
     for n in range(700):

@@ -175,18 +175,31 @@ def draft_all(
 
     Most of a long list differ from the one before in their data alone: of such a one only that is looked at.
     """
-    drafts: list[Draft] = []
-    like: Submission | None = None  # the last one that was looked at whole, without its data
-    for at, s in enumerate(submissions):
-        where = "" if lists is None else f"{lists}[{at}]."
-        if like is not None and replace(s, data=NULL) == like and not _is_open(s):
-            _check_payload(s, where, known if drafts[-1].job.kind == "handler" else NOBODY)
-            drafts.append(Draft(replace(drafts[-1].job, id=ids.new(now), data=s.data), {}, None))
-            continue
-        entry = draft(s, where, ids, now, zone, api=api, known=known)
-        drafts.append(entry)
-        like = replace(s, data=NULL) if _is_plain(s, entry) else None
-    return drafts
+    drafting = Drafting(ids, now, zone, api=api, known=known)
+    return [drafting.draft(s, "" if lists is None else f"{lists}[{at}].") for at, s in enumerate(submissions)]
+
+
+class Drafting:
+    """Checks submissions one after another. What differs from the last one that was looked at whole in its data alone is a
+    copy of that one's job, as that was before anybody changed it."""
+
+    def __init__(self, ids: Ids, now: int, zone: tzinfo, *, api: str | None = None, known: Known = NOBODY) -> None:
+        self._ids = ids
+        self._now = now
+        self._zone = zone
+        self._api = api
+        self._known = known
+        self._like: tuple[Submission, Job] | None = None  # the last one that was looked at whole, without its data
+
+    def draft(self, s: Submission, where: str) -> Draft:
+        """Check a submission. Raises Invalid or TooLarge; `where` comes before the field's name."""
+        if self._like is not None and replace(s, data=NULL) == self._like[0] and not _is_open(s):
+            job = self._like[1]
+            _check_payload(s, where, self._known if job.kind == "handler" else NOBODY)
+            return Draft(replace(job, id=self._ids.new(self._now), data=s.data), {}, None)
+        entry = draft(s, where, self._ids, self._now, self._zone, api=self._api, known=self._known)
+        self._like = (replace(s, data=NULL), replace(entry.job)) if _is_plain(s, entry) else None
+        return entry
 
 
 def _is_plain(s: Submission, entry: Draft) -> bool:

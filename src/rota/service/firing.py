@@ -145,7 +145,7 @@ class _Look:
 
     def __init__(self, tx: Tx, ids: Ids) -> None:
         self._tx = tx
-        self._ids = ids
+        self._drafting = admission.Drafting(ids, tx.now, UTC)
         self._drafts: list[Draft] = []
         self._new: list[Firing] = []
         self._changed: list[Firing] = []
@@ -280,7 +280,7 @@ class _Look:
 
     def _fire(self, schedule: Schedule, slot: int) -> Firing:
         try:
-            draft = make_job(schedule, self._ids, self._tx.now, slot)
+            draft = make_job(schedule, self._drafting, self._tx.now, slot)
         except (RotaError, msgspec.MsgspecError) as refused:
             return self._firing(schedule, slot, Fate.REFUSED, why=str(refused)[:300].replace("\0", " "))
         self._drafts.append(draft)
@@ -293,9 +293,9 @@ class _Look:
         return Firing(schedule=schedule.id, slot=slot, at=self._tx.now, fate=fate, job=job, why=why, open=is_open)
 
 
-def make_job(schedule: Schedule, ids: Ids, now: int, slot: int) -> Draft:
+def make_job(schedule: Schedule, drafting: admission.Drafting, now: int, slot: int) -> Draft:
     """Return the job of a slot, which runs then, or at once if that has passed. Raises Invalid, TooLarge, MsgspecError."""
-    draft = admission.draft(_submission(schedule.job), "job.", ids, now, UTC)
+    draft = drafting.draft(_submission(schedule.job), "job.")
     job = draft.job
     job.labels = {LABEL: schedule.name, **(job.labels or {})}
     job.run_at = max(now, schedules.runs_at(schedule, slot))

@@ -224,7 +224,7 @@ class Schedules:
             schedule = await _lock(tx, which, caller)
             check_submission(caller, _submission(schedule.job), "job.")
             slot = await _free_slot(tx, schedule)
-            draft = make_job(schedule, self._ids, tx.now, tx.now)
+            draft = make_job(schedule, admission.Drafting(self._ids, tx.now, UTC), tx.now, tx.now)
             job = draft.job
             await hold_quotas(tx, [job.owner])
             if draft.wish is not None and (taken := await take_keys(tx, [draft.wish], effects, by=caller.by)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rota.core.schedules import Change, Firing, OpenFiring, Schedule
-from rota.store.rows import change_of, firing_of, firing_row, open_firing_of, raw, schedule_of, schedule_row
+from rota.store.rows import change_of, encode, firing_of, firing_row, open_firing_of, raw, schedule_of, schedule_row
 from rota.store.sqlite.statement import BaseTx
 
 
@@ -26,8 +26,7 @@ class ScheduleTx(BaseTx):
         self._run("delete_schedule", schedule)
 
     async def get_schedule(self, schedule: str) -> Schedule | None:
-        row = self._one("get_schedules", schedule)
-        return None if row is None else schedule_of(row)
+        return next(iter(self._whole([(schedule,)])), None)
 
     async def lock_schedule(self, schedule: str) -> Schedule | None:
         return await self.get_schedule(schedule)  # nobody else is there
@@ -61,7 +60,8 @@ class ScheduleTx(BaseTx):
         return self._whole(self._all("schedules_by_mark", timezone, mark, limit))
 
     async def fired_slots(self, slots: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
-        return {slot for slot in slots if self._one("fired_slots", *slot)}
+        rows = self._all("fired_slots", encode(slots).decode()) if slots else []
+        return {(schedule, slot) for schedule, slot in rows}
 
     async def insert_firings(self, firings: Sequence[Firing]) -> None:
         self._many("insert_firings", [firing_row(f) for f in firings])
@@ -103,4 +103,6 @@ class ScheduleTx(BaseTx):
         return [digest for (digest,) in self._all("deploys_of", origin, limit)]
 
     def _whole(self, rows: list[tuple[str]]) -> list[Schedule]:
-        return [schedule_of(row) for (id_,) in rows for row in self._all("get_schedules", id_)]
+        if not rows:
+            return []
+        return [schedule_of(row) for row in self._all("get_schedules", encode([id_ for (id_,) in rows]).decode())]

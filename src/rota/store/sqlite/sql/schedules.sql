@@ -17,9 +17,9 @@ UPDATE rota_schedules SET seen = ?, next_at = ?, waiting = ?, zone_mark = ? WHER
 DELETE FROM rota_schedules WHERE id = ?;
 
 -- name: get_schedules
-SELECT id, name, owner, rule, timezone, job, missed, missed_limit, overlap, jitter_s, starts_at, ends_at, paused_at, seen,
+SELECT s.id, name, owner, rule, timezone, job, missed, missed_limit, overlap, jitter_s, starts_at, ends_at, paused_at, seen,
   next_at, waiting, zone_mark, created_at, updated_at, revision, origin, deployed
-FROM rota_schedules WHERE id = ?;
+FROM json_each(?) CROSS JOIN rota_schedules s ON s.id = json_each.value;
 
 -- name: schedules_named
 SELECT id FROM rota_schedules WHERE name = ? ORDER BY owner LIMIT ?;
@@ -69,7 +69,7 @@ LIMIT 1;
 SELECT id FROM rota_schedules INDEXED BY rota_schedules_zone WHERE next_at IS NOT NULL AND timezone = ? AND zone_mark = ? LIMIT ?;
 
 -- name: fired_slots
-SELECT schedule, slot FROM rota_firings WHERE schedule = ? AND slot = ?;
+SELECT f.schedule, f.slot FROM json_each(?) CROSS JOIN rota_firings f ON f.schedule = json_each.value ->> 0 AND f.slot = json_each.value ->> 1;
 
 -- name: insert_firings
 INSERT INTO rota_firings (schedule, slot, at, fate, job, why, manual, open) VALUES (?,?,?,?,?,?,?,?);
