@@ -24,7 +24,7 @@ from rota.worker.shards import Shard
 _UNSETTLED = 10  # times the capacity: so many reports may wait for the server before no more work is taken
 _MARGIN_S = 2.0
 _SHORT_S = 0.005  # jobs that usually last longer are never claimed ahead
-_AHEAD_S = 0.01  # how much work is claimed ahead
+_AHEAD_S = 0.025  # how much work is claimed ahead
 _LEAST_S = 0.0002  # no job is taken to be shorter, which bounds how many are claimed ahead
 _WEIGHT = 0.2  # of the newest job in the usual length: a hiccup is forgiven, a slow job is not
 
@@ -172,6 +172,10 @@ class Holdings:
         if self._shards or self._usual_s is None or self._usual_s > _SHORT_S:
             return 0
         return int(self._slots * _AHEAD_S / max(self._usual_s, _LEAST_S))
+
+    def is_busy(self, waiting: int) -> bool:
+        """Say whether of short jobs more than half of what is claimed ahead still waits: nothing is in a hurry then."""
+        return waiting * 2 > self.ahead() > 0
 
     def named(self) -> list[Held]:
         """Return what a heartbeat has to name: all that is still ours."""

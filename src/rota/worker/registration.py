@@ -38,6 +38,7 @@ ANSWER_S = 10.0  # how long the answer to a call may take that is not asked to w
 POLL_S = 30.0  # how long a claim or a watch waits at the server
 _LOOK_S = 1.0  # how often the clock is asked while jobs run: also a sleep of the whole machine is noticed within this
 _STUCK_S = 0.25  # how long a job that was claimed ahead waits for a slot
+_PACE_S = 0.01  # how long the end of a short job may wait for others, while more short jobs wait for its slot
 _LAST_S = 1.0  # how long the ends of what was killed may take to be heard of
 _log = log.get("worker.registration")
 
@@ -89,6 +90,7 @@ class Registration:
         self._look_now = asyncio.Event()
         self._room = asyncio.Event()
         self._reported = asyncio.Event()
+        self._calm = asyncio.Event()  # little waits for a slot
         self._beat_now = asyncio.Event()
         self._attempts = Attempts(
             executor,
@@ -185,12 +187,15 @@ class Registration:
     def _is_ahead(self) -> bool:
         return self._more and self._held.ahead() > 0
 
+    def _is_busy(self) -> bool:
+        return self._held.is_busy(len(self._waiting[False]))
+
     def _to_ask(self, *, asynchronous: bool) -> Free | None:
         if self._draining:
             return None
         free = self._held.free(self._held.ahead() if self._more else 0)
         room = free.total - sum(asked.total for asked in self._asked)
-        process = 0 if any(asked.process for asked in self._asked) else min(free.process, room)
+        process = 0 if any(asked.process for asked in self._asked) or self._is_busy() else min(free.process, room)
         tasks = 0 if any(asked.asynchronous for asked in self._asked) else min(free.asynchronous, room)
         if (tasks if asynchronous else process) <= 0:
             return None
@@ -229,6 +234,8 @@ class Registration:
                 line.popleft()
             if line:
                 self._look_now.set()
+        if not self._is_busy():
+            self._calm.set()
 
     def _give_back_stuck(self) -> None:
         """Return what was claimed ahead and waits behind slower jobs than were expected, shards at once: others may run it."""
@@ -401,10 +408,17 @@ class Registration:
         return True
 
     async def _settle(self) -> bool:
-        """Send all reports whose output has been told; those that come meanwhile go with the next call."""
+        """Send all reports whose output has been told; those that come meanwhile go with the next call.
+
+        Of short jobs, with more of them waiting, several are told together, about when the next ones are claimed.
+        """
         while not (batch := self.reports.batch(self.output.is_pending)):
             self._reported.clear()
             await self._reported.wait()
+        if self._is_busy():
+            self._calm.clear()
+            await wait_for(self._calm, _PACE_S)
+            batch = self.reports.batch(self.output.is_pending)
         try:
             answers = await self._ask(lambda: self._queue.settle(self.id, batch), ANSWER_S)
         except NotFound:
