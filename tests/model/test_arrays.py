@@ -246,7 +246,9 @@ def test_what_is_random_happens() -> None:
     assert seen >= {*FINAL, "halted", "base", "input succeeded", "input failed", "input aborted"}
 
 
-@pytest.mark.parametrize("seed", range(8, 30))
+@pytest.mark.parametrize(
+    "seed", [*range(8, 18), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(18, 30))]
+)
 def test_a_long_walk_of_arrays(seed: int) -> None:
     wander(seed)
 

@@ -386,12 +386,22 @@ class Machine(RuleBasedStateMachine):
             assert sum(attempt.outcome is None for attempt in attempts) == (job.state == "running")
 
 
+class LongMachine(Machine):
+    """The same, in more examples."""
+
+
+def examples(n: int) -> settings:
+    return settings(
+        max_examples=n,
+        stateful_step_count=40,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+    )
+
+
 TestModel = Machine.TestCase
-TestModel.settings = settings(
-    max_examples=120,
-    stateful_step_count=40,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    derandomize=True,
-)
+TestModel.settings = examples(60)
+TestModelLong = pytest.mark.long(LongMachine.TestCase)
+TestModelLong.settings = examples(120)

@@ -47,11 +47,11 @@ def driven_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_long_walk(seed: int) -> None:
     walk(random.Random(seed), PostgresMachine())
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_long_walk_of_arrays(seed: int) -> None:
     wander(seed, PostgresWalk)

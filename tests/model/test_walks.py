@@ -80,7 +80,7 @@ def step(machine: Machine, rng: random.Random) -> tuple[str, dict[str, Any]]:
             return name, {"pick": pick}
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(6, 12))])
 def test_a_long_walk(seed: int):
     walk(random.Random(seed), Machine())
 

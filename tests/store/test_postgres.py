@@ -27,7 +27,7 @@ from .postgres_between import Bouncer, Wire
 from .postgres_race import NoHooks, Race
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_servers_that_race_do_everything_once(seed: int) -> None:
     cluster = postgres.cluster()
     url = cluster.new_store()
