@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import signal
 import tempfile
 
 import pytest
 
-from tests import postgres
+from tests import leavings, postgres
 
 # A shell that runs this in the background has had it ignore Ctrl-C, and processes inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -38,11 +37,12 @@ _NAME_LENGTH = 60  # of a parameter
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make a folder for what the processes of this run share."""
+    """Make a folder for what the processes of this run share, and leave."""
     if postgres.RUN not in os.environ:
-        os.environ[postgres.RUN] = tempfile.mkdtemp(prefix="rota-tests-")
-        os.chmod(os.environ[postgres.RUN], 0o755)  # as root, PostgreSQL runs as nobody
-        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(postgres.RUN), ignore_errors=True))
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # `tmp_path` stays to be looked at
+        folder = leavings.make_folder()
+        os.environ[postgres.RUN] = os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        config.add_cleanup(lambda: leavings.remove(folder))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

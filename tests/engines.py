@@ -23,6 +23,7 @@ import httpx
 import pytest
 
 from rota.worker import reaper
+from tests import leavings
 
 IMAGE = "local/busybox:1"
 _PATIENCE_S = 60.0
@@ -125,10 +126,7 @@ class Engine:
             self.process.kill()
             self.process.wait()
         self._http.close()
-        for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            if mount.split()[1].startswith(f"{self._folder}/"):
-                subprocess.run(["umount", "-l", mount.split()[1]], check=False)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        leavings.remove(self._folder)
 
 
 def need(*programs: str, packages: str) -> None:

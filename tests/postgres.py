@@ -30,6 +30,7 @@ import asyncpg
 import pytest
 
 from rota.store.postgres.store import PostgresStore
+from tests import leavings
 
 RUN = "TESTS_OF_ONE_RUN"  # names the folder that the processes of a run of the tests share (tests/conftest.py)
 _TEMPLATE = "rota_template"
@@ -175,7 +176,7 @@ class Cluster:
 
     def remove(self) -> None:
         self.stop("immediate")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        leavings.remove(self.folder)
         self.bequeath_nothing()
 
     def bequeath_nothing(self) -> None:

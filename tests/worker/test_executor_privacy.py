@@ -55,6 +55,7 @@ def script(text: str, **more) -> Lease:
 
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
+    "TMPDIR": tempfile.gettempdir(),
     "PYTHONPATH": f"{ROOT}/src:{ROOT}:{':'.join(site.getsitepackages())}",
     "PYTHONDONTWRITEBYTECODE": "1",
     "ROTA_TOKEN": TOKEN,
