@@ -85,14 +85,15 @@ def rows(scale: Scale) -> Iterator[Row]:
 
 def _measure(kind: str, url: str, array: str, jobs: int, inputs: int) -> Iterator[Row]:
     with serving(url, workers=0) as server, httpx.Client(base_url=server.url, timeout=60) as client:
-        medians, worst = {}, []
+        medians, worst = {}, {}
         for name, query in _FILTERS.items():
             taken = [_page(client, "/v1/jobs", query) for _ in range(_WARM_UP + _ASKED)][_WARM_UP:]
             medians[name] = sorted(taken)[len(taken) // 2]
-            worst.append(percentile(taken, 95))
+            worst[name] = percentile(taken, 95)
         for name, ms in medians.items():
             yield Row(f"{kind}: a page of {jobs:,} jobs, {name}", [ms], "ms", "≤ 100 ms (issue)")
-        yield Row(f"{kind}: the same, p95 of the slowest filter", [max(worst)], "ms", "≤ 100 ms (issue)")
+        slowest = max(worst, key=lambda name: worst[name])
+        yield Row(f"{kind}: the same, p95 of the slowest ({slowest})", [worst[slowest]], "ms", "≤ 100 ms (issue)")
         for name, path in (
             ("how many of an owner", "/v1/jobs/count?owner=owner7"),
             ("counts and rates", "/v1/stats"),

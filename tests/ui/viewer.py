@@ -127,7 +127,7 @@ class Viewer:
         return wide
 
     def findings(self, axe: str, rules: Sequence[str] = _RULES) -> list[str]:
-        """Return what axe finds that is serious, or worse."""
+        """Return what axe finds, serious or not."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(axe)
         found: dict[str, Any] = self.page.evaluate(
@@ -136,7 +136,6 @@ class Viewer:
         return [
             f"{one['impact']}: {one['id']}: {node['html'][:200]} ({node['failureSummary'][:300]})"
             for one in found["violations"]
-            if one["impact"] in ("serious", "critical")
             for node in one["nodes"][:3]
         ]
 

@@ -69,7 +69,7 @@ function One({ job, index, close }) {
   <p><${State} of=${one.state === "scheduled" && one.failures ? "retrying" : one.state} /> <span class="quiet">${[one.outcome?.replaceAll("_", " "), one.attempt !== null && `attempt ${one.attempt}`, one.duration !== null && duration(one.duration), one.exit_code !== null && `exit ${one.exit_code}`, one.failures > 0 && `${one.failures} failures before`].filter(Boolean).join(" · ")}${one.run_at && html` again <${Time} at=${one.run_at} />`}</span></p>
   ${one.stands_of && html`<p class="quiet">Its success stands, of <span onClick=${() => close()}><${JobLink} id=${one.stands_of} /></span>.</p>`}
   <h3>Input</h3><${Json} value=${one.input} label="Input" />
-  ${one.error && html`<div class="error-text"><b>${one.error.type}</b><p>${one.error.message}</p>${one.error.traceback && html`<pre class="code-text" tabindex="0" aria-label="Traceback">${one.error.traceback}</pre>`}</div>`}
+  ${one.error && html`<div class="error-text"><b>${one.error.type}</b><p>${one.error.message}</p>${one.error.traceback && html`<pre class="code-text" tabindex="0" role="group" aria-label="Traceback">${one.error.traceback}</pre>`}</div>`}
   ${one.result !== null && html`<h3>Result</h3><${Json} value=${one.result} label="Result" />`}
   ${one.stdout && html`<h3>Output</h3><pre class="command" tabindex="0">${one.stdout}</pre>`}
   ${one.stderr && html`<h3>Standard error</h3><pre class="command" tabindex="0">${one.stderr}</pre>`}

@@ -80,7 +80,7 @@ function Summary({ job, path, mine }) {
 
 function Failure({ error, job }) {
   return html`<${Panel} id="error" title=${`Error${job.reason && job.reason !== "error" ? `: ${job.reason.replaceAll("_", " ")}` : ""}`}><div class="error-text"><b>${error.type}</b><p>${error.message}</p>
-    ${error.traceback && html`<pre class="code-text" tabindex="0" aria-label="Traceback">${error.traceback}</pre>`}</div><//>`;
+    ${error.traceback && html`<pre class="code-text" tabindex="0" role="group" aria-label="Traceback">${error.traceback}</pre>`}</div><//>`;
 }
 
 function Progress({ job }) {
@@ -145,7 +145,7 @@ function Input({ job }) {
   const text = job.script ?? job.command;
   const args = Array.isArray(job.args) && job.args.length > 0;
   return html`
-    ${text && html`<${Panel} id="script" title=${job.command ? "Command" : "Script"} aside=${html`<${Copy} text=${text} what="the text" />`}><pre class="code-text" tabindex="0" aria-label="Text">${text}</pre><//>`}
+    ${text && html`<${Panel} id="script" title=${job.command ? "Command" : "Script"} aside=${html`<${Copy} text=${text} what="the text" />`}><pre class="code-text" tabindex="0" role="group" aria-label="Text">${text}</pre><//>`}
     ${job.image && html`<${Panel} id="image" title="Image"><dl class="facts"><dt>Image</dt><dd class="mono">${job.image}</dd><dt>Network</dt><dd>${job.network}</dd><dt>Pull</dt><dd>${job.pull}</dd></dl><//>`}
     ${job.variables && Object.keys(job.variables).length > 0 && html`<${Panel} id="variables" title="Variables"><${Json} value=${job.variables} label="Variables" /><//>`}
     ${args && html`<${Panel} id="args" title="Arguments"><${Json} value=${job.args} label="Arguments" /><//>`}

@@ -46,7 +46,7 @@ function Counts({ of }) {
     return html`<div class="tiles">
       <${Tile} state="running" name="Running" value=${jobs.running} note=${`${used} of ${slots} slots`} to="/jobs?state=running" />
       <${Tile} state="queued" name="Queued" value=${jobs.queued} note=${oldest ? `the oldest for ${duration(oldest.age)}` : jobs.queued ? "held back" : "nothing waits"} to="/jobs?state=queued" />
-      <${Tile} state="scheduled" name="Scheduled" value=${jobs.scheduled} note="for a time, or backing off" to="/jobs?state=scheduled" />
+      <${Tile} state="scheduled" name="Scheduled" value=${jobs.scheduled} note="for a time or a retry" to="/jobs?state=scheduled" />
       <${Tile} state="blocked" name="Blocked" value=${jobs.blocked} note="by other jobs" to="/jobs?state=blocked" />
       <${Tile} state="succeeded" name="Succeeded" value=${jobs.succeeded} to="/jobs?state=succeeded" note=${aMinute(rates.succeeded)} />
       <${Tile} state="failed" name="Failed" value=${jobs.failed} to="/jobs?state=failed" note=${`${aMinute(rates.failed)}; ${compact(jobs.aborted)} aborted`} />

@@ -153,6 +153,6 @@ function Same({ body }) {
   if (!body) return null;
   const request = `curl ${location.origin}/v1/jobs --json ${quote(JSON.stringify(body))}`;
   const python = `client.submit(${JSON.stringify(body.handler ?? "…")}${body.data !== undefined ? `, ${JSON.stringify(body.data).replaceAll("true", "True").replaceAll("false", "False").replaceAll("null", "None")}` : ""})`;
-  return html`<${Panel} id="same" title="The same over HTTP" aside=${html`<${Copy} text=${request} what="the request" />`}><pre class="code-text wrap" tabindex="0" aria-label="The request">${`curl ${location.origin}/v1/jobs --json '${JSON.stringify(body, null, 2)}'`}</pre><//>
-    ${body.handler && !body.inputs && html`<${Panel} id="python" title="The same in Python" aside=${html`<${Copy} text=${python} what="the call" />`}><pre class="code-text wrap" tabindex="0" aria-label="The call">${python}</pre><//>`}`;
+  return html`<${Panel} id="same" title="The same over HTTP" aside=${html`<${Copy} text=${request} what="the request" />`}><pre class="code-text wrap" tabindex="0" role="group" aria-label="The request">${`curl ${location.origin}/v1/jobs --json '${JSON.stringify(body, null, 2)}'`}</pre><//>
+    ${body.handler && !body.inputs && html`<${Panel} id="python" title="The same in Python" aside=${html`<${Copy} text=${python} what="the call" />`}><pre class="code-text wrap" tabindex="0" role="group" aria-label="The call">${python}</pre><//>`}`;
 }
