@@ -61,6 +61,9 @@ def test_a_user_sees_its_own_jobs_and_nothing_of_the_machine(
         expect(viewer.row("of-ana")).to_have_count(1)
         expect(viewer.row("of-ben")).to_have_count(0)
         expect(page.locator(".side nav")).not_to_contain_text("Workers")
+        page = viewer.go("/")
+        expect(page.locator(".tile.is-queued b")).to_have_text("1")
+        expect(page.locator(".tile.is-failed b")).to_have_text("0")
         for path in ("/", "/schedules", "/settings", "/submit"):
             page = viewer.go(path)
             expect(page.locator("main [role=alert]")).to_have_count(0)

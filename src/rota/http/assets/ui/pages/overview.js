@@ -23,7 +23,7 @@ export default function Overview() {
   const all = useLoad(look, [], { concerns: any, every: () => (busy.current ? 2000 : 10_000), first: true });
   const of = { ...all, error: null }; // it is said once
   return html`<div class="page overview"><h1 class="hidden">Overview</h1><${Trouble} error=${all.error} retry=${all.reload} />
-    ${isAdmin() && html`<${Counts} of=${of} /><${Charts} />`}
+    ${isAdmin() ? html`<${Counts} of=${of} /><${Charts} />` : html`<${Own} />`}
     <div class="columns"><div>
       <${Running} of=${of} />
       ${isAdmin() && html`<${Queues} of=${of} />`}
@@ -52,6 +52,14 @@ function Counts({ of }) {
       <${Tile} state="failed" name="Failed" value=${jobs.failed} to="/jobs?state=failed" note=${`${aMinute(rates.failed)}; ${compact(jobs.aborted)} aborted`} />
     </div>`;
   }}<//>`;
+}
+
+const SHOWN = ["running", "queued", "scheduled", "blocked", "succeeded", "failed"];
+
+/** The jobs of who does not see those of all; of very many the server counts the newest. */
+function Own() {
+  const of = useLoad((signal) => get("/v1/jobs/count", {}, { signal }), [], { concerns: any, every: 10_000 });
+  return html`<${Loaded} of=${of} lines=${2}>${({ count: all, exact, states }) => (all === 0 && exact ? html`<${First} />` : html`<div class="tiles">${SHOWN.map((state) => html`<${Tile} key=${state} state=${state} name=${state[0].toUpperCase() + state.slice(1)} value=${states[state] ?? 0} note=${exact ? null : `of the newest ${compact(all)}`} to=${`/jobs?state=${state}`} />`)}</div>`)}<//>`;
 }
 
 function First() {
