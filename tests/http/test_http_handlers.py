@@ -145,3 +145,17 @@ def test_a_checkpoint_is_shown(live: Live) -> None:
     told["checkpoints"][0]["attempt"] = -1
     problem = check_problem(live.client.post(f"/v1/workers/{worker}/logs", json=told), 422, "invalid")
     assert problem["field"] == "checkpoints[0].attempt"
+
+
+def test_what_comes_through_an_older_api_is_taken_as_its_document_says(live: Live) -> None:
+    """Its `data` may be any JSON value, any `job_name` will do: where that does not fit, the job fails."""
+    worker = register(live, *specs("resize"))
+    try:
+        refused(submit(live, handler="resize", data={"path": "a"}), "data.width", "is missing")
+        for data in (None, [1], {"wrong": 1}):
+            answer = live.client.post("/", json={"uid": "ana", "task": "resize", "data": data})
+            assert (answer.status_code, set(answer.json())) == (200, {"id"}), answer.text
+        answer = live.client.post("/job", json={"job_name": "resize", "time": "1h"})
+        assert answer.status_code == 200, answer.text
+    finally:
+        live.client.delete(f"/v1/workers/{worker}")

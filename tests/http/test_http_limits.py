@@ -162,3 +162,21 @@ def connection(live: Live) -> Iterator[httpx.Client]:
 def test_random_bytes_are_never_a_fault(connection: httpx.Client, data: bytes) -> None:
     for path in ("/v1/jobs", "/v1/jobs/bulk", "/v1/workers/x/report"):
         assert connection.post(path, content=data, headers=JSON).status_code < 500
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/jobs", "cursor"), ("/v1/runs", "cursor"), ("/v1/schedules", "cursor"), ("/users/ana", "after"),
+        ("/jobs", "history"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("cursor", ["zzz", "run-", "~", "01890000-0000-4000-8000-000000000000"])
+def test_a_page_begins_where_one_has_ended_and_nowhere_else(live: Live, path: str, field: str, cursor: str) -> None:
+    answer = live.client.get(path, params={field: cursor})
+    assert answer.status_code in (400, 422) and field in answer.text, answer.text
+
+
+def test_a_bulk_goes_on_where_it_has_ended_and_nowhere_else(live: Live) -> None:
+    answer = live.client.post("/v1/jobs/abort", json={"filter": {}, "cursor": "zzz"})
+    assert answer.status_code == 422 and answer.json()["field"] == "cursor", answer.text

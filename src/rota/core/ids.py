@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class Ids:
@@ -27,6 +30,11 @@ class Ids:
             self._beginning = f"{tick >> 28 & 0xFFFF_FFFF:08x}-{tick >> 12 & 0xFFFF:04x}-7"
         low = f"{1 << 63 | self._random_bits(62):x}"
         return f"{self._beginning}{tick & 0xFFF:03x}-{low[:4]}-{low[4:]}"
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text looks like an id that was made here."""
+    return _ID.fullmatch(text) is not None
 
 
 def floor_id(at: int) -> str:

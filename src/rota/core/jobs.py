@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from rota.core.checkpoints import Checkpoint, Kept
 from rota.core.needs import base_of, lane_with
@@ -526,6 +526,6 @@ class Settled(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Free(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many slots a worker has free: for jobs in processes of their own, for async ones, and together."""
 
-    process: int
-    asynchronous: int
-    total: int
+    process: Annotated[int, Meta(ge=0)]
+    asynchronous: Annotated[int, Meta(ge=0)]
+    total: Annotated[int, Meta(ge=0)]

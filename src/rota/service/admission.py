@@ -195,7 +195,7 @@ class Drafting:
         """Check a submission. Raises Invalid or TooLarge; `where` comes before the field's name."""
         if self._like is not None and replace(s, data=NULL) == self._like[0] and not _is_open(s):
             job = self._like[1]
-            _check_payload(s, where, self._known if job.kind == "handler" else NOBODY)
+            _check_payload(s, where, self._known if job.kind == "handler" and job.api is None else NOBODY)
             return Draft(replace(job, id=self._ids.new(self._now), data=s.data), {}, None)
         entry = draft(s, where, self._ids, self._now, self._zone, api=self._api, known=self._known)
         self._like = (replace(s, data=NULL), replace(entry.job)) if _is_plain(s, entry) else None
@@ -230,7 +230,8 @@ def draft(
     if s.retries is not None and not 0 <= s.retries <= MAX_RETRIES:
         raise Invalid(where + "retries", f"is between 0 and {MAX_RETRIES}")
     is_open = _is_open(s)
-    _check_payload(s, where, known if kind == "handler" and not is_open else NOBODY)
+    checked = kind == "handler" and not is_open and api is None  # older APIs take any data, whatever comes of it
+    _check_payload(s, where, known if checked else NOBODY)
     check_array(s, where)
     _check_marks(s, where)
     after = _after(s, where)

@@ -24,6 +24,7 @@ from rota.http.apis.states import words
 from rota.http.operations import AnyQuery, Call, NoBody, Operation
 from rota.http.problems import Refusals
 from rota.http.replies import Reply, json_reply
+from rota.http.routes.filters import check_cursor
 from rota.http.routes.ui import to_ui
 from rota.service.access import JobsFor
 from rota.service.service import Service
@@ -122,6 +123,8 @@ async def index(call: Call[AnyQuery, NoBody]) -> Reply:
 async def find(call: Call[JobsQuery, NoBody]) -> Reply:
     """List all jobs: those that run, those that wait, and the newest 1,000 of the others, with a `Link` to the rest."""
     cursors = {name: cursor for name in GROUPS if (cursor := getattr(call.query, name)) is not None}
+    for name, given in cursors.items():
+        check_cursor(given, name)
     shown = cursors or dict.fromkeys(GROUPS)
     queries = [
         Query(api=API, states=GROUPS[name][0], limit=GROUPS[name][1], cursor=cursor) for name, cursor in shown.items()

@@ -22,6 +22,7 @@ from rota.http.operations import AnyQuery, Call, NoBody, Operation
 from rota.http.parsing import check_raw
 from rota.http.problems import Refusals
 from rota.http.replies import Reply, json_reply
+from rota.http.routes.filters import check_cursor
 from rota.service.admission import check_name
 from rota.store.protocol import Query
 
@@ -166,6 +167,7 @@ async def _tasks(call: Call[PageQuery, NoBody]) -> Reply:
     except Invalid:  # nobody is called so
         return json_reply([])
     call.jobs.check_owner(uid, "uid")
+    check_cursor(call.query.after, "after")
     found, cursor = await call.jobs.find(Query(api=API, owner=uid, cursor=call.query.after, limit=PAGE))
     link = [(b"link", f'</users/{quote(uid)}?after={cursor}>; rel="next"'.encode())] if cursor else None
     return json_reply([user_task_view(job) for job in found], headers=link)

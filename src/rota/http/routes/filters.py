@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from rota.core.errors import Invalid
-from rota.core.ids import floor_id
+from rota.core.ids import floor_id, is_id
 from rota.core.states import State
 from rota.core.times import parse_time
 from rota.store.protocol import Query
@@ -56,6 +56,7 @@ def query_of(given: Filter, *, where: str = "", cursor: str | None = None, limit
         raise Invalid(where + "error", "does not go with run: look at the run's jobs with state=failed")
     if isinstance(given, FindQuery):
         cursor, limit = given.cursor, given.limit
+    check_cursor(cursor)
     return Query(
         states=[_state(text, where) for listed in given.state for text in listed.split(",")],
         owner=given.owner,
@@ -69,6 +70,12 @@ def query_of(given: Filter, *, where: str = "", cursor: str | None = None, limit
         cursor=cursor,
         limit=limit,
     )
+
+
+def check_cursor(cursor: str | None, field: str = "cursor", *, prefix: str = "") -> None:
+    """Raise Invalid for what cannot be where a page has ended: its last id, which begins with `prefix`."""
+    if cursor and not (cursor.startswith(prefix) and is_id(cursor.removeprefix(prefix))):
+        raise Invalid(field, "is none that a page has given: take `next`, or `Link`, of the page before")
 
 
 def moment(field: str, text: str | None) -> int | None:

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from rota.core.access import Who
 from rota.core.runs import (
+    ID_PREFIX,
     GraphView,
     Run,
     RunSubmission,
@@ -20,7 +21,7 @@ from rota.core.states import State
 from rota.core.wire import Page
 from rota.http.operations import BATCH_LIMIT, Call, NoBody, NoQuery, Operation
 from rota.http.replies import Reply, json_reply
-from rota.http.routes.filters import Limit
+from rota.http.routes.filters import Limit, check_cursor
 from rota.http.routes.jobs import SubmitQuery, WaitQuery, check_submission, page_reply
 from rota.service.dry_runs import DryRun
 from rota.service.run_access import RunsFor
@@ -72,6 +73,7 @@ async def submit(call: Call[SubmitQuery, RunSubmission]) -> Reply:
 async def find(call: Call[RunsQuery, NoBody]) -> Reply:
     """List runs, newest first. A page may be short, or empty, and yet have a next one."""
     query = call.query
+    check_cursor(query.cursor, prefix=ID_PREFIX)
     found, cursor = await _runs(call).find(
         RunQuery(
             state=None if query.state is None else State(query.state), owner=query.owner, name=query.name,
@@ -93,6 +95,7 @@ async def graph(call: Call[GraphQuery, NoBody]) -> Reply:
 
     An edge's `from` may be a job of another part, or one that stands of an earlier run, which is shown too.
     """
+    check_cursor(call.query.cursor)
     return json_reply(await _runs(call).graph(call.id, call.query.cursor, call.query.limit))
 
 

@@ -22,7 +22,7 @@ from rota.core.wire import JobView, Page, job_view
 from rota.http.operations import Call, NoBody, NoQuery, Operation
 from rota.http.parsing import check_raw
 from rota.http.replies import Reply, json_reply
-from rota.http.routes.filters import Limit
+from rota.http.routes.filters import Limit, check_cursor
 from rota.http.routes.jobs import page_reply
 from rota.service.deploys import Deploy, Deployment
 from rota.service.schedules import MAX_PREVIEW, NewSchedule, ScheduleEdit, Timing
@@ -68,6 +68,7 @@ async def add(call: Call[NoQuery, NewSchedule]) -> Reply:
 async def find(call: Call[SchedulesQuery, NoBody]) -> Reply:
     """List schedules, the oldest first."""
     query = call.query
+    check_cursor(query.cursor)
     found = await call.service.schedules.find(call.caller, query.owner, query.cursor, query.limit)
     more = found[-1].id if len(found) == query.limit else None
     return page_reply(call, [schedule_view(schedule) for schedule in found], more)
