@@ -408,10 +408,7 @@ class Registration:
         return True
 
     async def _settle(self) -> bool:
-        """Send all reports whose output has been told; those that come meanwhile go with the next call.
-
-        Of short jobs, with more of them waiting, several are told together, about when the next ones are claimed.
-        """
+        """Send all reports whose output has been told; of short jobs, with more waiting, several at about their next claim."""
         while not (batch := self.reports.batch(self.output.is_pending)):
             self._reported.clear()
             await self._reported.wait()
@@ -424,10 +421,9 @@ class Registration:
         except NotFound:
             raise
         except RotaError as refusal:
-            for report in self.reports.refused(batch, str(refusal)):
+            for report in self.reports.refused(batch, why := str(refusal)):
                 key = (report.job, report.attempt)
-                trace = self._held.trace_of(key)
-                _log.error("report_refused", job=key[0], attempt=key[1], error=str(refusal), trace=trace)
+                _log.error("report_refused", job=key[0], attempt=key[1], error=why, trace=self._held.trace_of(key))
                 self._forget([key])
             return True
         for answer in answers:
