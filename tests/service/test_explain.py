@@ -162,7 +162,7 @@ def test_workers_busy_and_jobs_ahead(scene: Scene) -> None:
         " | start another worker (rota worker), or give workers more --slots"
     )
     assert lines[1] == (
-        "jobs-ahead: 1 jobs are ahead of it; the share of 'default': 100%, used 100% in the last hour"
+        "jobs-ahead: 1 job is ahead of it; the share of 'default': 100%, used 100% in the last hour"
         f' | raise its priority: PATCH /v1/jobs/{job} with {{"priority": 1}}'
     )
     told = scene.explain(job)

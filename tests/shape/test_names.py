@@ -109,6 +109,7 @@ ONLY_SQLITE = {
     "add_kept": "PostgreSQL writes it with the counters: append_events, add_count",
     "is_in_turn": "PostgreSQL sees to that in put_turns, which holds the row",
     **dict.fromkeys(("note_served", "set_clock"), "PostgreSQL writes all at once: charge_turns"),
+    "offer_jobs": "PostgreSQL answers so when it claims",
     "get_upload": "PostgreSQL asks end_upload, which only one transaction is answered",
 }
 ONLY_POSTGRES = {

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from enum import Enum
+from functools import cache
 from typing import Any, NoReturn, TypeVar, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, inspect
 
 from rota.core.errors import Invalid, TooLarge
 from rota.http.problems import Refusal
@@ -21,8 +23,11 @@ from rota.http.waiting import ClientGone
 
 T = TypeVar("T")
 
+_type_info = cache(inspect.type_info)
+
 _WHERE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
 _NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|(\[[^\]]*\])")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _MAX_PARAMETERS = 200
@@ -54,7 +59,7 @@ def decode(decoder: Callable[[bytes], T], body: bytes, *, texts: bool = True) ->
     try:
         value = decoder(body)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, getattr(getattr(decoder, "__self__", None), "type", None)) from None
     except UnicodeDecodeError as error:
         raise Refusal("malformed-json", f"the body is not UTF-8: {error.reason}") from None
     except msgspec.DecodeError as error:
@@ -107,7 +112,7 @@ def struct_of(pairs: Iterable[tuple[str, str]], kind: type[T], lists: frozenset[
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, kind) from None
 
 
 def media_of(content_type: str) -> str:
@@ -129,8 +134,11 @@ def idempotency_key(value: bytes | None) -> str | None:
     return value.decode("ascii")
 
 
-def invalid(error: msgspec.ValidationError) -> Invalid:
-    """Turn msgspec's message, which ends with a path like `$[3].after[0]`, into an error with a field."""
+def invalid(error: msgspec.ValidationError, kind: Any = None) -> Invalid:
+    """Turn msgspec's message, which ends with a path like `$[3].after[0]`, into an error with a field.
+
+    `kind` is the type that was wanted, if it is known: then the error says which words there are.
+    """
     found = _WHERE.fullmatch(str(error))
     assert found is not None  # the pattern matches every text
     what, path = found["what"], (found["path"] or "$").removeprefix("$")
@@ -138,7 +146,36 @@ def invalid(error: msgspec.ValidationError) -> Invalid:
     if named is not None:
         path += f".{named['name']}"
         what = "is required" if "missing" in what else "is not known here"
+    elif kind is not None and what.startswith("Invalid enum value") and (words := _words_at(kind, path)):
+        what += f"; there is {', '.join(words)}"
     return Invalid(path.removeprefix(".") or "body", what[:1].lower() + what[1:])
+
+
+def _words_at(kind: Any, path: str) -> list[str]:
+    """Return the words that a type takes at a path of msgspec's."""
+    found = [_type_info(kind)]
+    for name, _ in _STEP.findall(path):
+        found = [child for each in _options(found) for child in _children(each, name)]
+    values = [
+        list(each.cls) if isinstance(each, inspect.EnumType) else each.values
+        for each in _options(found)
+        if isinstance(each, inspect.EnumType | inspect.LiteralType)
+    ]
+    return [str(value.value if isinstance(value, Enum) else value) for of_one in values for value in of_one]
+
+
+def _options(types: Iterable[inspect.Type]) -> list[inspect.Type]:
+    """Return types with unions taken apart."""
+    return [one for each in types for one in (each.types if isinstance(each, inspect.UnionType) else (each,))]
+
+
+def _children(each: inspect.Type, name: str) -> list[inspect.Type]:
+    """Return the types of a field, or of the items of a list when there is no name."""
+    if isinstance(each, inspect.StructType):
+        return [field.type for field in each.fields if field.encode_name == name]
+    if isinstance(each, inspect.CollectionType) and not name:
+        return [each.item_type]
+    return [each.value_type] if isinstance(each, inspect.DictType) else []
 
 
 def _refuse_texts(body: bytes) -> None:

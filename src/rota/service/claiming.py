@@ -368,11 +368,16 @@ class _Taking:
 
     def _note_full(self, turns: list[Turn], own: dict[int, list[Pool | None]]) -> None:
         """Note where a claim goes over jobs because their key is full."""
-        mine = {claimed.lease.job for claimed in self._claim.jobs} if own else set()
+        full = {
+            pool for pools in own.values() for pool in set(pools) if pool is not None and self.limiting.is_full(pool)
+        }
+        if not full:
+            return
+        mine = {claimed.lease.job for claimed in self._claim.jobs}
         for at, pools in own.items():
             turn = turns[at]
             for (_, job), key, pool in zip(turn.heads, turn.keys, pools, strict=True):
-                if key is not None and pool is not None and job not in mine and self.limiting.is_full(pool):
+                if key is not None and pool in full and job not in mine:
                     self._claim.full.add((key, turn.name.queue, turn.name.lane))
 
     def _note_queues(self, turns: list[Turn], started: dict[TurnName, int]) -> None:

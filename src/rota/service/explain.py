@@ -186,7 +186,7 @@ async def _jobs_ahead(tx: Tx, job: Job, outlook: Outlook) -> Why:
     ahead = outlook.ahead or 0
     text = (
         ("more than " if ahead >= MOST_COUNTED else "")
-        + f"{ahead} jobs are ahead of it"
+        + ("1 job is ahead of it" if ahead == 1 else f"{ahead} jobs are ahead of it")
         + (f"; the share of {job.owner!r}: {share.share:.0%}, used {share.used:.0%} in the last hour")
     )
     if outlook.starts_in_s is not None:

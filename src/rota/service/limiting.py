@@ -49,6 +49,7 @@ class Limiting:
         self._effects = effects
         self._limits: dict[Pool, Limit] | None = None
         self._keys = KeyLimits(())
+        self._own: dict[str | None, Pool | None] = {}  # what jobs of keys count against
         self._uses: dict[Pool, Use] = {}
         self._spent: Counter[Pool] = Counter()
         self.rooms: dict[Pool, int] = {}
@@ -87,13 +88,12 @@ class Limiting:
 
     def own_pools(self, turn: Turn) -> list[Pool | None]:
         """Return which limit each of a row's first jobs counts against by its key; none at all if no job has such a key."""
-        found: list[Pool | None] = []
-        for key in turn.keys:
+        for key in set(turn.keys) - self._own.keys():
             limit = None if key is None else self._keys.of(key)
-            found.append(None if limit is None else limit.pool)
+            self._own[key] = None if limit is None else limit.pool
             if limit is not None:
                 self.rooms.setdefault(limit.pool, 0)
-        return found
+        return [self._own[key] for key in turn.keys]
 
     def is_full(self, pool: Pool) -> bool:
         """Say whether a limit that was looked at lets nothing more start."""

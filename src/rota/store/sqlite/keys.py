@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from rota.core.fairness import Turn, TurnName
 from rota.core.jobs import HELD_LANE
 from rota.store.key_protocol import HeldAt
+from rota.store.rows import encode
 from rota.store.sqlite.statement import BaseTx
 
 
@@ -14,7 +15,7 @@ class KeyTx(BaseTx):
     """The part of `SqliteTx` that knows keys."""
 
     async def count_keys(self, keys: Sequence[str], most: int) -> dict[str, int]:
-        return {key: row[0] for key in keys if (row := self._one("count_keys", key, most)) is not None}
+        return dict(self._all("count_keys", most, encode(keys).decode())) if keys else {}
 
     async def running_of_key(self, key: str, limit: int) -> list[str]:
         return [job for (job,) in self._all("running_of_key", key, limit)]

@@ -98,13 +98,13 @@ class SqliteTx(
     async def claim_jobs(self, worker: str, takes: Sequence[Take]) -> list[list[Claimed]]:
         claimed: list[list[Claimed]] = [[] for _ in takes]
         rows = []
-        execute, sql, now = self._con.execute, self._sql["offer_job"], self.now
+        now = self.now
         for (turn, n, spec, chosen), made in zip(takes, claimed, strict=True):
-            for job in [job for _, job in self._heads(turn, n)] if chosen is None else chosen:
-                row = execute(sql, (job,)).fetchone()
-                if row is None or (chosen is None and self.has_keys and row[-1] is not None):
+            wanted = [job for _, job in self._heads(turn, n)] if chosen is None else chosen
+            for job, *row in self._all("offer_jobs", encode(wanted).decode()) if wanted else ():
+                if chosen is None and self.has_keys and row[-1] is not None:
                     continue
-                offer = offer_of(row, job, spec)
+                offer = offer_of(tuple(row), job, spec)
                 deadline = None if offer.lease.timeout_s is None else now + round(offer.lease.timeout_s * SECOND)
                 rows.append(
                     (offer.lease.attempt, worker, now, offer.lease.timeout_s, offer.max_failures, deadline, job)

@@ -40,6 +40,12 @@ SELECT attempt, kind, handler, script, data, args, variables, owner, timeout_s, 
   run, refers, size, limit_key
 FROM rota_jobs WHERE id = ? AND (state = 'queued' OR open = 1);
 
+-- The same, of several, in their order: each statement hands the work from one thread to the other.
+-- name: offer_jobs
+SELECT j.id, attempt, kind, handler, script, data, args, variables, owner, timeout_s, grace_s, hook, queue, lane, run_at, image, options, submitted_at,
+  traceparent, run, refers, size, limit_key
+FROM json_each(?) CROSS JOIN rota_jobs j ON j.id = json_each.value WHERE state = 'queued' OR open = 1;
+
 -- queued -> running
 -- name: claim_job
 UPDATE rota_jobs SET state = 'running', attempt = ?, worker = ?, started_at = ?, progress = NULL, error = NULL,

@@ -2,7 +2,8 @@
 
 -- Jobs with a key that run, counted up to a limit.
 -- name: count_keys
-SELECT count(*) FROM (SELECT 1 FROM rota_jobs INDEXED BY rota_jobs_keys WHERE limit_key = ? AND finished_at IS NULL AND state = 'running' LIMIT ?);
+SELECT value, (SELECT count(*) FROM (SELECT 1 FROM rota_jobs INDEXED BY rota_jobs_keys WHERE limit_key = value AND finished_at IS NULL AND state = 'running'
+  LIMIT ?)) FROM json_each(?);
 
 -- name: running_of_key
 SELECT id FROM rota_jobs INDEXED BY rota_jobs_keys WHERE limit_key = ? AND finished_at IS NULL AND state = 'running' LIMIT ?;
