@@ -250,13 +250,9 @@ class Registration:
         self._held.started(holding)
         if holding.is_shard:
             holding.shard = Shard(
-                holding.lease,
-                self._executor,
-                self.output,
-                clock=self._clock,
-                ours=lambda now: self._is_ours(holding, now),
+                holding.lease, self._executor, self.output, clock=self._clock, ours=lambda now: self._is_ours(holding, now),
                 on_survivors=self._survived,
-            )
+            )  # fmt: skip
         self._attempts.start(holding)
         if not self._tells_lease:  # when the job is on its way: it waits for nothing
             self._tells_lease = True
