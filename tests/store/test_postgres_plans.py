@@ -466,7 +466,7 @@ async def kept_plans(url: str) -> dict[str, list[dict[str, Any]]]:
     found = {}
     con = await asyncpg.connect(url)
     try:
-        await con.execute(SESSION + "; SET plan_cache_mode = force_generic_plan")
+        await con.execute(SESSION)
         number = SQL["number_events"]
         begins = {f"now_{name}": with_clock(SQL[name], number if name.startswith("get") else "") for name in BEGINS}
         others = {f"{name}_numbered": numbered(SQL[name], number) for name in NUMBERED}

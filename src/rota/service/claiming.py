@@ -67,6 +67,7 @@ class Claim(Struct):
     looked_for_aged: bool = False
     gave_to_aged: bool = False
     kept: bool = False  # slots were left free for a job that takes several
+    emptied: bool = False  # it took all that there was for its slots, and had more of each kind
     now: int = 0
 
     @property
@@ -177,6 +178,7 @@ class Claiming:
         for _ in range(_ROUNDS):
             if not taking.has_room() or not await taking.round():
                 break
+        claim.emptied = taking.found_the_end()
         await taking.limiting.write()
         return claim
 
@@ -228,10 +230,18 @@ class _Taking:
         self.limiting = Limiting(tx, effects)
         self._places = Places(tx)
         self._left: dict[Hashable, int] = {_ALL: by.room, False: by.process, True: by.asynchronous}
+        self._kinds = [kind for kind in (False, True) if self._left[kind] > 0]
+        self._saw_all = False  # nothing is behind what was looked at last, and nothing of that is left
 
     def has_room(self) -> bool:
         """Say whether there is room for another job."""
         return min(self._left[_ALL], self._left[False] + self._left[True]) > 0
+
+    def found_the_end(self) -> bool:
+        """Say whether another claim for the same kinds of slots would find nothing. Arrays and full owners make no promise."""
+        claim = self._claim
+        promised = self._saw_all and not (claim.shards or claim.full_owners or claim.kept or claim.in_the_way)
+        return promised and self._left[_ALL] > 0 and all(self._left[kind] > 0 for kind in self._kinds)
 
     async def round(self) -> bool:
         """Look, choose, take; return whether there may be others in place of jobs that were not there."""
@@ -297,6 +307,7 @@ class _Taking:
             full = await places.full_of(owners_of(turns))
             claim.full_owners |= full
             turns = [turn for turn in turns if turn.name.owner not in full]
+            self._saw_all = not cut_off
             if not full or not cut_off:
                 break
         for at, turn in enumerate(turns):
@@ -364,7 +375,9 @@ class _Taking:
         for name, n in started.items():
             self._left[_ALL] -= n * slots_of(name.lane)
             self._left[offer.is_async(name.lane)] -= n * slots_of(name.lane)
-        return self._note_drained(turns, chosen, started) and any(started.values())
+        more = self._note_drained(turns, chosen, started)
+        self._saw_all = self._saw_all and not more
+        return more and any(started.values())
 
     def _note_full(self, turns: list[Turn], own: dict[int, list[Pool | None]]) -> None:
         """Note where a claim goes over jobs because their key is full."""

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 LONGEST = 7900  # bytes of a message; PostgreSQL's NOTIFY carries less than 8000
 PAUSE_S = 0.01  # between two messages: the first goes at once, a crowd's share the second
+EVENTS_S = 0.01  # how long news that nobody waits for, but who follows all events, may wait for other news
 _BACK_OFF_S = (0.1, 5.0)  # before another try to listen: the first, and the longest
 
 
@@ -72,6 +73,7 @@ class Relay:
         self._some = asyncio.Event()
         self.listening = False
         self._said = False  # that it fails
+        self._later: asyncio.TimerHandle | None = None  # when events alone are told
         self._clear()
 
     @property
@@ -83,6 +85,9 @@ class Relay:
         self._news = News(server=self._server)
         self._ready: Counter[tuple[str, str]] = Counter()
         self._some.clear()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     def tell(
         self,
@@ -93,14 +98,17 @@ class Relay:
         ready: Counter[tuple[str, str]] | None = None,
         events: bool = False,
     ) -> None:
-        """Add to the next message."""
+        """Add to the next message. Events alone wait a little: a job's start has its processor for itself."""
         news = self._news
         news.over.update(over)
         news.told.update(told)
         news.orders.update(orders)
         self._ready.update(ready or {})
         news.events = news.events or events
-        self._some.set()
+        if news.over or news.told or news.orders or self._ready:
+            self._some.set()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(EVENTS_S, self._some.set)
 
     def tell_everybody(self) -> None:
         """Let the next message wake all."""

@@ -87,7 +87,7 @@ class Work:
         self._told: dict[str, set[AbortOrder | Held]] = {}  # what watches have said, by worker
         self._found_none: dict[
             tuple[str, bool, bool], int
-        ] = {}  # what `readied` was, by worker and kinds of free slots
+        ] = {}  # what `readied` was when no more was found, by worker and kinds of free slots
         self._found_no_orders: dict[str, int] = {}  # what `ordered` was when a worker's orders were last looked at
         self._claiming = claiming
         self._known = Known()
@@ -134,12 +134,12 @@ class Work:
             while True:
                 heard = self._signals.readied
                 leases: list[Lease] | None = []
-                kept = False
+                kept = emptied = False
                 if (
                     wait_s <= 0 or self._found_none.get(kinds) != heard
                 ):  # or there is still none: idle workers ask nobody
-                    leases, kept = await self._claim(worker, offer, free, room)
-                    if leases == [] and not kept:
+                    leases, kept, emptied = await self._claim(worker, offer, free, room)
+                    if emptied or (leases == [] and not kept):
                         self._found_none[kinds] = heard
                 if leases or wait_s <= 0 or self._signals.closed:
                     return leases or []
@@ -352,8 +352,11 @@ class Work:
             self._offers[worker] = Offer(present(row, worker).hello)
         return self._offers[worker]
 
-    async def _claim(self, worker: str, offer: Offer, free: Free, room: int) -> tuple[list[Lease] | None, bool]:
-        """Lease what there is; None: it may take nothing now. And say whether slots are kept for a job that takes more."""
+    async def _claim(self, worker: str, offer: Offer, free: Free, room: int) -> tuple[list[Lease] | None, bool, bool]:
+        """Lease what there is; None: it may take nothing now.
+
+        And say whether slots are kept for a job that takes more, and whether nothing that it might take is left.
+        """
         effects = Effects()
 
         async def write(tx: Tx) -> Claim | None:
@@ -388,7 +391,7 @@ class Work:
             elif claim is None or not await self._claiming.again(claim, looks):
                 break
         if claim is None:
-            return None, False
+            return None, False, False
         if not claim.started and self._claiming.is_blocked:
             self._signals.wake("upkeep")
         self._claiming.note_kept(worker, claim.now, kept=claim.kept)
@@ -400,7 +403,7 @@ class Work:
             self._signals.publish(effects)
         elif effects.wake_at is not None:
             self._signals.wake_upkeep(effects.wake_at)
-        return [c.lease for c in claimed], claim.kept
+        return [c.lease for c in claimed], claim.kept, claim.emptied
 
 
 async def end_lost(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from enum import Enum, auto
 from typing import TypeVar
 
 from rota import log
@@ -24,6 +23,7 @@ from rota.core.jobs import AbortOrder, Free, Held, Lease, Orders, Report, Welcom
 from rota.core.states import Outcome
 from rota.worker.attempts import Attempts, Ends, outcome_of
 from rota.worker.contact import Contact
+from rota.worker.end import End
 from rota.worker.executor import Executor
 from rota.worker.holdings import Holding, Holdings, Stage
 from rota.worker.loops import Over, cancel, repeat, wait_for
@@ -41,16 +41,6 @@ _STUCK_S = 0.25  # how long a job that was claimed ahead waits for a slot
 _PACE_S = 0.01  # how long the end of a short job may wait for others, while more short jobs wait for its slot
 _LAST_S = 1.0  # how long the ends of what was killed may take to be heard of
 _log = log.get("worker.registration")
-
-
-class End(Enum):
-    """How a registration ended."""
-
-    DRAINED = auto()  # it holds nothing any more, as was asked
-    FENCED = auto()  # by its own clock its leases may be over
-    UNKNOWN = auto()  # the server does not know it (any more)
-    STOPPED = auto()  # at once, as was asked
-    BROKEN = auto()  # what runs the jobs has failed
 
 
 class Registration:

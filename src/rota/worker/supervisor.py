@@ -20,9 +20,10 @@ from rota.core.errors import Invalid, NotFound, RotaError
 from rota.core.jobs import HookCall, LogChunk, ProgressNote, Welcome, WorkerHello
 from rota.core.retry import Backoff
 from rota.worker.contact import Away, Contact
+from rota.worker.end import End
 from rota.worker.executor import Executor
 from rota.worker.queue import WorkQueue
-from rota.worker.registration import ANSWER_S, End, Registration
+from rota.worker.registration import ANSWER_S, Registration
 
 T = TypeVar("T")
 

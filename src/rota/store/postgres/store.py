@@ -34,8 +34,15 @@ _LOCAL = "".join(f"; SET LOCAL {limit}" for limit in _LIMITS)
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # What was answered must be durable. A plan that is kept is made before anybody knows how many rows there will be: all that is
-# asked often goes by indexes, from row to row, and shall never be done otherwise.
-_PLANS = ("enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off", "jit = off")
+# asked often goes by indexes, from row to row, and shall never be done otherwise. So a plan is good for all values; another
+# one for each would cost more than most statements do.
+_PLANS = (
+    "enable_seqscan = off",
+    "enable_hashjoin = off",
+    "enable_mergejoin = off",
+    "jit = off",
+    "plan_cache_mode = force_generic_plan",
+)
 SESSION = "".join(f"SET {each}; " for each in (*_LIMITS, *_PLANS)) + (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
