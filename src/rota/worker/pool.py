@@ -25,18 +25,17 @@ from rota.core.jobs import (
 from rota.core.states import Outcome
 from rota.worker import frames, identity, verdict
 from rota.worker.capture import capture_of
-from rota.worker.frames import Cancel, Done, Dropped, Exited, Hooked, Left, Moved, Recall, RunScript, Said, Swept
+from rota.worker.endings import Endings
+from rota.worker.frames import Done, Dropped, Exited, Hooked, Left, Moved, Recall, RunScript, Said
 from rota.worker.handle import ChildHandle, ChildKind, Running, Told
-from rota.worker.nursery import AppError, Nursery, Unborn
+from rota.worker.nursery import AppError, Nursery
 from rota.worker.oom import OomWatch
 from rota.worker.orders import bounds_of, order_of, ulimits_of
-from rota.worker.proctree import mark
 from rota.worker.stock import Stock
 from rota.worker.verdict import refusal
 
 __all__ = ["AppError", "Pool"]
 
-_LOOK_AGAIN_S = 0.05  # what is unmarked only because it has not yet become its program has by then
 _LOOK_S = 0.01  # how often the output of inputs is looked at while they run
 _MUCH = 32 << 10  # bytes between two looks: half of what a pipe holds
 _NO_PROOF = Proof()
@@ -82,6 +81,7 @@ class Pool:
         self._places: set[int] = set()  # of commands that run, for `{%}`
         self._look: asyncio.TimerHandle | None = None
         self._stock = Stock(self._nursery, slots, self._do)
+        self._endings = Endings(self._nursery, self._stock, self._do, self._next_begins)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> list[HandlerSpec]:
@@ -335,7 +335,7 @@ class Pool:
         struck = killed and bool(child.runs) and not child.killed and not child.stopped and oom.struck()
         for run in list(child.runs.values()):
             if run.begun:
-                run.finish(self._last_word(child, run, status, proof, struck=struck))
+                run.finish(verdict.last_word(child, run, status, proof, struck=struck))
             else:
                 self._not_begun(run)
             if run.ended is not None:
@@ -356,22 +356,6 @@ class Pool:
         run.finish(verdict.report_interrupted(run, None))
         self._stock.release(child, worn=False)
 
-    def _last_word(self, child: ChildHandle, run: Running, status: int | None, proof: Proof, *, struck: bool) -> Report:
-        if child.kind == "async" and run.stopped_as is not None:
-            canceled = Proof(signals=[("CANCEL", 0.0)])
-            before = canceled if run.swept is None else verdict.both(canceled, run.swept, 0.0)
-            proof = verdict.both(before, proof, max(0.0, child.end_at - run.stopped_at))
-        if run.done is not None:
-            return verdict.report_done(run, proof)
-        if run.stopped_as is not None:
-            return verdict.report_stopped(run, proof)
-        if child.killed:
-            return verdict.report_lost(run, "killed with all that its worker ran", proof)
-        if child.stopped:
-            return verdict.report_interrupted(run, proof)
-        how = child.why or f"its process was {verdict.describe_status(status or 0)}"
-        return verdict.report_lost(run, how, proof, out_of_memory=struck)
-
     def _ended(self, child: ChildHandle, run: Running, message: Done | Exited) -> None:
         """Take the end of a handler or script: its report goes out when nothing of it is left."""
         run.done = message
@@ -387,32 +371,9 @@ class Pool:
         if message.aborting:  # a SIGTERM that was not ours: the child runs nothing else
             self._nursery.end(child, 0.0)
         elif message.left:
-            self._do(self._sweep(child, run))
+            self._do(self._endings.sweep(child, run))
         else:
-            self._finish(child, run, None)
-
-    async def _sweep(self, child: ChildHandle, run: Running) -> None:
-        """End what an attempt has left behind."""
-        whose = mark(run.lease.job, run.lease.attempt) if child.kind == "async" else None
-        try:
-            proof, others = await self._nursery.sweep(child, whose, 0.0)
-        except Unborn:
-            return  # the keeper has died, and all children with it
-        if child.kind == "async" and len(child.runs) <= 1 and await self._strangers(child, others):
-            self._end_async(child)
-        elif proof.survivors:
-            self._nursery.end(child, 0.0)
-        else:
-            child.send(Swept())
-            self._next_begins(child)
-            self._finish(child, run, proof if proof.processes else None)
-
-    def _finish(self, child: ChildHandle, run: Running, proof: Proof | None) -> None:
-        if not child.forget(run):
-            return  # the child has died since
-        assert run.done is not None, "it has ended"
-        run.finish(verdict.report_done(run, proof))
-        self._stock.release(child, worn=isinstance(run.done, Done) and run.done.worn)
+            self._endings.finish(child, run, None)
 
     # --- stopping
 
@@ -430,7 +391,7 @@ class Pool:
         if child is None:
             run.finish(verdict.report_stopped(run, _NO_PROOF))
         elif child.kind == "async":
-            self._do(self._stop_async(child, run, grace_s))
+            self._do(self._endings.stop_async(child, run, grace_s))
         elif not child.ending:
             child.stopped = True
             self._nursery.end(child, grace_s)
@@ -442,56 +403,9 @@ class Pool:
         if grace_s > 0 or run.child is None:
             return
         if run.child.kind == "async":
-            self._end_async(run.child)
+            self._endings.end_async(run.child)
         else:
             self._nursery.hurry(run.child)
-
-    async def _stop_async(self, child: ChildHandle, run: Running, grace_s: float) -> None:
-        """Cancel a task and end its processes; when it does not end, or leaves strangers, the whole child ends."""
-        run.ended = asyncio.Event()
-        child.send(Cancel(run.number))
-        whose = mark(run.lease.job, run.lease.attempt)
-        try:
-            ladder = self._do(self._nursery.sweep(child, whose, grace_s))
-            ladder.add_done_callback(run.note_swept)
-            try:
-                async with asyncio.timeout(grace_s):
-                    await run.ended.wait()
-            except TimeoutError:
-                self._end_async(child)
-                return
-            proof, _ = await ladder
-            if run.done is not None and (run.done.left or proof.processes):
-                between_s = self._loop.time() - run.stopped_at
-                rest, others = await self._nursery.sweep(child, whose, 0.0)
-                if await self._strangers(child, others):
-                    self._end_async(child)
-                    return
-                proof = verdict.both(proof, rest, between_s)
-                child.send(Swept())
-        except Unborn:
-            return
-        took_s = round(self._loop.time() - run.stopped_at, 6)
-        self._finish(child, run, verdict.both(Proof(signals=[("CANCEL", 0.0)], took_s=took_s), proof, 0.0))
-
-    async def _strangers(self, child: ChildHandle, others: list[tuple[int, str | None]]) -> bool:
-        """Say whether something below the async child belongs to no attempt that runs in it."""
-
-        def strange(found: list[tuple[int, str | None]]) -> set[int]:
-            ours = {mark(r.lease.job, r.lease.attempt) for r in child.runs.values() if r.done is None}
-            return {pid for pid, whose in found if whose not in ours}
-
-        if not (first := strange(others)):
-            return False
-        await asyncio.sleep(_LOOK_AGAIN_S)
-        _, found = await self._nursery.sweep(child, "", 0.0)
-        return bool(first & strange(found))
-
-    def _end_async(self, child: ChildHandle) -> None:
-        self._stock.lose(child)
-        if not child.ending:
-            child.stopped = True
-            self._nursery.end(child, 0.0)
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self._loop.create_task(work)

@@ -12,7 +12,7 @@ from rota.core.jobs import NULL, Failure, Lease, Proof, Report
 from rota.core.states import Outcome
 from rota.worker.capture import Capture, Collected
 from rota.worker.frames import Exited
-from rota.worker.handle import Running
+from rota.worker.handle import ChildHandle, Running
 
 _CPU_CODES = (-signal.SIGXCPU, 128 + signal.SIGXCPU)
 
@@ -135,3 +135,21 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return "" if not 0 < number < 65 else f"signal {number}"
+
+
+def last_word(child: ChildHandle, run: Running, status: int | None, proof: Proof, *, struck: bool) -> Report:
+    """Return how an attempt ended whose child is gone; `struck`: by the kernel, for want of memory."""
+    if child.kind == "async" and run.stopped_as is not None:
+        canceled = Proof(signals=[("CANCEL", 0.0)])
+        before = canceled if run.swept is None else both(canceled, run.swept, 0.0)
+        proof = both(before, proof, max(0.0, child.end_at - run.stopped_at))
+    if run.done is not None:
+        return report_done(run, proof)
+    if run.stopped_as is not None:
+        return report_stopped(run, proof)
+    if child.killed:
+        return report_lost(run, "killed with all that its worker ran", proof)
+    if child.stopped:
+        return report_interrupted(run, proof)
+    how = child.why or f"its process was {describe_status(status or 0)}"
+    return report_lost(run, how, proof, out_of_memory=struck)
