@@ -14,6 +14,7 @@ from pathlib import Path
 import rota
 
 app = rota.App()
+KEPT: list[object] = []  # programs of async handlers: asyncio kills those that are collected, counted or not
 
 
 @app.handler
@@ -259,6 +260,7 @@ async def blocks_loop(path: str):
 @app.handler
 async def ashell(path: str, script: str, wait: bool = True):
     process = await asyncio.create_subprocess_exec("bash", "-c", script, "bash", path)
+    KEPT.append(process)
     if wait:
         await process.wait()
     else:
