@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -300,14 +301,12 @@ class SqliteTx(
         return [attempt_of(row) for row in self._all("attempts_of", job)]
 
     async def append_events(self, events: Sequence[NewEvent]) -> None:
-        if not events:
-            return
-        ((seq,),) = self._all("number_events")
-        rows = []
-        for n, *row in rows_of(events):
-            seq += n
-            rows.append((seq, self.now, *row))
-        self._many("append_events", rows)
+        rows = rows_of(events)
+        seqs: Iterable[int | None] = [None] * len(rows)  # the next one, by itself
+        if len(rows) < len(events):
+            ((last,),) = self._all("number_events")
+            seqs = accumulate((row.n for row in rows[1:]), initial=last + rows[0].n)
+        self._many("append_events", [(seq, self.now, *row[1:]) for seq, row in zip(seqs, rows, strict=True)])
 
     async def events_of(self, job: str, after: int, limit: int) -> list[Event]:
         shared = self._con.execute(self._sql["shared_events_of"], {"job": job})
