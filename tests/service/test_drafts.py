@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from rota.core.errors import Invalid, TooLarge
 from rota.core.ids import Ids
-from rota.core.jobs import HandlerSpec, Submission
+from rota.core.jobs import After, HandlerSpec, Submission
 from rota.core.wire import job_view, job_views
-from rota.service.admission import MAX_DATA, draft, draft_all
+from rota.service.admission import MAX_AFTER, MAX_DATA, draft, draft_all
 from rota.service.graphs import Draft
 from rota.service.handlers import Known, KnownHandler
 
@@ -29,6 +29,9 @@ SHAPES: list[dict[str, Any]] = [
     {"handler": "a", "args": Raw(b"[1]")},
     {"handler": "b", "owner": "ann", "queue": "mail", "priority": 5, "labels": {"x": "y"}, "retries": 2, "delay": "5m"},
     {"handler": "a", "after": ["other"]},
+    {"handler": "a", "after": ["other", After("third", "any")]},
+    {"handler": "a", "after": ["other", "third"], "join": "any"},
+    {"handler": "a", "after": ["third", "fourth", "fifth"], "join": "any"},
     {"handler": "a", "after": ["other"], "data": Raw(b'{"$result":"other"}')},
     {"handler": "a", "unique_key": "k", "on_conflict": "existing"},
     {"handler": "keyed"},
@@ -55,7 +58,11 @@ def without_id(entry: Draft) -> Draft:
 )
 def test_a_list_is_drafted_as_each_alone(picked: list[tuple[int, int, int]], chance: Random) -> None:
     ids = Ids(chance.getrandbits)
-    submissions = [of(shape, (data + n) % 2) for shape, data, often in picked for n in range(often)]
+    submissions = [
+        of(shape, (data + n) % 2, f"ref{at}" if often == 3 else None)
+        for at, (shape, data, often) in enumerate(picked)
+        for n in range(often)
+    ]
     together = draft_all(submissions, ids, NOW, UTC, lists="jobs", known=KNOWN)
     alone = [draft(each, "", ids, NOW, UTC, known=KNOWN) for each in submissions]
     assert [without_id(entry) for entry in together] == [without_id(entry) for entry in alone]
@@ -69,6 +76,22 @@ def test_what_differs_in_its_data_alone_is_checked_by_its_data() -> None:
     large = Submission(handler="a", data=Raw(msgspec.json.encode("x" * MAX_DATA)))
     with pytest.raises(TooLarge, match=r"jobs\[2\]\.data"):
         draft_all([fine, fine, large], Ids(Random(1).getrandbits), NOW, UTC, lists="jobs")
+    for wrong, told in (
+        ({"ref": "\n"}, "ref"),
+        ({"after": ["x", After("x", "any")]}, r"after\[1\]"),
+        ({"after": ["x"] * (MAX_AFTER + 1)}, "after"),
+    ):
+        with pytest.raises((Invalid, TooLarge), match=rf"jobs\[1\]\.{told}"):
+            draft_all(
+                [fine, Submission(handler="a", data=DATA[1], **wrong)],
+                Ids(Random(1).getrandbits),
+                NOW,
+                UTC,
+                lists="jobs",
+            )
+    first = Submission(handler="a", data=DATA[0], after=["x", "y"], join="any")
+    with pytest.raises(Invalid, match=r"jobs\[1\]\.join"):
+        draft_all([first, replace(first, after=[])], Ids(Random(1).getrandbits), NOW, UTC, lists="jobs")
     refers = Submission(handler="a", data=Raw(b'{"$result":"nobody"}'))
     with pytest.raises(Invalid, match=r"jobs\[1\]\.data"):
         draft_all([fine, refers], Ids(Random(1).getrandbits), NOW, UTC, lists="jobs")

@@ -173,39 +173,42 @@ def draft_all(
 ) -> list[Draft]:
     """Check submissions, in their order; `lists` as for `admit`. Raises Invalid or TooLarge.
 
-    Most of a long list differ from the one before in their data alone: of such a one only that is looked at.
+    Most of a long list differ from the one before in their data alone, or in whom they wait for: only that is looked at then.
     """
     drafting = Drafting(ids, now, zone, api=api, known=known)
     return [drafting.draft(s, "" if lists is None else f"{lists}[{at}].") for at, s in enumerate(submissions)]
 
 
 class Drafting:
-    """Checks submissions one after another. What differs from the last one that was looked at whole in its data alone is a
-    copy of that one's job, as that was before anybody changed it."""
+    """Checks submissions one after another. What differs from the last one that was looked at whole in its data, its name and
+    whom it waits for alone is a copy of that one's job, as that was before anybody changed it."""
 
     def __init__(self, ids: Ids, now: int, zone: tzinfo, *, api: str | None = None, known: Known = NOBODY) -> None:
         self._ids = ids
         self._now = now
         self._zone = zone
-        self._api = api
-        self._known = known
-        self._like: tuple[Submission, Job] | None = None  # the last one that was looked at whole, without its data
+        self._api, self._known = api, known
+        self._like: Submission | None = None  # the last one that was looked at whole, without that
+        self._job: Job | None = None  # what it made
 
     def draft(self, s: Submission, where: str) -> Draft:
         """Check a submission. Raises Invalid or TooLarge; `where` comes before the field's name."""
-        if self._like is not None and replace(s, data=NULL) == self._like[0] and not _is_open(s):
-            job = self._like[1]
+        like, job = replace(s, data=NULL, ref=None, after=[]), self._job
+        if job is not None and like == self._like and not _is_open(s):
+            if s.ref is not None:
+                check_name("ref", s.ref, where, colons=self._api == TIMED_API)
             _check_payload(s, where, self._known if job.kind == "handler" and job.api is None else NOBODY)
-            return Draft(replace(job, id=self._ids.new(self._now), data=s.data), {}, None)
+            after = _after(s, where) if s.after else {}
+            own = replace(job, id=self._ids.new(self._now), data=s.data, ref=s.ref, least=_least(s, len(after), where))
+            return Draft(own, after, s.ref)
         entry = draft(s, where, self._ids, self._now, self._zone, api=self._api, known=self._known)
-        self._like = (replace(s, data=NULL), replace(entry.job)) if _is_plain(s, entry) else None
+        self._like, self._job = (like, replace(entry.job)) if _is_plain(s, entry) else (None, None)
         return entry
 
 
 def _is_plain(s: Submission, entry: Draft) -> bool:
-    """Say whether another job with the same submission but for its data would be the same, but for its data and id."""
-    names_others = entry.after or s.ref or s.map or s.variables or s.inputs != NO_INPUTS or entry.job.refers
-    return not (names_others or entry.wish or entry.job.limit_key)
+    """Say whether a submission that differs from this one in its data, name and `after` makes a job that differs so alone."""
+    return not (s.map or s.variables or s.inputs != NO_INPUTS or entry.job.refers or entry.wish or entry.job.limit_key)
 
 
 def draft(
