@@ -94,6 +94,11 @@ def test_a_body_of_another_type_is_refused_in_the_apis_words(live: Live, path: s
     assert next(iter(said)) == {"/": "err", "/job": "message", "/schedule/create": "status"}[path]
 
 
+@pytest.mark.parametrize(("path", "status"), [("/", 400), ("/job", 400), ("/schedule/create", 400), ("/add_task", 422)])
+def test_nothing_at_all_lacks_what_is_required(live: Live, path: str, status: int) -> None:
+    assert live.client.post(path).status_code == status
+
+
 def test_tasks_take_no_forms(live: Live) -> None:
     assert "err" in refuse(live, "POST", "/", 415, data={"uid": "1", "task": "t", "data": "1"})
     assert "err" in refuse(live, "DELETE", "/", 415, data={"uid": "1", "id": NEVER})

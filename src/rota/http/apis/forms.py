@@ -51,6 +51,8 @@ class _Parser(Generic[T]):
     def __call__(self, body: bytes, content_type: bytes) -> T:
         """Return a body as a struct. Raises msgspec's errors, Invalid and Refusal (the type)."""
         media = media_of(content_type.decode("latin-1"))
+        if not body and not content_type:
+            return self._decode(b"{}")  # nothing was sent: what is missing is told as ever
         if is_json(media):
             return self._decode(body)
         if self._convert is not None and media in FORMS and len(body) > MAX_FORM:
