@@ -8,8 +8,12 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import settings
 
 from tests import leavings, postgres
+
+settings.register_profile("rota", deadline=None, database=None, derandomize=True)  # a busy machine breaks nothing
+settings.load_profile("rota")
 
 # A shell that runs this in the background has had it ignore Ctrl-C, and processes inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

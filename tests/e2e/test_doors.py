@@ -149,6 +149,9 @@ def test_tokens_tls_and_a_worker_elsewhere(
     after = boss.submit_script("echo late", queue="far")
     server.waits(lambda: "verb_refused" in (tmp_path / "worker.log").read_text())
     assert after.refresh().state == "queued"
+    server.waits(
+        lambda: '"tokens.revoke"' in run(tmp_path, "audit", "--json", **env).stdout
+    )  # it is written once a second
     trail = run(tmp_path, "audit", "--json", **env).stdout
     assert '"tokens.revoke"' in trail
     assert '"workers.register"' in trail

@@ -80,6 +80,7 @@ async def admit(
     effects: Effects,
     *,
     lists: str | None,
+    first: int = 0,
     uploads: Mapping[int, Upload] = _NO_UPLOADS,
     api: str | None = None,
     caller: Caller = LOCAL,
@@ -93,10 +94,11 @@ async def admit(
     `uploads` are the inputs of those that have some, by their number; `api` says through which of the four APIs they
     come; the jobs that `caller` does not see can be waited for by none of them. `traceparent` is the trace of those that name
     none; `known` are the handlers whose arguments are checked. `lists` is the name of the list that they come in, None for a
-    job alone: only those of a list may name each other, by `ref`. Raises Invalid, TooLarge, KeyTaken.
+    job alone: only those of a list may name each other, by `ref`; `first` is the place of the first in it. Raises Invalid,
+    TooLarge, KeyTaken.
     """
     bulk = lists is not None
-    drafts = draft_all(submissions, ids, tx.now, zone, lists=lists, api=api, known=known)
+    drafts = draft_all(submissions, ids, tx.now, zone, lists=lists, first=first, api=api, known=known)
     if traceparent is not None:
         for entry in drafts:
             entry.job.traceparent = entry.job.traceparent or traceparent
@@ -121,7 +123,7 @@ async def admit(
         for after in entry.after if outside else ():
             if after in outside and after not in states:
                 raise Invalid(f"{lists}[{at}].after" if bulk else "after", f"there is no job {after!r}")
-    await check_priorities(tx, [entry.job for entry in drafts], lists)
+    await check_priorities(tx, [entry.job for entry in drafts], lists, first)
     for entry in in_order(drafts, lists or "") if any(entry.after for entry in drafts) else drafts:
         place(entry.job, states, tx.now)
         if entry.job.map is not None:
@@ -150,11 +152,11 @@ async def _standing(tx: Tx, id_: str, drafts: Sequence[Draft]) -> Job:
     return replace(job, existed=True)
 
 
-async def check_priorities(tx: Tx, jobs: Sequence[Job], lists: str | None = None) -> None:
+async def check_priorities(tx: Tx, jobs: Sequence[Job], lists: str | None = None, first: int = 0) -> None:
     """Raise Invalid for a job whose priority is above its owner's `max_priority`, which is never below 0."""
     high = {job.owner for job in jobs if job.priority > 0}
     limits = {owner.owner: owner.max_priority for owner in (await tx.get_owners(high)).values()} if high else {}
-    for at, job in enumerate(jobs):
+    for at, job in enumerate(jobs, first):
         most = limits.get(job.owner)
         if most is not None and job.priority > most:
             where = "" if lists is None else f"{lists}[{at}]."
@@ -162,21 +164,15 @@ async def check_priorities(tx: Tx, jobs: Sequence[Job], lists: str | None = None
 
 
 def draft_all(
-    submissions: Sequence[Submission],
-    ids: Ids,
-    now: int,
-    zone: tzinfo,
-    *,
-    lists: str | None,
-    api: str | None = None,
-    known: Known = NOBODY,
-) -> list[Draft]:
-    """Check submissions, in their order; `lists` as for `admit`. Raises Invalid or TooLarge.
+    submissions: Sequence[Submission], ids: Ids, now: int, zone: tzinfo, *,
+    lists: str | None, first: int = 0, api: str | None = None, known: Known = NOBODY,
+) -> list[Draft]:  # fmt: skip
+    """Check submissions, in their order; `lists` and `first` as for `admit`. Raises Invalid or TooLarge.
 
     Most of a long list differ from the one before in their data alone, or in whom they wait for: only that is looked at then.
     """
     drafting = Drafting(ids, now, zone, api=api, known=known)
-    return [drafting.draft(s, "" if lists is None else f"{lists}[{at}].") for at, s in enumerate(submissions)]
+    return [drafting.draft(s, "" if lists is None else f"{lists}[{at}].") for at, s in enumerate(submissions, first)]
 
 
 class Drafting:

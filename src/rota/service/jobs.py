@@ -260,7 +260,7 @@ class Jobs:
             old = _existing(await tx.get_job(job), job)
             return [await copy_of(tx, self._ids, old, traceparent)]
 
-        return (await self._submissions.insert(digest(f"retry {job}".encode()), key, make, caller))[0]
+        return (await self._submissions.insert(digest(f"retry {job}".encode()), key, [make], caller))[0]
 
     async def edit(self, job: str, edit: Edit, *, by: str | None = None) -> Job:
         """Change priority, time or queue of a job that has not started. Raises Conflict when it has."""

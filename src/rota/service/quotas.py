@@ -23,8 +23,12 @@ async def hold_quotas(tx: Tx, owners: Iterable[str]) -> None:
 
 async def check_quotas(tx: Tx, jobs: Sequence[Job]) -> None:
     """Note how many bytes new jobs hold, and raise QuotaFull for the first that its owner has no room for."""
+    take_room(await room_of(tx, {job.owner for job in jobs}), jobs)
+
+
+def take_room(room: Room, jobs: Sequence[Job]) -> None:
+    """Note how many bytes new jobs hold, and that they are there. Raises QuotaFull for the first that has no room."""
     measure(jobs)
-    room = await room_of(tx, {job.owner for job in jobs})
     for job in jobs:
         if job.state not in FINAL:
             room.take(job.owner, job.size)

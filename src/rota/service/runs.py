@@ -129,7 +129,7 @@ class Runs:
             await insert_run(tx, new, made, by=caller.by)
             return made
 
-        return await self._made(await self._submissions.insert(digest(f"retry {run}".encode()), key, make, caller))
+        return await self._made(await self._submissions.insert(digest(f"retry {run}".encode()), key, [make], caller))
 
     async def _again(self, tx: Tx, left: Sequence[Job], traceparent: str | None) -> list[Job]:
         """Return new jobs that do what these were to do, and wait for each other as they did, or for what stands."""

@@ -22,13 +22,14 @@ from rota.service.dry_runs import DryRun, rehearse
 from rota.service.handlers import Handlers, Known
 from rota.service.inputs import discard, measure, upload
 from rota.service.observer import Observer, Stopwatch
-from rota.service.quotas import hold_quotas
+from rota.service.quotas import room_of, take_room
 from rota.service.signals import Effects, Signals
 from rota.store.protocol import Begins, Store, Tx
 
 _encode_submissions = msgspec.json.Encoder().encode
 _answers = msgspec.json.Decoder(list[Job])
 _encode_answer = msgspec.json.Encoder().encode
+_SLICE = 500  # jobs of a bulk that are admitted together
 What = Literal["one", "bulk", "run"]  # is submitted in one request
 _LISTS: dict[What, str | None] = {"one": None, "bulk": "", "run": "jobs"}  # the field that jobs are listed in
 
@@ -73,16 +74,20 @@ class Submissions:
         """
         uploads: dict[int, admission.Upload] = {}
         known = await self._handlers.known()
-        make = self._maker(
-            submissions, what, uploads=uploads, known=known, caller=caller, run=run, api=api, traceparent=traceparent
-        )
+        makes = [
+            self._maker(
+                part, what, first=first, uploads=uploads, known=known, caller=caller, run=run, api=api,
+                traceparent=traceparent,
+            )
+            for first, part in _slices(submissions, what)
+        ]  # fmt: skip
         fingerprint = "" if key is None else _fingerprint(what.encode(), submissions, run)
         try:
             for at, submission in enumerate(submissions):
                 if submission.inputs != NO_INPUTS:
                     uploads[at] = await upload(self._store, self._ids, submission.inputs, _where(what, at))
             owners = {submission.owner or DEFAULT_OWNER for submission in submissions}
-            jobs = await self.insert(fingerprint, key, make, caller, owners)
+            jobs = await self.insert(fingerprint, key, makes, caller, owners)
         except (RotaError, asyncio.CancelledError):
             await discard(self._store, uploads.values())
             raise
@@ -113,11 +118,17 @@ class Submissions:
         return await rehearse(self._store, rehearsed, [submission.ref for submission in submissions], caller)
 
     async def insert(
-        self, fingerprint: str, key: str | None, make: admission.Maker, caller: Caller, owners: Iterable[str] = ()
+        self,
+        fingerprint: str,
+        key: str | None,
+        makes: Sequence[admission.Maker],
+        caller: Caller,
+        owners: Iterable[str] = (),
     ) -> list[Job]:
-        """Insert the jobs that `make` returns, once for every key; `fingerprint` is what its request is known by again.
+        """Insert the jobs that `makes` return, once for every key; `fingerprint` is what the request is known by again.
 
-        A user's keys are its owner's alone; `owners` are those of the jobs, if known. Raises InFlight, KeyReused, QuotaFull.
+        While a database far away inserts those of one, the next are made. A user's keys are its owner's alone; `owners` are
+        those of the jobs, if known. Raises InFlight, KeyReused, QuotaFull.
         """
         effects = Effects()
         key = _own_key(key, caller)
@@ -126,10 +137,14 @@ class Submissions:
             effects.begin()
             if (kept := await _kept(tx, key, fingerprint)) is not None:
                 return kept, False
-            if owners:
-                await hold_quotas(tx, owners)
-            jobs = await make(tx, effects)
-            await insert_jobs(tx, jobs, effects, by=caller.by)
+            room = await room_of(tx, owners)
+            jobs = []
+            for make in makes:
+                part = await make(tx, effects)
+                if len(makes) > 1:  # jobs of slices make no room: what there was is what there is
+                    take_room(room, part)
+                await insert_jobs(tx, part, effects, by=caller.by, admitted=len(makes) > 1)
+                jobs += part
             if key is not None:
                 await tx.put_answer(key, fingerprint, _encode_answer(jobs))
             return jobs, True
@@ -148,15 +163,15 @@ class Submissions:
         return jobs
 
     def _maker(
-        self, submissions: Sequence[Submission], what: What, *, uploads: Mapping[int, admission.Upload], known: Known,
-        caller: Caller, run: RunSubmission | None, api: str | None = None, traceparent: str | None = None,
+        self, submissions: Sequence[Submission], what: What, *, first: int = 0, uploads: Mapping[int, admission.Upload],
+        known: Known, caller: Caller, run: RunSubmission | None, api: str | None = None, traceparent: str | None = None,
     ) -> admission.Maker:  # fmt: skip
         """Return what admits submissions, in a transaction; a run itself is written then too."""
 
         async def make(tx: Tx, effects: Effects) -> list[Job]:
             jobs = await admission.admit(
-                tx, submissions, self._ids, self._zone, effects, lists=_LISTS[what], uploads=uploads, api=api, caller=caller,
-                traceparent=traceparent, known=known,
+                tx, submissions, self._ids, self._zone, effects, lists=_LISTS[what], first=first, uploads=uploads, api=api,
+                caller=caller, traceparent=traceparent, known=known,
             )  # fmt: skip
             if run is not None:
                 await insert_run(tx, admission.new_run(run, jobs, self._ids, tx.now), jobs, by=caller.by)
@@ -190,6 +205,17 @@ def digest(*parts: bytes | memoryview) -> str:
     for part in parts:
         sha.update(part)
     return sha.hexdigest()
+
+
+def _slices(submissions: Sequence[Submission], what: What) -> list[tuple[int, Sequence[Submission]]]:
+    """Return the parts that a request's jobs are admitted in, each with the place of its first one.
+
+    More than one, if none has to do with another, or with a job that is there.
+    """
+    few = what != "bulk" or len(submissions) <= _SLICE
+    if few or any(s.after or s.ref or s.unique_key or s.inputs != NO_INPUTS for s in submissions):
+        return [(0, submissions)]
+    return [(first, submissions[first : first + _SLICE]) for first in range(0, len(submissions), _SLICE)]
 
 
 def _where(what: What, at: int) -> str:
