@@ -87,6 +87,20 @@ def read_until(descriptor: int, text: str) -> str:
     return output.decode(errors="replace")
 
 
+def read_to_the_end(descriptor: int) -> None:
+    """Read until all who might write have ended."""
+    os.set_blocking(descriptor, False)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            if not os.read(descriptor, 65536):
+                return
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:  # as a terminal's other end says it
+            return
+
+
 def wait_for_server(folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not (folder / "rota.db.sock").exists():
@@ -155,6 +169,7 @@ def test_on_a_terminal_it_is_drawn_and_ctrl_c_ends_it(folder: Path) -> None:
             read_until(ours, OVER)
         family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of its foreground
+        read_to_the_end(ours)  # who writes to a terminal that nobody reads waits
         assert process.wait(PATIENCE_S) == 0
         _, left = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert left == [], "Ctrl-C in the middle of it leaves nothing running"
