@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import socket
 import sqlite3
@@ -68,37 +69,33 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
                 one.kill()
 
 
+def pieces(descriptor: int) -> Iterator[bytes]:
+    """Yield what comes from a terminal, until nobody is left who might write there, and for so long at most."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (left_s := deadline - time.monotonic()) > 0 and select.select([descriptor], [], [], left_s)[0]:
+        try:
+            piece = os.read(descriptor, 65536)
+        except OSError:  # as a terminal's other end says that it is gone
+            return
+        if not piece:
+            return
+        yield piece
+
+
 def read_until(descriptor: int, text: str) -> str:
     """Read until some text has come. Fails with what came in its place."""
     output = b""
-    deadline = time.monotonic() + PATIENCE_S
-    os.set_blocking(descriptor, False)
-    while text.encode() not in output:
-        assert time.monotonic() < deadline, output.decode(errors="replace")
-        try:
-            piece = os.read(descriptor, 65536)
-        except BlockingIOError:
-            time.sleep(0.01)
-            continue
-        except OSError:
-            piece = b""
-        assert piece, f"it ended:\n{output.decode(errors='replace')}"
+    for piece in pieces(descriptor):
         output += piece
-    return output.decode(errors="replace")
+        if text.encode() in output:
+            return output.decode(errors="replace")
+    raise AssertionError(f"{text!r} did not come:\n{output.decode(errors='replace')}")
 
 
 def read_to_the_end(descriptor: int) -> None:
     """Read until all who might write have ended."""
-    os.set_blocking(descriptor, False)
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            if not os.read(descriptor, 65536):
-                return
-        except BlockingIOError:
-            time.sleep(0.01)
-        except OSError:  # as a terminal's other end says it
-            return
+    for _ in pieces(descriptor):
+        pass
 
 
 def wait_for_server(folder: Path) -> None:

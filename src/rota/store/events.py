@@ -45,11 +45,25 @@ class SharedRow(NamedTuple):
         """Return the jobs, the last one's number being `seq`; an empty text stands for one that was deleted."""
         return [*_jobs(self.others), self.job]
 
-    def without(self, gone: set[str]) -> tuple[str, str | None] | None:
-        """Return the row's job and others without these jobs; None: nothing is left."""
+    def without(self, gone: set[str]) -> SharedRow | None:
+        """Return the row without these jobs; None: nothing is left."""
         places = ["" if job in gone else job for job in self.places()]
         first = next((at for at, job in enumerate(places) if job), None)
-        return None if first is None else (places[-1], _BETWEEN.join(places[first:-1]) or None)
+        return None if first is None else SharedRow(self.seq, places[-1], _BETWEEN.join(places[first:-1]) or None)
+
+
+def taken_out(jobs: set[str], rows: Iterable[Sequence[Any]]) -> tuple[list[SharedRow], list[int]]:
+    """Return what becomes of rows (seq, job, others) without these jobs: those of which less is left, and the numbers of those
+    that go."""
+    trimmed, gone = [], []
+    for row in rows:
+        shared = SharedRow(*row)
+        left = shared.without(jobs)
+        if left is None:
+            gone.append(shared.seq)
+        elif left != shared:
+            trimmed.append(left)
+    return trimmed, gone
 
 
 def rows_of(events: Sequence[NewEvent]) -> list[EventRow]:

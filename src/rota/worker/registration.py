@@ -240,9 +240,13 @@ class Registration:
         self._held.started(holding)
         if holding.is_shard:
             holding.shard = Shard(
-                holding.lease, self._executor, self.output, clock=self._clock, ours=lambda now: self._is_ours(holding, now),
+                holding.lease,
+                self._executor,
+                self.output,
+                clock=self._clock,
+                ours=lambda now: self._is_ours(holding, now),
                 on_survivors=self._survived,
-            )  # fmt: skip
+            )
         self._attempts.start(holding)
         if not self._tells_lease:  # when the job is on its way: it waits for nothing
             self._tells_lease = True
@@ -407,9 +411,10 @@ class Registration:
         except NotFound:
             raise
         except RotaError as refusal:
-            for report in self.reports.refused(batch, why := str(refusal)):
+            for report in self.reports.refused(batch, str(refusal)):
                 key = (report.job, report.attempt)
-                _log.error("report_refused", job=key[0], attempt=key[1], error=why, trace=self._held.trace_of(key))
+                trace = self._held.trace_of(key)
+                _log.error("report_refused", job=key[0], attempt=key[1], error=str(refusal), trace=trace)
                 self._forget([key])
             return True
         for answer in answers:

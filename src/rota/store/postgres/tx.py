@@ -10,7 +10,7 @@ from rota.core.forecasts import Pace
 from rota.core.jobs import HandlerSpec, Job, Progress
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
-from rota.store.events import SharedRow
+from rota.store.events import taken_out
 from rota.store.pace_rows import paces_of
 from rota.store.postgres.arrays import MOST_DELETED
 from rota.store.postgres.handlers import HandlerTx
@@ -247,14 +247,7 @@ class PostgresTx(
 
     async def _leave_events(self, jobs: set[str]) -> None:
         """Take jobs out of the rows of events that they share with others."""
-        gone, trimmed = [], []
-        for row in await self._all("rows_shared_by", sorted(jobs)):
-            shared = SharedRow(*row)
-            left = shared.without(jobs)
-            if left is None:
-                gone.append(shared.seq)
-            elif left != (shared.job, shared.others):
-                trimmed.append((shared.seq, *left))
+        trimmed, gone = taken_out(jobs, await self._all("rows_shared_by", sorted(jobs)))
         if trimmed:
             await self._run("trim_events", *columns(trimmed, 3))
         if gone:

@@ -13,7 +13,7 @@ from rota.core.jobs import Attempt, Event, HandlerSpec, Job, LogChunk, Progress,
 from rota.core.settling import Settlement
 from rota.core.states import FINAL, Reason, State
 from rota.core.times import SECOND
-from rota.store.events import SharedRow, is_there, of_job, rows_of, spread
+from rota.store.events import SharedRow, is_there, of_job, rows_of, spread, taken_out
 from rota.store.pace_rows import paces_of
 from rota.store.rows import (
     STATES,
@@ -223,13 +223,10 @@ class SqliteTx(
 
     def _leave_events(self, jobs: set[str]) -> None:
         """Take jobs out of the rows of events that they share with others."""
-        for row in self._con.execute(self._sql["rows_shared_by"], {"jobs": encode(list(jobs))}).fetchall():
-            shared = SharedRow(*row)
-            left = shared.without(jobs)
-            if left is None:
-                self._run("drop_events", shared.seq)
-            elif left != (shared.job, shared.others):
-                self._run("trim_events", *left, shared.seq)
+        found = self._con.execute(self._sql["rows_shared_by"], {"jobs": encode(list(jobs))}).fetchall()
+        trimmed, gone = taken_out(jobs, found)
+        self._many("trim_events", trimmed)
+        self._many("drop_events", [(seq,) for seq in gone])
 
     async def wakeups(self) -> Wakeups:
         def first(*names: str) -> int | None:

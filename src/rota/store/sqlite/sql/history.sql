@@ -41,7 +41,7 @@ SELECT seq, job, others FROM rota_events INDEXED BY rota_events_shared WHERE oth
   UNION SELECT started_at FROM rota_attempts WHERE job IN (SELECT value FROM json_each(:jobs)) AND first IS NULL);
 
 -- name: trim_events
-UPDATE rota_events SET job = ?, others = ? WHERE seq = ?;
+UPDATE rota_events SET job = ?2, others = ?3 WHERE seq = ?1;
 
 -- name: drop_events
 DELETE FROM rota_events WHERE seq = ?;
